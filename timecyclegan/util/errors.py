@@ -1,0 +1,25 @@
+"""Errors that the user can cause and mend: one clear line, exit code 2, no traceback."""
+import functools
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """What was given, what was expected, which file or flag, and what to do, in one line.
+
+    Raise it for everything that a user can mend. Programming errors raise ordinary exceptions.
+    """
+
+
+def command(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Decorate a command's ``main``: a :class:`UserError` is printed to stderr and becomes exit code 2."""
+
+    @functools.wraps(main)
+    def wrapper(*args, **kwargs) -> int:
+        try:
+            return main(*args, **kwargs) or 0
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return wrapper

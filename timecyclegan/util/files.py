@@ -1,0 +1,41 @@
+"""Writing files so that a killed process never leaves half of one under its real name."""
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from timecyclegan.util.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on failure removed.
+
+    The temporary name keeps the suffix, so writers that choose a format by suffix work. With ``sync`` the
+    bytes and the rename are on disk when the block ends (for what must survive a power cut).
+
+    Raises:
+        UserError: the folder cannot be made or written to, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if sync:
+            _sync(temporary)
+        os.replace(temporary, path)
+        if sync:
+            _sync(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
