@@ -1,0 +1,135 @@
+"""The batched method against the naive one: values and gradients, float64, 1e-10."""
+import pytest
+import torch
+from torch import nn
+
+from tests import naive
+from timecyclegan.losses.timecycle import motion_warp_loss, timecycle_loss, walk
+
+C, C_C, N, H, W = 2, 3, 2, 6, 7
+
+
+def motion_model(channels):
+    """Small, nonlinear and per-sample normalised, as the method's motion models are."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.Tanh(), nn.Conv2d(4, C, 3, padding=1)
+    ).double()
+
+
+@pytest.fixture(params=["shared", "separate"])
+def models(request):
+    def make(channels):
+        torch.manual_seed(1)
+        backward = motion_model(channels)
+        return backward, backward if request.param == "shared" else motion_model(channels)
+
+    return make
+
+
+def video(length, channels, seed=0):
+    values = torch.randn(N, length, channels, H, W, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+    return values.requires_grad_(True)
+
+
+def assert_same(ours, oracle, inputs):
+    """Equal values and equal gradients with respect to every input."""
+    torch.testing.assert_close(ours, oracle, rtol=0, atol=1e-10)
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, inputs, allow_unused=True),
+        torch.autograd.grad(oracle, inputs, allow_unused=True),
+        strict=True,
+    ):
+        assert (mine is None) == (theirs is None)
+        if mine is not None:
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+
+
+def parameters(*modules):
+    return list(dict.fromkeys(p for m in modules for p in m.parameters()))
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+@pytest.mark.parametrize("length", range(1, 8))
+def test_conditional_equals_oracle(models, length, distance):
+    B, F = models(C + C_C)
+    x, c = video(length, C), video(length, C_C, seed=1)
+    cycle = walk(x, B, F, condition=c)
+    if length < 2:
+        assert cycle is None
+        return
+    oracle = naive.conditional_loss(x.unbind(1), c.unbind(1), B, F, distance)
+    assert_same(timecycle_loss(cycle, distance), oracle, [x, c, *parameters(B, F)])
+    images = naive.conditional_cycle(x.unbind(1), c.unbind(1), B, F)
+    for ours, theirs in zip(cycle.backward_images() + cycle.returned_images(), images, strict=True):
+        torch.testing.assert_close(ours, torch.stack(theirs, 1), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+@pytest.mark.parametrize("history", [1, 2])
+@pytest.mark.parametrize("length", range(1, 8))
+def test_unconditional_equals_oracle(models, length, history, distance):
+    """Also the type timerecycle, which is this one with given networks."""
+    B, F = models(C * history)
+    x = video(length, C)
+    cycle = walk(x, B, F, history=history)
+    if length <= history:
+        assert cycle is None
+        return
+    oracle = naive.unconditional_cycle if history == 2 else naive.unconditional_cycle_history_1
+    p, rl = oracle(x.unbind(1), B, F)
+    assert_same(timecycle_loss(cycle, distance), naive.returning_loss(x.unbind(1), p, rl, distance),
+                [x, *parameters(B, F)])
+
+
+@pytest.mark.parametrize("length", range(1, 8))
+def test_pingpong_equals_oracle(length):
+    torch.manual_seed(1)
+    G = motion_model(C + C_C)
+    x, c = video(length, C), video(length, C_C, seed=1)
+    cycle = walk(x, G, condition=c)
+    if length < 2:
+        assert cycle is None
+        return
+    assert cycle.skips is None and cycle.reconstructions is None
+    assert_same(timecycle_loss(cycle), naive.pingpong_loss(x.unbind(1), c.unbind(1), G), [x, c, *parameters(G)])
+
+
+@pytest.mark.parametrize("length", range(1, 8))
+def test_motion_warp_equals_oracle(models, length):
+    B, F = models(C + C_C)
+    x, c = video(length, C), video(length, C_C, seed=1)
+    loss = motion_warp_loss(x, B, F, condition=c)
+    if length < 2:
+        assert loss is None
+        return
+    assert_same(loss, naive.motion_warp_loss(x.unbind(1), c.unbind(1), B, F), [x, *parameters(B, F)])
+
+
+@pytest.mark.parametrize("length", range(3, 8))
+def test_motion_warp_with_two_frames_of_history(models, length):
+    B, F = models(2 * C)
+    x = video(length, C)
+    assert_same(motion_warp_loss(x, B, F, history=2), naive.motion_warp_loss_history_2(x.unbind(1), B, F), [x])
+
+
+def test_return_trip_takes_one_call_per_frame():
+    calls = []
+
+    def forward(z):
+        calls.append(z.shape[0])
+        return z[:, :C]
+
+    K = 5
+    walk(video(K + 1, C), lambda z: z[:, :C], forward, condition=video(K + 1, C_C))
+    assert len(calls) == K
+    # chains 1, 2, ..., K, the K - 1 skips with the last of them
+    assert calls == [N * n for n in (1, 2, 3, 4, 5 + 4)]
+
+
+def test_perfect_motion_models_have_no_loss():
+    """x_t = x_0 + t: the exact model of a constant change arrives where it started."""
+    x = torch.arange(5.0).view(1, 5, 1, 1, 1).expand(1, 5, C, H, W)
+    cycle = walk(x, lambda z: 2 * z[:, C:] - z[:, :C], lambda z: 2 * z[:, C:] - z[:, :C], history=2)
+    assert timecycle_loss(cycle).item() == 0
+    late = walk(x, lambda z: 2 * z[:, C:] - z[:, :C] + 1, lambda z: z[:, C:] + 1, history=2)
+    assert timecycle_loss(late).item() > 0

@@ -1,0 +1,37 @@
+"""Adversarial objectives."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GAN_MODES = ("lsgan", "vanilla", "wgangp")
+
+
+def gan_loss(prediction: Tensor, is_real: bool, mode: str = "lsgan") -> Tensor:
+    """How far a discriminator's ``prediction`` (any shape, no sigmoid) is from calling its input real or fake.
+
+    ``lsgan``: mean (D - 1)^2 or mean D^2 (Mao et al. 2017). ``vanilla``: binary cross entropy on logits (Goodfellow
+    et al. 2014; the generator uses the non-saturating form, that is ``is_real=True``). ``wgangp``: -mean D or mean D
+    (Arjovsky et al. 2017), which needs :func:`gradient_penalty` beside it.
+
+    Returns:
+        A scalar, the mean over all elements.
+    """
+    if mode == "wgangp":
+        return -prediction.mean() if is_real else prediction.mean()
+    target = torch.full_like(prediction, float(is_real))
+    if mode == "lsgan":
+        return F.mse_loss(prediction, target)
+    if mode == "vanilla":
+        return F.binary_cross_entropy_with_logits(prediction, target)
+    raise ValueError(f"gan mode must be one of {', '.join(GAN_MODES)}, not {mode!r}")
+
+
+def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """E[(|grad_z D(z)|_2 - 1)^2] at points z between ``real`` and ``fake`` (N, C, H, W); Gulrajani et al. 2017, eq. 3.
+
+    The norm is taken over each whole sample, the points are uniform on the line between the two.
+    """
+    mix = torch.rand(real.shape[0], 1, 1, 1, dtype=real.dtype).to(real.device)
+    between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
