@@ -44,9 +44,8 @@ def find_sequences(root: str | Path) -> dict[str, list[Path]]:
     """Find the image sequences below ``root``: each lowest folder that holds images is one.
 
     Returns:
-        relative posix path of the folder ("." where ``root`` itself holds the frames) -> its frames. Folders
-        and frames are in natural order. Hidden files and folders, and files that are no images, are ignored;
-        links to folders are followed.
+        relative posix path of the folder ("." for ``root`` itself) -> its frames, both in natural order. Hidden files
+        and folders, and files that are no images, are ignored; links to folders are followed.
 
     Raises:
         UserError: ``root`` is missing, is a file or holds no image; a folder holds images beside folders with
@@ -81,7 +80,8 @@ def _folders_with_images(folder: Path, visited: tuple[Path, ...]) -> list[tuple[
     below = [found for name in subfolders for found in _folders_with_images(folder / name, (*visited, real))]
     if not names:
         return below
-    frames = [folder / name for name in sorted(names, key=natural_key)]
+    # Without the suffix, so that two folders of different file types come in the same order.
+    frames = sorted((folder / name for name in sorted(names)), key=lambda path: natural_key(path.stem))
     if below:
         raise UserError(
             f"folder {folder.absolute()} holds images ({frames[0].name}) beside folders with images "
@@ -114,12 +114,12 @@ def match_sequences(source: dict[str, list[Path]], target: dict[str, list[Path]]
                                                (target, source, target_root, source_root)):
         alone = [_describe(name) for name in here if name not in there]
         if alone:
-            raise UserError(f"no partner in {there_root} for {_few(alone)} of {here_root}; both folders need "
+            raise UserError(f"no partner in {there_root} for {few(alone)} of {here_root}; both folders need "
                             "the same sequence folders")
     counts = [f"{_describe(name)} ({len(frames)} and {len(target[name])})"
               for name, frames in source.items() if len(frames) != len(target[name])]
     if counts:
-        raise UserError(f"numbers of frames differ between {source_root} and {target_root}: {_few(counts)}; "
+        raise UserError(f"numbers of frames differ between {source_root} and {target_root}: {few(counts)}; "
                         "every source frame needs one target frame")
     for name, frames in source.items():
         _check_alignment(frames, target[name])
@@ -141,7 +141,8 @@ def _describe(name: str) -> str:
     return "the frames at the top" if name == "." else f"sequence {name}"
 
 
-def _few(items: Sequence[str], shown: int = 3) -> str:
+def few(items: Sequence[str], shown: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
     more = len(items) - shown
     return ", ".join(items[:shown]) + (f" and {more} more" if more > 0 else "")
 
@@ -226,8 +227,7 @@ def to_video(frames: np.ndarray | Iterable[np.ndarray]) -> torch.Tensor:
     frames = frames if isinstance(frames, np.ndarray) else np.stack(list(frames))
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"expected uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
-    video = torch.tensor(frames).permute(0, 3, 1, 2)
-    return video.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
+    return torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32, order="C")).div_(127.5).sub_(1)
 
 
 def to_uint8(video: torch.Tensor) -> np.ndarray:
