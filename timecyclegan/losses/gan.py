@@ -1,4 +1,7 @@
 """Adversarial objectives."""
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,3 +38,19 @@ def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Te
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+@contextlib.contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """While the block runs, what is computed with ``networks`` sends gradients to its input but not to them.
+
+    For the generator's adversarial term, which must not train a discriminator.
+    """
+    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

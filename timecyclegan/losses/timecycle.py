@@ -142,7 +142,7 @@ def _fold_call(network: Network, condition: Tensor | None, frames: Tensor) -> Te
 
 
 def timecycle_loss(cycle: Cycle, distance: str = "l1") -> Tensor:
-    """Mean over t of (d(p_t, x_t) + d(s_t, x_t) + d(rl_t, x_last) + d(rs_t, x_last)) / 4, with the terms that there are.
+    """Mean over t of (d(p_t, x_t) + d(s_t, x_t) + d(rl_t, x_last) + d(rs_t, x_last)) / 4, or of those that there are.
 
     Args:
         cycle: what :func:`walk` returned.

@@ -1,0 +1,96 @@
+"""pix2pix (Isola et al. 2017): paired translation, frame by frame or in blocks of frames."""
+import torch
+from torch import Tensor
+
+from timecyclegan.losses import Losses, Term
+from timecyclegan.losses.feature_matching import feature_matching_loss
+from timecyclegan.losses.perceptual import perceptual_loss
+from timecyclegan.models.base_model import PairedModel
+from timecyclegan.models.networks import define_discriminator, define_generator
+from timecyclegan.util.options import Options
+
+
+class Pix2PixModel(PairedModel):
+    """Generator and conditional PatchGAN with L1, feature matching and perceptual terms by weight.
+
+    With a block size above 1 a block of frames is one picture of 3 * block_size channels: the model predicts blocks,
+    and testing keeps the middle frame of the block around each frame.
+    """
+
+    uses = frozenset({"l1_loss_weight", "feature_matching_loss_weight", "perceptual_loss_weight"})
+
+    def __init__(self, options: Options, training: bool = True, **kwargs):
+        super().__init__(options, training, **kwargs)
+        channels = self.channels * self.frames_per_call
+        self.add_network(
+            "generator",
+            define_generator(
+                options.generator_architecture, self.generator_input_channels(), channels, options.generator_filters,
+                options.upsample,
+            ),
+            role="G",
+        )  # fmt: skip
+        self._perceptual: list[torch.nn.Module] = []  # not registered: neither saved nor trained
+        if training:
+            discriminator = define_discriminator(
+                options.discriminator_architecture, 2 * channels, options.discriminator_filters
+            )
+            self.add_network("discriminator", discriminator, role="D")
+            if options.perceptual_loss_weight:
+                from timecyclegan.models.networks.vgg19 import VGG19Features
+
+                self._perceptual.append(VGG19Features())
+
+    # ---- how a video meets the per-frame networks; the sequential models change this
+
+    @property
+    def frames_per_call(self) -> int:
+        """How many frames one call of the generator makes."""
+        return self.options.block_size
+
+    def generator_input_channels(self) -> int:
+        """Channels that the generator sees."""
+        return self.channels * self.frames_per_call
+
+    def fold(self, video: Tensor) -> Tensor:
+        """(N, T, C, H, W) as the pictures that the discriminator sees: here (N, T * C, H, W)."""
+        return video.flatten(1, 2)
+
+    def generate(self, source: Tensor) -> Tensor:
+        return self.generator(self.fold(source)).unflatten(1, (source.shape[1], self.channels))
+
+    # ---- losses
+
+    def discriminator_losses(self) -> Losses:
+        source = self.fold(self.source)
+        real, fake = self.fold(self.target), self.fold(self.fake.detach())
+        real, fake = torch.cat([source, real], dim=1), torch.cat([source, fake], dim=1)
+        return {**super().discriminator_losses(), **self.adversarial_D("gan", self.discriminator, real, fake)}
+
+    def generator_losses(self) -> Losses:
+        options, losses = self.options, super().generator_losses()
+        source = self.fold(self.source)
+        *features, prediction = self.discriminator.features(torch.cat([source, self.fold(self.fake)], dim=1))
+        losses["gan"] = Term(self.criterion_GAN(prediction, True))
+        if options.feature_matching_loss_weight:
+            with torch.no_grad():
+                *targets, _ = self.discriminator.features(torch.cat([source, self.fold(self.target)], dim=1))
+            losses["feature_matching"] = Term(
+                feature_matching_loss(features, targets), options.feature_matching_loss_weight
+            )
+        if options.l1_loss_weight:
+            losses["l1"] = Term((self.fake - self.target).abs().mean(), options.l1_loss_weight)
+        if options.perceptual_loss_weight:
+            network = self._perceptual[0].to(self.fake.device)
+            distance = perceptual_loss(network, self.fake.flatten(0, 1), self.target.flatten(0, 1))
+            losses["perceptual"] = Term(distance, options.perceptual_loss_weight)
+        return losses
+
+    # ---- inference
+
+    def context(self) -> int:
+        return self.frames_per_call // 2
+
+    def translate_frame(self, source: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        block = self.generate(source[:, : self.frames_per_call])
+        return block[:, self.context()], state

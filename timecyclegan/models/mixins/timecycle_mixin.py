@@ -1,0 +1,237 @@
+"""TimeCycle for any GAN class by inheritance."""
+from typing import Any
+
+from torch import Tensor, nn
+
+from timecyclegan.losses import Losses
+from timecyclegan.losses.gan import gan_loss
+from timecyclegan.losses.timecycle import CYCLE_TYPES
+from timecyclegan.models.mixins.timecycle import TimeCycle, Video, as_video
+from timecyclegan.models.networks import define_generator
+from timecyclegan.util.errors import UserError
+
+DEFAULT_NAME = "target"
+
+
+class TimeCycleMixin:
+    """Adds the TimeCycle loss to a GAN: put it before the GAN among the base classes.
+
+    The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``; it may be a plain class or an
+    ``nn.Module`` (then the motion models are its submodules). The options below are taken from the keyword arguments,
+    the rest is passed on. A model may have several cycles, told apart by ``timecycle_name``; without a name it is the
+    one called "target".
+
+    Args:
+        timecycle_type: a key of ``losses.timecycle.CYCLE_TYPES``.
+        timecycle_loss: "l1" or "l2".
+        timecycle_loss_weight: weight of the cycle loss.
+        timecycle_motion_model_architecture, timecycle_motion_model_filters: the motion model that
+            :meth:`define_timecycle` builds, see ``models.networks.generator``.
+        timecycle_separate_motion_models: one model for each direction of time instead of a shared one.
+        timecycle_warp_loss_weight: weight of the motion warp loss; 0 does not compute it.
+        timecycle_gan_mode: the adversarial objective, where the host has no ``criterion_GAN`` (or ``criterionGAN``).
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        timecycle_type: str = "conditional",
+        timecycle_loss: str = "l1",
+        timecycle_loss_weight: float = 1.0,
+        timecycle_motion_model_architecture: str = "resnet_1blocks",
+        timecycle_motion_model_filters: int = 64,
+        timecycle_separate_motion_models: bool = False,
+        timecycle_warp_loss_weight: float = 0.0,
+        timecycle_gan_mode: str = "lsgan",
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        if timecycle_type not in CYCLE_TYPES:
+            raise UserError(f"timecycle_type must be one of {', '.join(CYCLE_TYPES)}, not {timecycle_type!r}")
+        self.timecycle_type = timecycle_type
+        self.timecycle_gan_mode = timecycle_gan_mode
+        self._timecycle_loss = {
+            "loss": timecycle_loss,
+            "weight": timecycle_loss_weight,
+            "warp_weight": timecycle_warp_loss_weight,
+        }
+        self._timecycle_model = (timecycle_motion_model_architecture, timecycle_motion_model_filters)
+        self._timecycle_separate = timecycle_separate_motion_models
+        self.timecycles: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
+
+    # ---- definition
+
+    def define_timecycle(
+        self,
+        input_channels: int,
+        output_channels: int,
+        timecycle_name: str | None = None,
+        motion_model: nn.Module | tuple[nn.Module, nn.Module] | None = None,
+    ) -> None:
+        """Add a cycle.
+
+        Args:
+            input_channels: channels that the motion model sees: those of the condition, if it has one, and of the
+                frames of history (6 for an RGB image with an RGB condition; 6 for two RGB frames without one).
+            output_channels: channels of a frame.
+            timecycle_name: to tell it from other cycles of the same model.
+            motion_model: your own module for both directions of time, or a pair (forward, backward).
+        """
+        if motion_model is None:
+            count = 2 if self._timecycle_separate else 1
+            models = tuple(self._build_motion_model(input_channels, output_channels) for _ in range(count))
+            motion_model = models if self._timecycle_separate else models[0]
+        self._add_timecycle(motion_model, self.timecycle_type, timecycle_name)
+
+    def define_timecycle_pingpong(self, generator: nn.Module, timecycle_name: str | None = None) -> None:
+        """Add a cycle in which the recurrent ``generator``, fed [c_t, x_{t+1}], walks back; it stays the host's."""
+        self._add_timecycle(generator, "pingpong", timecycle_name)
+
+    def add_timecycle_discriminator(
+        self,
+        discriminator: nn.Module,
+        n_frames: int = 1,
+        discriminator_name: str | None = None,
+        timecycle_name: str | None = None,
+        conditional: bool | None = None,
+    ) -> None:
+        """Let a discriminator of the host's judge the images of the cycle; several add up.
+
+        Args:
+            discriminator: sees [condition, image] or just the image, (N, channels, H, W).
+            n_frames: 1 for a frame discriminator; a sequence discriminator sees this many frames as channels.
+            discriminator_name: how error messages call it.
+            conditional: whether it sees the condition; None, where a conditioning sequence is given.
+        """
+        self._timecycle(timecycle_name).add_discriminator(discriminator, n_frames, conditional, discriminator_name)
+
+    # ---- every step
+
+    def timecycle_forward(
+        self,
+        sequence: Video,
+        conditioning_sequence: Video | None = None,
+        ignore_first_n: int = 0,
+        timecycle_name: str | None = None,
+    ) -> None:
+        """Walk the generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), without its first frames."""
+        sequence = as_video(sequence)
+        cycle = self._timecycle(timecycle_name)
+        cycle.to(sequence.device)  # a host that is no nn.Module cannot move its motion models
+        cycle(sequence, conditioning_sequence, ignore_first_n)
+
+    def set_timecycle_discriminator_input(
+        self,
+        real_sequence: Video,
+        conditioning_sequence: Video | None = None,
+        ignore_first_n: int = 0,
+        timecycle_name: str | None = None,
+    ) -> None:
+        """Give the real sequence that the cycle's discriminators compare with, and what they are shown beside it."""
+        self._timecycle(timecycle_name).set_discriminator_input(real_sequence, conditioning_sequence, ignore_first_n)
+
+    def timecycle_backward(self, timecycle_name: str | None = None) -> Tensor:
+        """What to add to the generator's loss: cycle, motion warp and adversarial terms, weighted; a scalar.
+
+        Without a name, of all cycles together. Nothing is back-propagated yet.
+        """
+        return sum(cycle.generator_loss() for cycle in self._named(timecycle_name).values())
+
+    def timecycle_backward_D(self, timecycle_name: str | None = None) -> Tensor:
+        """What to add to the discriminator's loss; a scalar. Without a name, of all cycles together."""
+        return sum(cycle.discriminator_loss() for cycle in self._named(timecycle_name).values())
+
+    # ---- for the host's optimizer and logger
+
+    def timecycle_parameters(self) -> list[nn.Parameter]:
+        """The motion models' parameters, each once, for the generator's optimizer."""
+        parameters = {p: None for cycle in self.timecycles.values() for p in cycle.parameters()}
+        return list(parameters)
+
+    def timecycle_losses(self) -> dict[str, Tensor]:
+        """The unweighted terms of the last step, detached: ``timecycle_target``, ``timecycle_warp_target``, ..."""
+        return {
+            _term_name(term, name): value
+            for name, cycle in self.timecycles.items()
+            for term, value in cycle.terms().items()
+        }
+
+    def timecycle_terms(self) -> Losses:
+        """What :meth:`timecycle_backward` adds up, as named terms with their weights."""
+        return _collect({name: cycle.generator_terms() for name, cycle in self.timecycles.items()})
+
+    def timecycle_terms_D(self) -> Losses:
+        """What :meth:`timecycle_backward_D` adds up, as named terms."""
+        return _collect({name: cycle.discriminator_terms() for name, cycle in self.timecycles.items()})
+
+    # ---- inside
+
+    def _build_motion_model(self, input_channels: int, output_channels: int) -> nn.Module:
+        architecture, filters = self._timecycle_model
+        flag = "timecycle_motion_model_architecture"
+        return define_generator(architecture, input_channels, output_channels, filters, flag=flag)
+
+    def _add_timecycle(self, motion_model, cycle_type: str, name: str | None) -> None:
+        def criterion(prediction: Tensor, is_real: bool) -> Tensor:
+            host = getattr(self, "criterion_GAN", None) or getattr(self, "criterionGAN", None)
+            return host(prediction, is_real) if host else gan_loss(prediction, is_real, self.timecycle_gan_mode)
+
+        name = name or DEFAULT_NAME
+        if name in self.timecycles:
+            raise ValueError(f"there is a TimeCycle called {name!r} already: give this one a timecycle_name")
+        self.timecycles[name] = TimeCycle(motion_model, cycle_type, criterion_GAN=criterion, **self._timecycle_loss)
+
+    def _timecycle(self, name: str | None) -> TimeCycle:
+        return self._named(name or DEFAULT_NAME)[name or DEFAULT_NAME]
+
+    def _named(self, name: str | None) -> dict[str, TimeCycle]:
+        if name is None:
+            return dict(self.timecycles.items())
+        if name not in self.timecycles:
+            known = ", ".join(self.timecycles.keys()) or "none"
+            raise ValueError(f"there is no TimeCycle called {name!r} (defined: {known}): call define_timecycle first")
+        return {name: self.timecycles[name]}
+
+
+def _term_name(term: str, cycle: str) -> str:
+    return f"timecycle_{cycle}" if term == "cycle" else f"timecycle_{term}_{cycle}"
+
+
+def _collect(terms: dict[str, Losses]) -> Losses:
+    return {_term_name(key, name): term for name, losses in terms.items() for key, term in losses.items()}
+
+
+class TimeCycleMixinPaired(TimeCycleMixin):
+    """One cycle on the generated video of a ``PairedModel``, conditioned on its source."""
+
+    n_frames_ignored = 0
+
+    def __init__(self, options, training: bool = True, **kwargs: Any):
+        prefix = "timecycle_"
+        own = {key: value for key, value in vars(options).items() if key.startswith(prefix)}
+        super().__init__(options, training, timecycle_gan_mode=options.gan_mode, **own, **kwargs)
+
+    def define_timecycle_paired(self, *discriminators: tuple[nn.Module, int, bool]) -> None:
+        """Add the cycle that the options describe; ``discriminators`` are (network, n_frames, conditional)."""
+        if self.timecycle_type == "pingpong":
+            self.define_timecycle_pingpong(self.generator)
+        else:
+            kind = CYCLE_TYPES[self.timecycle_type]
+            self.define_timecycle(self.channels * (kind.history + kind.conditional), self.channels)
+            self.add_network(f"timecycles.{DEFAULT_NAME}", self.timecycles[DEFAULT_NAME], role="G")
+        for network, n_frames, conditional in discriminators:
+            self.add_timecycle_discriminator(network, n_frames, conditional=conditional)
+
+    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
+        fake = super().forward(source, target)
+        if self.timecycles:
+            conditional = CYCLE_TYPES[self.timecycle_type].conditional
+            self.timecycle_forward(fake, source if conditional else None, self.n_frames_ignored)
+            self.set_timecycle_discriminator_input(target, source, self.n_frames_ignored)
+        return fake
+
+    def generator_losses(self) -> Losses:
+        return {**super().generator_losses(), **self.timecycle_terms()}
+
+    def discriminator_losses(self) -> Losses:
+        return {**super().discriminator_losses(), **self.timecycle_terms_D()}

@@ -1,0 +1,76 @@
+"""Discriminators of pix2pix (Isola et al. 2017), with the parameter names of pytorch-CycleGAN-and-pix2pix.
+
+A discriminator gives a map of predictions, one for each patch that it sees; :meth:`features` gives what its layers
+saw on the way, the prediction last, for feature matching.
+"""
+from torch import Tensor, nn
+
+
+def _features(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """Outputs of every activation, and the prediction."""
+    found = []
+    for layer in layers:
+        x = layer(x)
+        if isinstance(layer, nn.LeakyReLU):
+            found.append(x)
+    return [*found, x]
+
+
+class PatchGAN(nn.Module):
+    """(N, in_channels, H, W) to (N, 1, h, w): judges overlapping patches, 70x70 pixels with three layers.
+
+    Args:
+        filters: channels of the first layer; deeper ones have up to eight times as many.
+        layers: number of halvings.
+    """
+
+    def __init__(self, in_channels: int, filters: int = 64, layers: int = 3):
+        super().__init__()
+        modules = [nn.Conv2d(in_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        channels = filters
+        for depth in range(1, layers + 1):
+            wider, stride = filters * min(2**depth, 8), 2 if depth < layers else 1
+            modules += [nn.Conv2d(channels, wider, 4, stride=stride, padding=1), nn.InstanceNorm2d(wider)]
+            modules += [nn.LeakyReLU(0.2)]
+            channels = wider
+        self.model = nn.Sequential(*modules, nn.Conv2d(channels, 1, 4, stride=1, padding=1))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """One tensor per layer, the prediction last."""
+        return _features(self.model, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+    @staticmethod
+    def size_error(height: int, width: int, layers: int = 3) -> str | None:
+        """Why the network cannot judge pictures of this size, or None."""
+        # Two convolutions follow the halvings, each takes a pixel; one is left for the prediction.
+        smallest = 3 * 2**layers
+        if min(height, width) < smallest:
+            return f"a PatchGAN of {layers} layers needs at least {smallest}x{smallest} pixels"
+        return None
+
+
+class PixelDiscriminator(nn.Module):
+    """(N, in_channels, H, W) to (N, 1, H, W): judges every pixel on its own (a "1x1 PatchGAN")."""
+
+    def __init__(self, in_channels: int, filters: int = 64):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(in_channels, filters, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(filters, 2 * filters, 1), nn.InstanceNorm2d(2 * filters), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * filters, 1, 1),
+        )  # fmt: skip
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """One tensor per layer, the prediction last."""
+        return _features(self.net, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    @staticmethod
+    def size_error(height: int, width: int) -> str | None:
+        """Any size will do."""
+        return None

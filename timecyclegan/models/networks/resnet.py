@@ -1,0 +1,77 @@
+"""ResNet generator (Johnson et al. 2016), with the parameter names of pytorch-CycleGAN-and-pix2pix."""
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+UPSAMPLING = ("transposed", "resize")
+
+
+class ResnetBlock(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), with reflected borders."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+def _upsample(channels: int, kind: str) -> list[nn.Module]:
+    """Double the size and halve the channels; one slot of the network, so that both kinds number the layers alike."""
+    if kind == "transposed":
+        up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
+    else:
+        # Resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016).
+        up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(channels, channels // 2, 3))
+    return [up, nn.InstanceNorm2d(channels // 2), nn.ReLU(True)]
+
+
+class ResnetGenerator(nn.Module):
+    """(N, in_channels, H, W) to (N, out_channels, H, W) in [-1, 1].
+
+    Two halvings, ``blocks`` residual blocks, two doublings. A size that is no multiple of 4 is padded by repeating
+    its border, and the result is cropped.
+
+    Args:
+        filters: channels of the first layer; the residual blocks have four times as many.
+        upsample: ``"transposed"`` (published weights need it) or ``"resize"`` (nearest neighbour, then a convolution).
+    """
+
+    multiple = 4
+    smallest = 8  # the residual blocks reflect one pixel at a quarter of the size
+
+    def __init__(
+        self, in_channels: int, out_channels: int, filters: int = 64, blocks: int = 6, upsample: str = "transposed"
+    ):
+        super().__init__()
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7), nn.InstanceNorm2d(filters), nn.ReLU(True)]
+        for channels in (filters, 2 * filters):
+            down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+            layers += [down, nn.InstanceNorm2d(2 * channels), nn.ReLU(True)]
+        layers += [ResnetBlock(4 * filters) for _ in range(blocks)]
+        for channels in (4 * filters, 2 * filters):
+            layers += _upsample(channels, upsample)
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(filters, out_channels, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        below, right = -height % self.multiple, -width % self.multiple
+        if below or right:
+            x = F.pad(x, (0, right, 0, below), mode="replicate")
+        return self.model(x)[..., :height, :width]
+
+    @classmethod
+    def size_error(cls, height: int, width: int) -> str | None:
+        """Why the network cannot take pictures of this size, or None."""
+        if min(height, width) < cls.smallest:
+            return f"a ResNet generator needs at least {cls.smallest}x{cls.smallest} pixels"
+        return None

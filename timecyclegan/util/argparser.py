@@ -1,0 +1,131 @@
+"""The command line of the four scripts, made from the dataclasses of ``util.options``."""
+import argparse
+import dataclasses
+import difflib
+import inspect
+from pathlib import Path
+from typing import Any, NoReturn
+
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import ControlOptions, Options, RunOptions, TestOptions, check_value, value_type
+
+FOLDERS = {
+    "source_dir": "frames to translate from (a folder per sequence)",
+    "target_dir": "frames to translate to",
+    "test_source_dir": "frames to translate when testing",
+    "test_target_dir": "the real frames that metrics compare with",
+}
+# command: its folders in order, those that may be missing, and the option classes that it takes
+COMMANDS = {
+    "train": (("source_dir", "target_dir"), (), (Options, ControlOptions)),
+    "val": (("test_source_dir", "test_target_dir"), (), (Options, TestOptions)),
+    "test": (("test_source_dir", "test_target_dir"), ("test_target_dir",), (Options, TestOptions)),
+    "trainval": (tuple(FOLDERS), (), (Options, TestOptions, ControlOptions)),
+}
+SUMMARY = {
+    "train": "Train a model on folders of frames.",
+    "val": "Translate the test frames with a trained model and compute the metrics.",
+    "test": "Translate the test frames with a trained model.",
+    "trainval": "Train a model, then validate it.",
+}
+
+
+@dataclasses.dataclass
+class Arguments:
+    """A parsed command line: the run's name, its folders, and only those options that were given."""
+
+    name: str
+    folders: dict[str, Path | None]
+    given: dict[str, Any]
+
+    def options(self, kind: type, base: Any = None) -> Any:
+        """The options of class ``kind``: defaults (or those of ``base``), replaced by what was given."""
+        names = {field.name for field in dataclasses.fields(kind)}
+        given = {key: value for key, value in self.given.items() if key in names}
+        return dataclasses.replace(base, **given) if base is not None else kind(**given)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line instead of the usage for a mistake, with the nearest known flag."""
+
+    def error(self, message: str) -> NoReturn:
+        marker = "unrecognized arguments: "
+        if message.startswith(marker):
+            unknown = message.removeprefix(marker).split()[0]
+            near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            message = f"{unknown} is not known{hint} (see --help)"
+        raise UserError(message)
+
+
+def _add(group: Any, field: dataclasses.Field) -> None:
+    flag, short = f"--{field.name}", field.metadata["short"]
+    flags = [flag, short] if short else [flag]
+    text = field.metadata["help"].replace("%", "%%")
+    shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    if value_type(field) is bool:
+        action = argparse.BooleanOptionalAction if field.default else "store_true"
+        group.add_argument(*flags, action=action, default=argparse.SUPPRESS, help=text)
+        return
+    group.add_argument(
+        *flags,
+        type=value_type(field),
+        nargs="+" if isinstance(field.default, tuple) else None,
+        choices=field.metadata["choices"] or None,
+        metavar=None if field.metadata["choices"] else value_type(field).__name__.upper(),
+        default=argparse.SUPPRESS,
+        help=f"{text} (default: {shown!r})" if shown == "" else f"{text} (default: {shown})",
+    )
+
+
+def build_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of "train", "val", "test" or "trainval"."""
+    folders, optional, kinds = COMMANDS[command]
+    parser = _Parser(prog=f"{command}.py", description=SUMMARY[command], allow_abbrev=False)
+    parser.add_argument("name", help="name of the run: its files go to checkpoints/NAME, runs/NAME, results/NAME")
+    for folder in folders:
+        parser.add_argument(folder, help=FOLDERS[folder], nargs="?" if folder in optional else None)
+    # Parents first, so that the help lists one concern after the other.
+    for kind in kinds:
+        for concern in [c for c in reversed(kind.__mro__) if dataclasses.is_dataclass(c)]:
+            own = inspect.get_annotations(concern)
+            fields = [field for field in dataclasses.fields(concern) if field.name in own]
+            if fields:
+                group = parser.add_argument_group((concern.__doc__ or "").strip().splitlines()[0].rstrip("."))
+                for field in fields:
+                    _add(group, field)
+    return parser
+
+
+def parse(command: str, argv: list[str] | None = None) -> Arguments:
+    """Parse and check a command line.
+
+    Raises:
+        UserError: an unknown flag, a value out of its range, a name that is not a plain folder name.
+    """
+    folders, _, kinds = COMMANDS[command]
+    given = vars(build_parser(command).parse_args(argv))
+    name = given.pop("name")
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise UserError(f"NAME must be a plain folder name, not {name!r}")
+    paths = {folder: Path(value) if (value := given.pop(folder, None)) else None for folder in folders}
+    for kind in kinds:
+        for field in dataclasses.fields(kind):
+            if field.name in given:
+                if wrong := check_value(field, given[field.name]):
+                    raise UserError(f"--{field.name} {wrong}")
+                if isinstance(given[field.name], list):
+                    given[field.name] = tuple(given[field.name])
+    return Arguments(name, paths, given)
+
+
+def changed_architecture(given: dict[str, Any], saved: Options) -> None:
+    """Refuse flags that would change a trained model; what is repeated as it was is fine.
+
+    Raises:
+        UserError: a given option differs from the saved one and may not (only ``RunOptions`` may).
+    """
+    free = {field.name for field in dataclasses.fields(RunOptions)}
+    for key, value in given.items():
+        if hasattr(saved, key) and key not in free and getattr(saved, key) != value:
+            raise UserError(f"--{key} {value} contradicts the checkpoint, which was made with {getattr(saved, key)!r}")

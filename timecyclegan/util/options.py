@@ -1,0 +1,217 @@
+"""Options: one dataclass per concern, from which the command line, the logs and the checkpoint's options follow.
+
+Names, short forms and defaults are those of the 2020 release; what it did not have is marked as new in
+``docs/DIFFERENCES.md``.
+"""
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from timecyclegan.losses.gan import GAN_MODES
+from timecyclegan.losses.timecycle import CYCLE_TYPES, DISTANCES
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.files import replacing
+
+Check = tuple[Callable[[Any], bool], str]
+
+POSITIVE: Check = (lambda v: v > 0, "above 0")
+NON_NEGATIVE: Check = (lambda v: 0 <= v < float("inf"), "0 or more")
+SCALE: Check = (lambda v: 0 < v <= 1, "above 0 and at most 1")
+
+
+def option(default: Any, short: str | None, help: str, check: Check | None = None, choices: tuple = ()) -> Any:
+    """A dataclass field that knows its flag: short form, help text, allowed values.
+
+    A tuple as the default makes a flag that takes several values; ``check`` then applies to each.
+    """
+    metadata = {"short": short, "help": help, "check": check, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _weight(short: str, help: str) -> Any:
+    return option(0.0, short, f"weight of {help}; 0 neither builds nor computes it", NON_NEGATIVE)
+
+
+@dataclasses.dataclass
+class ModelOptions:
+    """What a trained generator is: fixed once the training began."""
+
+    model_type: str = option("timecycle", "-m", "the model, see docs/MODELS.md and the README")
+    block_size: int = option(0, "-b", "frames of a training clip; 0 is the model's default", NON_NEGATIVE)
+    generator_architecture: str = option("resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256")
+    generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
+    n_frames_generator: int = option(
+        1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE
+    )
+    upsample: str = option(
+        "transposed", None, "how a ResNet generator enlarges; resize has no checkerboard, but old weights do not fit",
+        choices=("transposed", "resize"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass
+class RunOptions:
+    """What may change whenever a model is run."""
+
+    gpu: int = option(0, "-gpu", "number of the GPU; -1 is the CPU, which is also used where there is no GPU",
+                      (lambda v: v >= -1, "-1 or more"))
+    image_height: int = option(256, "-ih", "height of the pictures", POSITIVE)
+    image_width: int = option(256, "-iw", "width of the pictures", POSITIVE)
+    threads: int = option(1, "-t", "processes that load data; 0 loads in the main process", NON_NEGATIVE)
+
+
+@dataclasses.dataclass
+class DiscriminatorOptions:
+    """The discriminators."""
+
+    discriminator_architecture: str = option("basic", "-d", "basic (3 layers), N_layers or pixel")
+    discriminator_filters: int = option(64, "-df", "channels of a discriminator's first layer", POSITIVE)
+    n_frames_discriminator: int = option(
+        0, "-dn", "frames that a sequence discriminator sees; 0 is every frame of the clip that is judged", NON_NEGATIVE
+    )
+    discriminator_temporal_scales: int = option(
+        1, "-dts", "number of sequence discriminators; number i sees every (-dn)**i-th frame", NON_NEGATIVE
+    )
+
+
+@dataclasses.dataclass
+class LossOptions:
+    """The objective and the weights of its terms."""
+
+    gan_mode: str = option("lsgan", "-gan", "adversarial objective", choices=GAN_MODES)
+    cycle_loss_weight: float = _weight("-clw", "the cycle loss (CycleGAN models)")
+    feature_matching_loss_weight: float = _weight("-fmlw", "feature matching in the discriminators (paired models)")
+    flow_loss_weight: float = _weight("-flw", "the flow losses (vid2vid models)")
+    l1_loss_weight: float = _weight("-llw", "the L1 distance to the target (paired models)")
+    mask_loss_weight: float = _weight("-mlw", "the mask loss (vid2vid models)")
+    perceptual_loss_weight: float = _weight("-plw", "the VGG19 perceptual distance to the target (paired models)")
+    recycle_loss_weight: float = _weight("-rclw", "the recycle loss (RecycleGAN models)")
+    warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
+    recycle_predictor_architecture: str = option(
+        "resnet_6blocks", "-rcp", "architecture of RecycleGAN's predictor (RecycleGAN models)"
+    )
+    recycle_predictor_filters: int = option(
+        64, "-rcpf", "channels of the predictor's first layer (RecycleGAN models)", POSITIVE
+    )
+
+
+@dataclasses.dataclass
+class TimeCycleOptions:
+    """The TimeCycle loss (TimeCycle models)."""
+
+    timecycle_loss: str = option("l1", "-tcl", "distance of the TimeCycle loss", choices=tuple(DISTANCES))
+    timecycle_loss_weight: float = _weight("-tclw", "the TimeCycle loss")
+    timecycle_motion_model_architecture: str = option(
+        "resnet_1blocks", "-tcmm", "architecture of the motion model, named as for -g"
+    )
+    timecycle_motion_model_filters: int = option(64, "-tcmmf", "channels of the motion model's first layer", POSITIVE)
+    timecycle_separate_motion_models: bool = option(
+        False, "-tcsmm", "one motion model for each direction of time instead of a shared one"
+    )
+    timecycle_type: str = option("conditional", "-tct", "how the walk predicts a frame", choices=tuple(CYCLE_TYPES))
+    timecycle_warp_loss_weight: float = _weight("-tcwlw", "the motion warp loss")
+
+
+@dataclasses.dataclass
+class TrainingOptions:
+    """The course of a training run."""
+
+    batch_size: int = option(1, "-bs", "clips in a batch", POSITIVE)
+    num_epochs: int = option(10, "-ne", "epochs (of every growth stage)", POSITIVE)
+    learning_rate: float = option(0.0002, "-lr", "of Adam; after half of the epochs it falls linearly to 0", POSITIVE)
+    init_epoch: int = option(0, "-ie", "begin with the weights of this epoch; 0 is the newest", NON_NEGATIVE)
+    init_checkpoint_dir: str = option("", "-i", "begin with the weights in this folder")
+    load_height: int = option(0, "-lh", "resize frames to this height, then crop; 0 is the image height", NON_NEGATIVE)
+    load_width: int = option(0, "-lw", "resize frames to this width, then crop; 0 is the image width", NON_NEGATIVE)
+    flip: bool = option(True, None, "mirror every other clip at random")
+    spatial_scaling: tuple[float, ...] = option(
+        (1.0,), "-ss", "grow in space: fractions of the size to train at, one stage each", SCALE
+    )
+    temporal_scaling: tuple[float, ...] = option(
+        (1.0,), "-ts", "then grow in time: fractions of the block size, one stage each", SCALE
+    )
+    log_every: int = option(100, "-le", "steps between two entries in the loss logs", POSITIVE)
+    log_images_every: int = option(0, "-lie", "steps between two logged pictures; 0 is once an epoch", NON_NEGATIVE)
+    save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
+    save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
+    seed: int = option(0, None, "of every random choice", NON_NEGATIVE)
+    amp: str = option("off", None, "mixed precision", choices=("off", "bfloat16", "float16"))
+
+
+@dataclasses.dataclass
+class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeCycleOptions, TrainingOptions):
+    """Everything that makes a training run; saved with its checkpoints."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON, checkpoints and the hparams log."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Options":
+        """The inverse of :meth:`to_dict`; options that are missing (older runs) take their defaults."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names})
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        with replacing(path, sync=True) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Options":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UserError: no such file, or it is not what :meth:`save` writes.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text()))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"cannot read the run's options from {path}: {error}") from error
+
+
+@dataclasses.dataclass
+class TestOptions:
+    """Testing and validating."""
+
+    __test__ = False  # pytest takes classes of this name for tests
+
+    test_batch_size: int = option(1, "-tbs", "sequences translated side by side", POSITIVE)
+    test_init_epoch: int = option(0, "-tie", "use the weights of this epoch; 0 is the newest", NON_NEGATIVE)
+    test_output_dir: str = option("results", "-to", "where results/NAME goes")
+    test_unpaired_target_to_source: bool = option(
+        False, "-tts", "translate from target to source (unpaired models)"
+    )
+    test_seed: int = option(0, None, "of the noise before a sequence's first frame", NON_NEGATIVE)
+    fps: float = option(20.0, None, "frames per second of the side-by-side videos", POSITIVE)
+
+
+@dataclasses.dataclass
+class ControlOptions:
+    """How a training run begins; not a property of the run, so not saved with it."""
+
+    resume: bool = option(False, None, "go on where the run of this name was interrupted")
+    overwrite: bool = option(False, None, "begin anew although there are checkpoints of this name; they are lost")
+
+
+def value_type(field: dataclasses.Field) -> type:
+    """The type of one value of an option (of an element, for one that takes several)."""
+    kind = field.type
+    if isinstance(kind, types.GenericAlias) or typing.get_origin(kind) is tuple:
+        return typing.get_args(kind)[0]
+    return kind
+
+
+def check_value(field: dataclasses.Field, value: Any) -> str | None:
+    """What is wrong with ``value`` for this option, or None."""
+    check, choices = field.metadata["check"], field.metadata["choices"]
+    for item in value if isinstance(value, (tuple, list)) else (value,):
+        if choices and item not in choices:
+            return f"must be one of {', '.join(choices)}, not {item!r}"
+        if check and not check[0](item):
+            return f"must be {check[1]}, not {item}"
+    return None
