@@ -1,0 +1,89 @@
+"""E_warp: what is left between a frame and its predecessor once the real clip's motion is undone.
+
+After Lai et al., "Learning blind video temporal consistency", 2018 (there the flow is that of the processed clip).
+The real clip's own value is the floor: it holds the flow's errors and everything that motion does not explain.
+"""
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+from timecyclegan.evaluation.flow import FlowSampler, TrueFlow, farneback
+from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step
+
+
+class Warp:
+    """Takes an earlier frame to the later one: p = x + flow(x), and a mask of the pixels that count.
+
+    Attributes:
+        mask: bool (H, W), pixels that the earlier frame shows too.
+    """
+
+    def __init__(self, sampler: FlowSampler, visible: np.ndarray) -> None:
+        self.sampler = sampler
+        self.mask = visible & sampler.inside
+
+    @classmethod
+    def from_true_flow(cls, true_flow: TrueFlow) -> "Warp":
+        """Warp by known backward flow."""
+        return cls(FlowSampler(true_flow.flow), true_flow.visible)
+
+    @classmethod
+    def from_estimates(cls, forward: np.ndarray, backward: np.ndarray) -> "Warp":
+        """Warp by estimated flow; visible is where forward and backward flow (H, W, 2) cancel.
+
+        |Ff(p) + Fb|^2 <= 0.01 (|Ff(p)|^2 + |Fb|^2) + 0.5, after Sundaram et al. 2010.
+        """
+        sampler = FlowSampler(backward)
+        there, back = sampler(forward), backward.astype(np.float64)
+        size = np.square(there).sum(axis=2) + np.square(back).sum(axis=2)
+        return cls(sampler, np.square(there + back).sum(axis=2) <= 0.01 * size + 0.5)
+
+    def error(self, previous: np.ndarray, frame: np.ndarray) -> float | None:
+        """Mean squared difference, pixels in [0, 1], of ``frame`` and the warped ``previous``, uint8 (H, W, 3).
+
+        The mean runs over the channels of the pixels that count; None if there are none.
+        """
+        if not self.mask.any():
+            return None
+        difference = self.sampler(previous)[self.mask] - frame[self.mask]
+        return float(np.square(difference / 255).mean())
+
+
+def e_warp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
+           true_flow: TrueFlow | None = None) -> Sample:
+    """E_warp of one pair, fake and real, each frame uint8 (H, W, 3); without true flow by Farneback's."""
+    if true_flow is not None:
+        warp = Warp.from_true_flow(true_flow)
+    else:
+        warp = Warp.from_estimates(farneback(previous_real, real), farneback(real, previous_real))
+    return Sample(warp.error(previous_fake, fake), warp.error(previous_real, real))
+
+
+class EWarp(Metric):
+    """Mean over the pairs of a sequence, then over sequences, by Farneback's flow of the real clip."""
+    spec = Spec("e_warp", "E_warp", LOWER, "ewarp-fwd-farneback", PER_PAIR, has_real=True,
+                mean_over_sequences=True)
+    undefined = "the flow leaves no visible pixel"
+
+    def sample(self, step: Step) -> Sample:
+        warp = self.warp(step)
+        return Sample(warp.error(step.previous_fake, step.fake), warp.error(step.previous_real, step.real))
+
+    def warp(self, step: Step) -> Warp:
+        """The warp between the step's frames."""
+        return Warp.from_estimates(step.real_forward, step.real_backward)
+
+
+class EWarpTrueFlow(EWarp):
+    """The same by true flow, which each step brings along."""
+    spec = replace(EWarp.spec, definition="ewarp-fwd-true-flow")
+
+    def warp(self, step: Step) -> Warp:
+        return Warp.from_true_flow(step.true_flow)
+
+
+if __name__ == "__main__":
+    from timecyclegan.evaluation.compute_metrics import main
+
+    sys.exit(main(["--only", EWarp.spec.name, *sys.argv[1:]]))

@@ -1,0 +1,28 @@
+"""Temporal flicker: how alike neighbouring frames are, whatever moves. A frozen video scores 1.
+
+It needs no flow, so it is only read beside the real clip's own value: as much change as there is best.
+"""
+import sys
+
+import numpy as np
+
+from timecyclegan.evaluation.metric import CLOSER_TO_REAL, PER_PAIR, Metric, Sample, Spec, Step
+
+
+def flicker(previous: np.ndarray, frame: np.ndarray) -> float:
+    """1 - mean |frame - previous| / 255 of uint8 (H, W, 3): in [0, 1], 1 where nothing changes."""
+    return 1 - float(np.abs(frame.astype(np.int16) - previous).mean()) / 255
+
+
+class Flicker(Metric):
+    """Mean over all pairs, for the fake and for the real clip."""
+    spec = Spec("flicker", "flicker", CLOSER_TO_REAL, "flicker-1", PER_PAIR, has_real=True)
+
+    def sample(self, step: Step) -> Sample:
+        return Sample(flicker(step.previous_fake, step.fake), flicker(step.previous_real, step.real))
+
+
+if __name__ == "__main__":
+    from timecyclegan.evaluation.compute_metrics import main
+
+    sys.exit(main(["--only", Flicker.spec.name, *sys.argv[1:]]))

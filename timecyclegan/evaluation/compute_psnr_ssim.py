@@ -1,0 +1,55 @@
+"""PSNR and SSIM of each frame against the real one, by scikit-image on 8-bit RGB."""
+import sys
+
+import numpy as np
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from timecyclegan.evaluation.metric import HIGHER, Metric, Sample, Spec, Step
+
+SSIM_SIGMA = 1.5
+SSIM_WINDOW = 11  # what scikit-image makes of this sigma; smaller pictures have no SSIM
+
+
+def psnr(real: np.ndarray, fake: np.ndarray) -> float | None:
+    """Peak signal-to-noise ratio in dB of uint8 (H, W, 3); None where the frames are identical (infinite)."""
+    if np.array_equal(real, fake):
+        return None
+    return float(peak_signal_noise_ratio(real, fake, data_range=255))
+
+
+def ssim(real: np.ndarray, fake: np.ndarray) -> float | None:
+    """Structural similarity of uint8 (H, W, 3), at most 1; None for pictures smaller than its window.
+
+    Wang et al. 2004: Gaussian window of sigma 1.5, population covariance, mean over the channels.
+    """
+    if min(real.shape[:2]) < SSIM_WINDOW:
+        return None
+    return float(structural_similarity(real, fake, data_range=255, channel_axis=-1, gaussian_weights=True,
+                                       sigma=SSIM_SIGMA, use_sample_covariance=False))
+
+
+class PSNR(Metric):
+    """Mean over the frames whose PSNR is finite; the identical ones are counted as skipped.
+
+    Neither a cap nor infinity would do: the one is an arbitrary number in the mean, the other is no JSON.
+    """
+    spec = Spec("psnr", "PSNR", HIGHER, "psnr-rgb8-skimage", unit="dB")
+    undefined = "fake and real frame are identical, which is infinitely good"
+
+    def sample(self, step: Step) -> Sample:
+        return Sample(psnr(step.real, step.fake))
+
+
+class SSIM(Metric):
+    """Mean over frames."""
+    spec = Spec("ssim", "SSIM", HIGHER, "ssim-gaussian-rgb8-skimage")
+    undefined = f"the pictures are smaller than its {SSIM_WINDOW}x{SSIM_WINDOW} window"
+
+    def sample(self, step: Step) -> Sample:
+        return Sample(ssim(step.real, step.fake))
+
+
+if __name__ == "__main__":
+    from timecyclegan.evaluation.compute_metrics import main
+
+    sys.exit(main(["--only", f"{PSNR.spec.name},{SSIM.spec.name}", *sys.argv[1:]]))

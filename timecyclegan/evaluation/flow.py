@@ -1,0 +1,102 @@
+"""Optical flow for the metrics: Farneback's estimate, true flow from files, exact bilinear sampling.
+
+A flow is (H, W, 2), (dx, dy) in pixels: ``flow(a -> b)`` at p says that what a shows at p, b shows at p + flow(p).
+"""
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from timecyclegan.util.errors import UserError
+
+FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2,
+             "flags": 0}
+
+
+class TrueFlow(NamedTuple):
+    """Known flow from a frame back to the one before it.
+
+    flow: float64 (H, W, 2); visible: bool (H, W), whether what the pixel shows is seen in the earlier frame too.
+    """
+    flow: np.ndarray
+    visible: np.ndarray
+
+
+def farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Flow from ``first`` to ``second``, both uint8 (H, W, 3) RGB, as float32 (H, W, 2).
+
+    Farneback, "Two-frame motion estimation based on polynomial expansion", 2003, on 8-bit gray with the
+    parameters of TecoGAN (Chu et al. 2020).
+    """
+    gray = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
+    return cv2.calcOpticalFlowFarneback(*gray, None, **FARNEBACK)
+
+
+def load_flow(path: str | Path) -> TrueFlow:
+    """Read a true flow: an ``.npz`` file with ``flow`` (H, W, 2) and ``visible`` (H, W).
+
+    Where the flow is no finite number, nothing is visible (and the flow is 0, which keeps interpolation clean).
+
+    Raises:
+        UserError: the file is missing, is damaged, lacks an array, or their shapes do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"flow file {path} does not exist; every frame but a sequence's first needs one, named "
+                        "as the real frame")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            flow, visible = archive["flow"].astype(np.float64), archive["visible"].astype(bool)
+    except Exception as error:  # a damaged archive can raise anything
+        raise UserError(f"cannot read flow file {path}: {error}; expected .npz with flow and visible") from error
+    if flow.ndim != 3 or flow.shape[2] != 2 or flow.shape[:2] != visible.shape:
+        raise UserError(f"flow file {path}: expected flow (H, W, 2) and visible (H, W), got {flow.shape} and "
+                        f"{visible.shape}")
+    finite = np.isfinite(flow).all(axis=2)
+    return TrueFlow(np.where(finite[..., None], flow, 0.0), visible & finite)
+
+
+def resize_flow(true_flow: TrueFlow, height: int, width: int) -> TrueFlow:
+    """Bring a flow to frames of (height, width): dx and dy grow with their own axis, the mask stays binary."""
+    old_height, old_width = true_flow.visible.shape
+    if (old_height, old_width) == (height, width):
+        return true_flow
+    flow = cv2.resize(true_flow.flow, (width, height), interpolation=cv2.INTER_LINEAR)
+    visible = cv2.resize(true_flow.visible.astype(np.uint8), (width, height),
+                         interpolation=cv2.INTER_NEAREST_EXACT)
+    return TrueFlow(flow * (width / old_width, height / old_height), visible.astype(bool))
+
+
+class FlowSampler:
+    """Looks images up where a flow points: bilinear, float64, coordinates clamped to the frame.
+
+    cv2.remap rounds positions to 1/32 pixel, which is too coarse for a flow with small errors. The weights are
+    computed once and serve any number of images.
+
+    Attributes:
+        inside: bool (H, W), whether p + flow(p) lies within the frame (pixel centres 0 .. W - 1, 0 .. H - 1).
+    """
+
+    def __init__(self, flow: np.ndarray) -> None:
+        height, width = flow.shape[:2]
+        x = np.arange(width) + flow[..., 0].astype(np.float64)
+        y = np.arange(height)[:, None] + flow[..., 1].astype(np.float64)
+        self.inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        left, right, self._fraction_x = _neighbours(x, width)
+        top, bottom, self._fraction_y = _neighbours(y, height)
+        self._rows = [(top * width + left, top * width + right), (bottom * width + left, bottom * width + right)]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, C) -> float64 (H, W, C), the image at p + flow(p)."""
+        pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
+        upper, lower = (pixels[left] + self._fraction_x * (pixels[right] - pixels[left])
+                        for left, right in self._rows)
+        return upper + self._fraction_y * (lower - upper)
+
+
+def _neighbours(position: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels before and after each position along one axis, and how far it is on the way (H, W, 1)."""
+    position = np.clip(position, 0, size - 1)
+    before = np.floor(position).astype(np.intp)
+    return before, np.minimum(before + 1, size - 1), (position - before)[..., None]

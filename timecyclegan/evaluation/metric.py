@@ -1,0 +1,172 @@
+"""What all metrics share: the step they look at, how samples become averages, and the form of a result.
+
+A metric is a pure function on frames; its class only says how a step's sample comes from that function. The
+averages are taken here, once: over frames or over pairs of neighbouring frames, never across a sequence boundary.
+"""
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from timecyclegan.evaluation.flow import TrueFlow, farneback
+
+PER_FRAME, PER_PAIR = "frame", "pair"
+LOWER, HIGHER, CLOSER_TO_REAL, CLOSER_TO_1 = "lower", "higher", "closer to real", "closer to 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Frame t of both clips with its predecessor: uint8 (H, W, 3), RGB, all of one size.
+
+    The predecessors are None at the start of a sequence. Flows are computed on first use and then shared by all
+    metrics. ``true_flow`` leads from frame t back to frame t - 1 of the real clip.
+    """
+    real: np.ndarray
+    fake: np.ndarray
+    previous_real: np.ndarray | None = None
+    previous_fake: np.ndarray | None = None
+    true_flow: TrueFlow | None = None
+
+    @cached_property
+    def real_forward(self) -> np.ndarray:
+        return farneback(self.previous_real, self.real)
+
+    @cached_property
+    def real_backward(self) -> np.ndarray:
+        return farneback(self.real, self.previous_real)
+
+    @cached_property
+    def fake_forward(self) -> np.ndarray:
+        return farneback(self.previous_fake, self.fake)
+
+
+class Sample(NamedTuple):
+    """A metric's value of one frame or pair, and the real clip's own one; None where it is undefined."""
+    fake: float | None
+    real: float | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a metric is called and how to read it; the columns of tables and files follow from it."""
+    name: str
+    title: str
+    better: str
+    definition: str
+    over: str = PER_FRAME
+    unit: str = ""
+    has_real: bool = False
+    mean_over_sequences: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A metric's averages. ``value`` is None where it is undefined, and then ``reason`` says why.
+
+    frames, pairs, sequences: how many were looked at. skipped: how many frames (pairs) among them have no value
+    and are left out of the averages; ``skipped_because`` says why. per_frame has one entry per frame; the entry of
+    a pair stands at its later frame. real...: the same numbers of the real clip, for metrics that have them.
+    """
+    value: float | None = None
+    reason: str | None = None
+    real: float | None = None
+    frames: int = 0
+    pairs: int = 0
+    sequences: int = 0
+    skipped: int = 0
+    skipped_because: str | None = None
+    per_sequence: dict[str, float | None] = field(default_factory=dict)
+    per_frame: dict[str, list[float | None]] = field(default_factory=dict)
+    real_per_sequence: dict[str, float | None] = field(default_factory=dict)
+    real_per_frame: dict[str, list[float | None]] = field(default_factory=dict)
+
+
+class Metric:
+    """Collects the samples of a metric, sequence by sequence, frames in order.
+
+    A subclass sets ``spec``, ``undefined`` (why a sample can lack a value) and ``sample``. What it keeps is a few
+    numbers per frame, no frames. ``measure`` reads nothing but its step, so it may run in any thread and in any
+    order; ``start`` and ``add`` are called in order. A metric that needs batches returns what it has to look at
+    from ``measure`` and does its work in ``add``.
+    """
+    spec: ClassVar[Spec]
+    undefined: ClassVar[str] = "it is undefined for these frames"
+
+    def __init__(self) -> None:
+        self._sequences: dict[str, list[Sample | None]] = {}
+
+    def start(self, sequence: str) -> None:
+        """Begin a sequence; what follows belongs to it."""
+        self._current = self._sequences.setdefault(sequence, [])
+
+    def measure(self, step: Step) -> Sample | None:
+        """The step's sample; None at the start of a sequence if the metric looks at pairs."""
+        if self.spec.over == PER_PAIR and step.previous_real is None:
+            return None
+        return self.sample(step)
+
+    def add(self, sample: Sample | None) -> None:
+        """Take the next frame's ``measure``."""
+        self._current.append(sample)
+
+    def update(self, step: Step) -> None:
+        """Measure the next frame and add it."""
+        self.add(self.measure(step))
+
+    def sample(self, step: Step) -> Sample:
+        """The value of one frame or pair."""
+        raise NotImplementedError
+
+    def summarize(self, samples: Sequence[Sample]) -> Sample:
+        """Average samples: the means of the defined ones."""
+        return Sample(_mean(s.fake for s in samples), _mean(s.real for s in samples))
+
+    def result(self) -> Result:
+        """The averages of everything added so far."""
+        taken = {name: [s for s in samples if s is not None] for name, samples in self._sequences.items()}
+        every = [sample for samples in taken.values() for sample in samples]
+        means = {name: self.summarize(samples) for name, samples in taken.items()}
+        each = {name: [self.summarize([s] if s else []) for s in samples]
+                for name, samples in self._sequences.items()}
+        overall = self._overall(every, means)
+        skipped = sum(sample.fake is None for sample in every)
+        frames = sum(map(len, self._sequences.values()))
+        return Result(
+            value=overall.fake,
+            reason=self._reason(every) if overall.fake is None else None,
+            real=overall.real,
+            frames=frames,
+            pairs=frames - sum(bool(samples) for samples in self._sequences.values()),
+            sequences=len(self._sequences),
+            skipped=skipped,
+            skipped_because=self.undefined if skipped else None,
+            **_split("per_sequence", means, self.spec.has_real, lambda mean, side: mean[side]),
+            **_split("per_frame", each, self.spec.has_real, lambda row, side: [s[side] for s in row]))
+
+    def _overall(self, every: list[Sample], means: dict[str, Sample]) -> Sample:
+        if not self.spec.mean_over_sequences:
+            return self.summarize(every)
+        return Sample(_mean(m.fake for m in means.values()), _mean(m.real for m in means.values()))
+
+    def _reason(self, every: list[Sample]) -> str:
+        if every:
+            return self.undefined
+        if self.spec.over == PER_PAIR:
+            return "needs two frames in a row, and every sequence has one"
+        return "there are no frames"
+
+
+def _mean(values) -> float | None:
+    defined = [value for value in values if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None
+
+
+def _split(name: str, table: dict, has_real: bool, pick) -> dict[str, dict]:
+    """The fake side of a table of samples under ``name``, the real one under ``real_`` + ``name``."""
+    sides = {name: {key: pick(entry, 0) for key, entry in table.items()}}
+    if has_real:
+        sides[f"real_{name}"] = {key: pick(entry, 1) for key, entry in table.items()}
+    return sides
