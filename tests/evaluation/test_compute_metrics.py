@@ -1,0 +1,212 @@
+import json
+import runpy
+import sys
+
+import numpy as np
+import pytest
+
+from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
+from timecyclegan.datasets.frames import resize_image
+from timecyclegan.evaluation import compute_metrics
+from timecyclegan.evaluation.compute_metrics import METRIC_COLUMNS, METRICS, csv_row, evaluate, main
+from timecyclegan.evaluation.report import format_metrics
+from timecyclegan.util.errors import UserError
+
+TEMPORAL, STILL = ("tof", "e_warp", "flicker"), ("sharpness", "psnr", "ssim")
+
+
+def evaluated(tmp_path, real, fake, **options):
+    return evaluate(write_clips(tmp_path / "real", real), write_clips(tmp_path / "fake", fake), **options)
+
+
+def values(evaluation, key="value"):
+    return {name: facts[key] for name, facts in evaluation["metrics"].items()}
+
+
+def test_identities(tmp_path):
+    clips = {"a": moving(4), "b/c": moving(3, seed=5)}
+    evaluation = evaluated(tmp_path, clips, clips)
+    found = evaluation["metrics"]
+    assert found["tof"]["value"] == 0
+    assert found["e_warp"]["value"] == found["e_warp"]["real"] > 0
+    assert found["flicker"]["value"] == found["flicker"]["real"] < 1
+    assert found["sharpness"]["value"] == 1
+    assert found["ssim"]["value"] == pytest.approx(1)
+    assert found["psnr"]["value"] is None and found["psnr"]["skipped"] == 7
+    assert evaluation["frame_size"] == [24, 32] and evaluation["resized_real"] == []
+
+
+def test_frozen_and_blurred_videos(tmp_path):
+    real = noisy(moving(4))
+    frozen = evaluated(tmp_path / "1", {"a": real}, {"a": [real[0]] * 4})["metrics"]
+    assert frozen["flicker"]["value"] == 1 > frozen["flicker"]["real"]
+    assert frozen["tof"]["value"] > 0.5
+    soft = evaluated(tmp_path / "2", {"a": real}, {"a": [blurred(frame) for frame in real]})["metrics"]
+    assert soft["sharpness"]["value"] < 0.7
+    assert soft["e_warp"]["value"] < soft["e_warp"]["real"]  # which is why sharpness stands beside it
+
+
+def test_averages_do_not_cross_sequences(tmp_path):
+    """Two still sequences: a pair made across their boundary would not be still."""
+    stills = {name: [texture(24, 32, seed)] * 3 for seed, name in enumerate("ab")}
+    found = evaluated(tmp_path, stills, stills)["metrics"]
+    assert found["flicker"]["value"] == found["flicker"]["real"] == 1
+    assert found["tof"]["value"] == 0
+    assert found["e_warp"]["real"] < 1e-6  # Farneback's flow of a still pair is not quite 0
+    assert found["tof"]["pairs"] == 4 and found["tof"]["per_frame"]["b"][0] is None
+
+
+def test_means_run_over_pairs_but_for_e_warp(tmp_path):
+    real = {"a": moving(4), "b": moving(2, seed=3)}
+    found = evaluated(tmp_path, real, {"a": noisy(real["a"], 3), "b": noisy(real["b"], 25)})["metrics"]
+    for name, weights in (("tof", (3, 1)), ("flicker", (3, 1)), ("e_warp", (1, 1)), ("ssim", (4, 2))):
+        parts = found[name]["per_sequence"]
+        expected = (weights[0] * parts["a"] + weights[1] * parts["b"]) / sum(weights)
+        assert found[name]["value"] == pytest.approx(expected, rel=1e-12), name
+
+
+def test_sequences_of_one_frame_have_image_metrics_only(tmp_path):
+    real = {"a": moving(1), "b": moving(1, seed=3)}
+    evaluation = evaluated(tmp_path, real, {name: noisy(clip) for name, clip in real.items()})
+    for name in TEMPORAL:
+        assert evaluation["metrics"][name]["value"] is None
+        assert "two frames" in evaluation["metrics"][name]["reason"]
+    assert all(evaluation["metrics"][name]["value"] > 0 for name in STILL)
+    row = csv_row(evaluation)
+    assert row["tof"] == row["e_warp_real"] == row["flicker"] == "" != row["psnr"]
+
+
+def test_larger_real_frames_are_resized(tmp_path):
+    large = moving(3, 48, 64)
+    fake = noisy([resize_image(frame, 24, 32) for frame in large])
+    small = [resize_image(frame, 24, 32) for frame in large]
+    resized = evaluated(tmp_path / "1", {"a": large}, {"a": fake})
+    plain = evaluated(tmp_path / "2", {"a": small}, {"a": fake})
+    assert values(resized) == values(plain)
+    assert resized["resized_real"] == [[48, 64]] and plain["resized_real"] == []
+    assert resized["frame_size"] == [24, 32]
+
+
+def test_true_flow_replaces_the_estimate(tmp_path):
+    clip = moving(3, step=2)
+    for t in (1, 2):
+        write_flow(tmp_path / "flow/a" / f"{t:04}.npz", np.full((24, 32, 2), (2.0, 0.0)), np.ones((24, 32), bool))
+    found = evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path / "flow")["metrics"]["e_warp"]
+    assert found["value"] == found["real"] == 0
+    assert found["definition"] == "ewarp-fwd-true-flow"
+    estimated = evaluated(tmp_path, {"a": clip}, {"a": clip})["metrics"]["e_warp"]
+    assert estimated["value"] > 0 and estimated["definition"] == "ewarp-fwd-farneback"
+
+
+def test_true_flow_follows_the_size_of_the_frames(tmp_path):
+    """A clip of flat 2x2 blocks moving by 4 pixels is, at half width, the same clip moving by 2."""
+    clip = moving(2, step=2)
+    flow, visible = np.full((48, 64, 2), (4.0, 0.0)), np.ones((48, 64), bool)
+    write_flow(tmp_path / "flow/a/0001.npz", flow, visible)
+    found = evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path / "flow")["metrics"]["e_warp"]
+    assert found["value"] == 0
+
+
+def test_missing_flow_file_is_named(tmp_path):
+    clip = moving(2)
+    with pytest.raises(UserError, match=r"0001\.npz does not exist"):
+        evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path)
+
+
+def test_mismatches_are_named(tmp_path):
+    clip = moving(2)
+    with pytest.raises(UserError, match="sequence b of the real frames"):
+        evaluated(tmp_path / "1", {"a": clip, "b": clip}, {"a": clip})
+    with pytest.raises(UserError, match=r"numbers of frames differ .* sequence a \(2 and 1\)"):
+        evaluated(tmp_path / "2", {"a": clip}, {"a": clip[:1]})
+    with pytest.raises(UserError, match=r"different sizes: .*0000\.png is 32x24, .*0001\.png is 16x24"):
+        evaluated(tmp_path / "3", {"a": clip}, {"a": [clip[0], clip[1][:, :16]]})
+    with pytest.raises(UserError, match="no frames"):
+        evaluate({}, {})
+
+
+def test_results_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
+    real = {"a": moving(6), "b": moving(1), "c": moving(3)}
+    fake = {name: noisy(clip) for name, clip in real.items()}
+    threaded = evaluated(tmp_path, real, fake)
+    monkeypatch.setattr(compute_metrics, "MAX_THREADS", 1)
+    assert evaluated(tmp_path, real, fake) == threaded
+
+
+def test_every_frame_is_read_once(tmp_path, monkeypatch):
+    read, seen = compute_metrics.read_image, []
+    monkeypatch.setattr(compute_metrics, "read_image", lambda path: seen.append(path) or read(path))
+    evaluated(tmp_path, {"a": moving(5)}, {"a": moving(5)})
+    assert len(seen) == len(set(seen)) == 10
+
+
+def test_columns_and_rows(tmp_path):
+    assert METRIC_COLUMNS == ("fid", "lpips", "tlp", "tof", "e_warp", "e_warp_real", "flicker", "flicker_real",
+                              "sharpness", "psnr", "ssim")
+    real = {"a": moving(3)}
+    evaluation = evaluated(tmp_path, real, {"a": noisy(real["a"])})
+    row = csv_row(evaluation)
+    assert tuple(row) == METRIC_COLUMNS
+    assert row["fid"] == row["lpips"] == row["tlp"] == ""
+    assert float(row["e_warp_real"]) == pytest.approx(evaluation["metrics"]["e_warp"]["real"], rel=1e-7)
+    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
+
+
+def test_table_shows_values_floors_and_reasons(tmp_path):
+    real = {"a": moving(3, 9, 30)}
+    fake = noisy(real["a"])
+    table = format_metrics(evaluated(tmp_path, real, {"a": [real["a"][0], *fake[1:]]}))
+    lines = {line.split("  ")[0]: line for line in table.splitlines()}
+    for metric in METRICS:
+        assert metric.spec.better in lines[metric.spec.title]
+    assert lines["FID"].split()[1] == "-" and lines["E_warp"].split()[2] != "-"
+    assert "SSIM: no value, the pictures are smaller than its 11x11 window" in table
+    assert "PSNR: 1 frame(s) left out" in table
+    assert "3 frames in 1 sequence(s), 30x9 pixels" in table
+
+
+def test_only_some_metrics(tmp_path):
+    clip = {"a": moving(2)}
+    found = values(evaluated(tmp_path, clip, clip, only=["flicker"]))
+    assert found.pop("flicker") is not None and set(found.values()) == {None}
+    with pytest.raises(UserError, match="unknown metric tofu; there are fid, lpips"):
+        evaluated(tmp_path, clip, clip, only=["tofu"])
+
+
+def test_command_writes_json(tmp_path, capsys):
+    real = {"a": moving(2)}
+    write_clips(tmp_path / "real", real)
+    write_clips(tmp_path / "fake", {"a": noisy(real["a"])})
+    assert main([str(tmp_path / "real"), str(tmp_path / "fake"), "--json", str(tmp_path / "m.json")]) == 0
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert f"{written['metrics']['psnr']['value']:.6g}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", ["no folder", "no partner", "no flow"])
+def test_command_reports_mistakes_in_one_line(tmp_path, capsys, fault):
+    real, fake = tmp_path / "real", tmp_path / "fake"
+    write_clips(real, {"a": moving(2)})
+    write_clips(fake, {"b" if fault == "no partner" else "a": moving(2)})
+    arguments = [str(real), str(tmp_path / "none" if fault == "no folder" else fake)]
+    assert main(arguments + (["--flow", str(tmp_path / "none")] if fault == "no flow" else [])) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: flow folder" if fault == "no flow" else "error: ")
+    assert error.count("\n") == 1
+    assert str(real if fault == "no partner" else tmp_path / "none") in error
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize(("module", "asked"), [
+    ("compute_tof", {"tof"}), ("compute_ewarp", {"e_warp"}), ("compute_flicker", {"flicker"}),
+    ("compute_sharpness", {"sharpness"}), ("compute_psnr_ssim", {"psnr", "ssim"}),
+    ("compute_metrics", {*TEMPORAL, *STILL})])
+def test_modules_are_commands(tmp_path, monkeypatch, capsys, module, asked):
+    clip, result = moving(2), tmp_path / "m.json"
+    write_clips(tmp_path / "real", {"a": clip})
+    write_clips(tmp_path / "fake", {"a": noisy(clip)})
+    monkeypatch.setattr(sys, "argv", [module, *(str(tmp_path / side) for side in ("real", "fake")), "--json",
+                                      str(result)])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module(f"timecyclegan.evaluation.{module}", run_name="__main__")
+    found = values(json.loads(result.read_text()))
+    assert {name for name, value in found.items() if value is not None} == asked

@@ -1,0 +1,101 @@
+"""Closed forms of the metrics that look at one frame, and of flicker and tOF."""
+import numpy as np
+import pytest
+
+from tests.evaluation.helpers import blurred, moving, noisy, texture
+from timecyclegan.evaluation.compute_flicker import flicker
+from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM, psnr, ssim
+from timecyclegan.evaluation.compute_sharpness import Sharpness, gradient_energy
+from timecyclegan.evaluation.compute_tof import flow_distance, tof
+from timecyclegan.evaluation.metric import Step
+
+
+def gray(levels) -> np.ndarray:
+    """uint8 (H, W, 3) from (H, W) levels."""
+    return np.repeat(np.asarray(levels, np.uint8)[..., None], 3, axis=2)
+
+
+def run(metric, real, fake):
+    metric.start("a")
+    for pair in zip(real, fake, strict=True):
+        metric.update(Step(*pair))
+    return metric.result()
+
+
+def test_flow_distance_is_a_norm_per_pixel():
+    first, second = np.zeros((4, 6, 2), np.float32), np.zeros((4, 6, 2), np.float32)
+    second[:2] = (3, -4)  # length 5 on half of the pixels
+    assert flow_distance(first, second) == pytest.approx(2.5)
+
+
+def test_tof_sees_motion_and_only_motion():
+    slow, fast = moving(2, 64, 64), moving(2, 64, 64, step=3)
+    assert tof(*slow, *slow) == 0
+    assert tof(*slow, slow[0], slow[0]) == pytest.approx(1, abs=0.15)
+    assert tof(*slow, *fast) == pytest.approx(2, abs=0.3)
+
+
+def test_flicker_of_known_changes():
+    frame = texture(8, 9)
+    assert flicker(frame, frame) == 1
+    dark, light = np.full((8, 9, 3), 20, np.uint8), np.full((8, 9, 3), 71, np.uint8)
+    assert flicker(dark, light) == flicker(light, dark) == pytest.approx(0.8)
+    assert flicker(np.zeros((8, 9, 3), np.uint8), np.full((8, 9, 3), 255, np.uint8)) == 0
+
+
+def test_gradient_energy_of_ramps():
+    x = np.arange(20)
+    assert gradient_energy(gray(np.tile(5 * x, (7, 1)))) == pytest.approx((5 / 255) ** 2)
+    assert gradient_energy(gray(np.tile(5 * x, (7, 1)).T)) == pytest.approx((5 / 255) ** 2)
+    for channel, weight in enumerate((0.299, 0.587, 0.114)):
+        colour = np.zeros((7, 20, 3), np.uint8)
+        colour[..., channel] = 5 * x
+        assert gradient_energy(colour) == pytest.approx((weight * 5 / 255) ** 2)
+    assert gradient_energy(np.full((7, 20, 3), (13, 200, 77), np.uint8)) == 0
+    assert gradient_energy(gray([[0, 255]])) == pytest.approx(1)  # one row has no vertical differences
+
+
+def test_sharpness_is_a_ratio_of_means():
+    clip = moving(3)
+    assert run(Sharpness(), clip, clip).value == 1
+    assert run(Sharpness(), clip, [blurred(frame) for frame in clip]).value < 0.7
+    assert run(Sharpness(), clip, noisy(clip, 30)).value > 1.2
+    ramps = [gray(np.tile(slope * np.arange(20), (7, 1))) for slope in (0, 1, 3, 6)]
+    result = run(Sharpness(), [ramps[1], ramps[2], ramps[0]], [ramps[3], ramps[0], ramps[0]])
+    assert result.value == pytest.approx(36 / 10)
+    assert result.per_frame["a"] == [pytest.approx(36), 0, None]
+
+
+def test_sharpness_of_a_constant_real_clip_is_undefined():
+    result = run(Sharpness(), [np.full((12, 12, 3), 9, np.uint8)] * 2, noisy(moving(2, 12, 12)))
+    assert result.value is None and "gradient" in result.reason
+
+
+def test_psnr_of_a_constant_offset():
+    image = texture(12, 14) // 2
+    assert psnr(image, image + 10) == pytest.approx(20 * np.log10(25.5))
+
+
+def test_identical_frames_have_no_psnr_and_are_counted():
+    image = texture(12, 14) // 2
+    assert psnr(image, image) is None
+    result = run(PSNR(), [image] * 3, [image, image + 10, image])
+    assert result.value == pytest.approx(20 * np.log10(25.5)) and result.skipped == 2
+    result = run(PSNR(), [image] * 3, [image] * 3)
+    assert result.value is None and "identical" in result.reason
+
+
+def test_ssim_of_constant_pictures():
+    """Without structure only the luminance term is left: (2ab + C1) / (a^2 + b^2 + C1), C1 = (0.01 * 255)^2."""
+    a, b, c1 = 50, 90, 2.55 ** 2
+    expected = (2 * a * b + c1) / (a * a + b * b + c1)
+    pictures = [np.full((15, 15, 3), level, np.uint8) for level in (a, b)]
+    assert ssim(*pictures) == pytest.approx(expected, abs=1e-9)
+    assert ssim(texture(15, 15), texture(15, 15)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("height", "width", "defined"), [(11, 11, True), (10, 40, False), (40, 10, False)])
+def test_pictures_smaller_than_the_window_have_no_ssim(height, width, defined):
+    result = run(SSIM(), [texture(height, width)], [texture(height, width, 1)])
+    assert (result.value is not None) == defined
+    assert result.reason is None if defined else "11x11" in result.reason
