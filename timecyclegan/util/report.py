@@ -26,8 +26,6 @@ _HINTS = {
     "psnr": "fidelity to the real frame, pixel by pixel",
     "ssim": "structural likeness to the real frame",
 }
-_TITLES = {"fid": "FID", "lpips": "LPIPS", "tlp": "tLP", "tof": "tOF", "e_warp": "E_warp", "psnr": "PSNR",
-           "ssim": "SSIM"}
 _ARROWS = {"lower": "↓ ", "higher": "↑ "}
 
 
@@ -123,7 +121,7 @@ def _metric_row(name: str, metric: dict, other: dict, label: str | None) -> str:
               f'<td data-label="better">{_ARROWS.get(better, "")}{escape(better)}</td>',
               f'<td data-label="measured over">{_counts(metric)}{definition}</td>']
     hint = f"<small>{_HINTS[name]}</small>" if name in _HINTS else ""
-    shown = _TITLES.get(name) or str(metric.get("title") or name)
+    shown = str(metric.get("title") or name)
     return f"<tr><th scope=row>{escape(shown)}{hint}</th>{''.join(cells)}</tr>"
 
 
@@ -165,7 +163,7 @@ def _per_sequence_html(metrics: dict) -> str:
     sequences = list(dict.fromkeys(sequence for table in tables.values() for sequence in table))
     if not sequences:
         return ""
-    head = "".join(f"<th>{escape(_TITLES.get(name) or str(metrics[name].get('title') or name))}</th>"
+    head = "".join(f"<th>{escape(str(metrics[name].get('title') or name))}</th>"
                    for name in tables)
     rows = "".join(f"<tr><th scope=row>{escape(sequence)}</th>" + "".join(
         f'<td class="number">{_number(table.get(sequence))}</td>' for table in tables.values()) + "</tr>"
