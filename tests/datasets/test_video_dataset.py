@@ -144,6 +144,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index_only(tree):
     torch.manual_seed(3)
     assert [draw(key) for key in reversed(keys)] == first[::-1]
     assert len({first[keys.index((epoch, 0))] for epoch in range(3)}) == 3
+    assert len({first[keys.index((0, index))] for index in range(3)}) == 3  # three clips of one sequence
     assert [draw(key, seed=6) for key in keys] != first
 
 
