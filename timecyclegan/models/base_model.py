@@ -32,6 +32,7 @@ class BaseModel(nn.Module):
 
     task: str  # "paired", "unpaired", "unconditional": what data the model is trained on
     default_block_size = 1  # frames of a training clip
+    inputs: tuple[str, ...]  # what :meth:`forward` takes of a batch
     channels = 3
     uses: frozenset[str] = frozenset()  # the optional loss options that this model knows
 
@@ -98,15 +99,15 @@ class BaseModel(nn.Module):
         """One forward pass, then the discriminators' update, then the generator's.
 
         Returns:
-            The losses by name, unweighted, ``Generator/...`` and ``Discriminator/...``.
+            The losses by name, unweighted, ``Generator/...`` and ``Discriminator/...``, and their weighted ``total``.
 
         Raises:
             NonFiniteLoss: a term is not finite; the networks it belongs to were not updated.
         """
         device = next(self.parameters()).device
         with torch.autocast(device.type, amp, enabled=amp is not None):
-            self(**{key: value.to(device, non_blocking=True) for key, value in batch.items()})
-        logs = {}
+            self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
+        logs: dict[str, float] = {}
         for role, name, losses in (
             ("D", "Discriminator", self.discriminator_losses),
             ("G", "Generator", self.generator_losses),
@@ -114,7 +115,7 @@ class BaseModel(nn.Module):
             if role in self.optimizers:
                 with torch.autocast(device.type, amp, enabled=amp is not None):
                     terms = self._terms(role, losses)
-                logs |= {f"{name}/{key}": value for key, value in self._update(role, name, terms, scaler).items()}
+                logs |= self._update(role, name, terms, scaler)
         scaler.update()
         return logs
 
@@ -137,7 +138,8 @@ class BaseModel(nn.Module):
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(total(terms)).backward()
         scaler.step(optimizer)
-        return values
+        values["total"] = sum(term.weight * values[key] for key, term in terms.items())
+        return {f"{name}/{key}": value for key, value in values.items()}
 
     # ---- adversarial terms, the same for every discriminator
 
@@ -160,6 +162,7 @@ class PairedModel(BaseModel):
     """A model that translates a source video into a target video, frame for frame."""
 
     task = "paired"
+    inputs = ("source", "target")
 
     def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
         """Generate the video for ``source``; both (N, T, 3, H, W). Kept as ``self.source, self.target, self.fake``."""

@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Decorate a command's ``main``: a :class:`UserError` is printed to stderr and becomes exit code 2."""
+    """Decorate a command's ``main``: a :class:`UserError` is one line on stderr and exit code 2, without traceback."""
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs) -> int:

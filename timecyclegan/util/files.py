@@ -30,7 +30,8 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # must not hide what went wrong above
+            temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

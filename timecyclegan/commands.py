@@ -1,0 +1,123 @@
+"""What the four scripts do, given their parsed command line."""
+import dataclasses
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from timecyclegan.datasets.frames import find_sequences, match_sequences
+from timecyclegan.models import model_class
+from timecyclegan.training.trainer import Trainer
+from timecyclegan.util.argparser import Arguments, changed_architecture
+from timecyclegan.util.files import replacing
+from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
+from timecyclegan.util.options import ControlOptions, LossOptions, Options, TestOptions, TimeCycleOptions
+
+Frames = dict[str, list[Path]]
+
+STOPPED = 3  # exit code of a training that a signal ended before its end: neither finished nor wrong
+
+
+def train(arguments: Arguments) -> bool:
+    """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
+    control = arguments.options(ControlOptions)
+    base = None
+    saved = Path("checkpoints") / arguments.name / "options.json"
+    if control.resume and saved.exists():
+        base = Options.load(saved)  # so that --resume needs none of the flags again
+    options = arguments.options(Options, base)
+    _note_unused(arguments, options)
+    folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
+    return Trainer(arguments.name, *folders, options, control.resume, control.overwrite).run()
+
+
+def _note_unused(arguments: Arguments, options: Options) -> None:
+    """A weight that the model does not know does nothing: say so rather than let the user believe otherwise."""
+    known = model_class(options.model_type).uses
+    fields = [*dataclasses.fields(LossOptions), *dataclasses.fields(TimeCycleOptions)]
+    for field in fields:
+        if field.name.endswith("_weight") and arguments.given.get(field.name) and field.name not in known:
+            print(f"note: --{field.name} has no effect on {options.model_type}: {field.metadata['help']}")
+
+
+def translate(arguments: Arguments, metrics: bool) -> None:
+    """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them."""
+    from timecyclegan import inference
+
+    test = arguments.options(TestOptions)
+    saved = inference.load_options(arguments.name)
+    given = {key: value for key, value in arguments.given.items() if key not in _names(TestOptions)}
+    changed_architecture(given, saved)
+    options = arguments.options(Options, saved)
+    source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    sources = find_sequences(source)
+    reals = find_sequences(target) if target else None
+    if reals is not None:
+        match_sequences(sources, reals, source, target)
+    model = inference.load_model(arguments.name, options, test.test_init_epoch)
+    output = Path(test.test_output_dir) / arguments.name
+    if test.test_init_epoch:
+        output /= f"epoch{test.test_init_epoch}"
+    fakes = inference.translate_folders(model, sources, output, options, test.test_batch_size, test.test_seed)
+    size = options.image_height, options.image_width
+    for name in sources:
+        panels = {"source": sources[name], "generated": fakes[name], "real": reals[name] if reals else None}
+        inference.write_side_by_side(output / "videos" / f"{_flat(name)}.webm", panels, size, test.fps)
+    print(f"frames and side-by-side videos are in {output}")
+    if metrics:
+        _measure(arguments, options, test, output, sources, fakes, reals)
+
+
+def _measure(
+    arguments: Arguments, options: Options, test: TestOptions, output: Path, sources: Frames, fakes: Frames,
+    reals: Frames,
+) -> None:  # fmt: skip
+    """Compute the metrics; write metrics.json, a row of metrics.csv, and the report."""
+    from timecyclegan.evaluation.compute_metrics import csv_row, evaluate, format_metrics
+    from timecyclegan.util.report import ReportSequence, write_report
+
+    target = arguments.folders["test_target_dir"]
+    flow = target.parent / "flow"
+    evaluation = evaluate(reals, fakes, flow if flow.is_dir() else None, progress=True, roots=(target, output))
+    evaluation |= {
+        "name": arguments.name,
+        "epoch": test.test_init_epoch or "newest",
+        "datetime": now(),
+        "commit": git_commit(),
+        "source": str(arguments.folders["test_source_dir"]),
+        "target": str(target),
+        "options": options.to_dict(),
+    }
+    evaluation["libraries"] |= {"python": platform.python_version(), "torch": version("torch")}
+    with replacing(output / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
+    row = {"name": arguments.name} | csv_row(evaluation)
+    append_csv(METRICS, row | {"epoch": evaluation["epoch"], "datetime": evaluation["datetime"]})
+    sequences = [ReportSequence(name, sources[name], fakes[name], reals[name]) for name in sources]
+    write_report(
+        output / "report.html", title=arguments.name, evaluation=evaluation,
+        losses_csv=RUNS / arguments.name / "losses.csv", options=options.to_dict(), sequences=sequences,
+        comparison=_earlier(output),
+    )  # fmt: skip
+    print(format_metrics(evaluation))
+    print(f"report: {output / 'report.html'}")
+
+
+def _earlier(output: Path) -> dict[str, Any] | None:
+    """The evaluation of the earliest epoch that was validated below ``output``, for the report to compare with."""
+    found = sorted((int(path.parent.name[5:]), path) for path in output.glob("epoch[0-9]*/metrics.json"))
+    if not found:
+        return None
+    epoch, path = found[0]
+    return json.loads(path.read_text()) | {"label": f"after epoch {epoch}"}
+
+
+def _names(kind: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _flat(sequence: str) -> str:
+    """A file name for a sequence, which may be a path."""
+    return "video" if sequence == "." else sequence.replace("/", "_")
+

@@ -1,0 +1,146 @@
+"""Checkpoints: a training run's whole state in one file, and weight files for each network.
+
+``checkpoints/NAME`` holds ``options.json``, ``latest.pth`` (everything that a run needs to go on) and, for each saved
+epoch, a ``<network>_<epoch>.pth`` with that network's parameters alone. Every file is written under a temporary name,
+synced and renamed, so a killed run leaves whole files. Files are read with ``weights_only=True``: they cannot run code.
+"""
+import pickle
+import random
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.files import replacing
+
+LATEST = "latest.pth"
+OPTIONS = "options.json"
+CHECKPOINTS = Path("checkpoints")
+
+State = Mapping[str, Tensor]
+
+
+def save(path: Path, content: Any) -> None:
+    """Write tensors and plain values so that ``path`` is always whole."""
+    # Given a file instead of its name, torch.save does not put the temporary name into the archive.
+    with replacing(path, sync=True) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
+
+
+def load(path: Path) -> Any:
+    """Read what :func:`save` (or ``torch.save``) wrote, onto the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"checkpoint {path} was refused: it is damaged, or holds objects that could run code instead of weights"
+        ) from error
+    except Exception as error:  # zip, pickle, EOF and storage errors: what a damaged file raises is anyone's guess
+        raise UserError(f"checkpoint {path} cannot be read, it seems damaged ({type(error).__name__})") from error
+
+
+def weight_files(folder: Path, epoch: int) -> dict[str, Path]:
+    """The weight files of an epoch in ``folder`` by network.
+
+    Raises:
+        UserError: there are none; names the epochs that there are.
+    """
+    files = {path.name.removesuffix(f"_{epoch}.pth"): path for path in sorted(folder.glob(f"*_{epoch}.pth"))}
+    if not files:
+        epochs = sorted({int(m[1]) for p in folder.glob("*.pth") if (m := re.search(r"_(\d+)\.pth$", p.name))})
+        known = f"there are epochs {', '.join(map(str, epochs))}" if epochs else "there are none at all"
+        raise UserError(f"no weights of epoch {epoch} in {folder}: {known}")
+    return files
+
+
+def read_networks(folder: Path, epoch: int = 0) -> dict[str, State]:
+    """Parameters by network, of an epoch's weight files or (epoch 0) of the newest checkpoint.
+
+    Raises:
+        UserError: nothing to read, or it cannot be read.
+    """
+    if epoch:
+        return {name: load(path) for name, path in weight_files(folder, epoch).items()}
+    if not (folder / LATEST).exists():
+        raise UserError(f"no checkpoint {folder / LATEST}: train first, or check the name")
+    content = load(folder / LATEST)
+    if not isinstance(content, dict) or "networks" not in content:
+        raise UserError(f"checkpoint {folder / LATEST} is not one of this program's")
+    return content["networks"]
+
+
+def load_networks(networks: Mapping[str, nn.Module], states: Mapping[str, State], origin: Path) -> None:
+    """Give each of ``networks`` its parameters from ``states``.
+
+    Raises:
+        UserError: one is missing or does not fit; names the network, the parameter and both shapes.
+    """
+    for name, network in networks.items():
+        if name not in states:
+            raise UserError(f"{origin} has no weights for {name}; it has {', '.join(states) or 'none'}")
+        own = network.state_dict()
+        for key, value in own.items():
+            found = states[name].get(key)
+            if found is None:
+                raise UserError(f"{origin}: {name} lacks the parameter {key}; is it another architecture?")
+            if found.shape != value.shape:
+                raise UserError(
+                    f"{origin}: {name} does not fit, its {key} is {tuple(found.shape)} where the model has "
+                    f"{tuple(value.shape)}; use the options that it was trained with"
+                )
+        if surplus := sorted(set(states[name]) - set(own)):
+            raise UserError(f"{origin}: {name} has a parameter {surplus[0]} that the model does not know")
+        network.load_state_dict(states[name])
+
+
+def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State]) -> list[str]:
+    """Give ``networks`` those parameters of ``states`` that still fit; for growing.
+
+    Returns:
+        What was begun anew, one line each; empty if everything fitted.
+    """
+    anew = []
+    for name, network in networks.items():
+        own, given = network.state_dict(), states.get(name, {})
+        kept = {key: given[key] for key, value in own.items() if key in given and given[key].shape == value.shape}
+        network.load_state_dict({**own, **kept})
+        if not kept:
+            anew.append(f"{name}: all of it")
+            continue
+        for key in own.keys() - kept.keys():
+            before = tuple(given[key].shape) if key in given else "absent"
+            anew.append(f"{name}.{key}: {before} -> {tuple(own[key].shape)}")
+    return sorted(anew)
+
+
+def random_state() -> dict[str, Any]:
+    """The states of all global random generators, as tensors and plain values."""
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, keys.tolist(), *rest],
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Put back what :func:`random_state` returned; GPUs that are not there now are left out."""
+    torch.set_rng_state(state["torch"])
+    for device, value in list(enumerate(state["cuda"]))[: torch.cuda.device_count()]:
+        torch.cuda.set_rng_state(value, device)
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

@@ -1,0 +1,297 @@
+"""The training loop: stages, epochs, steps; logs and checkpoints on the way; exact resumption."""
+import contextlib
+import fcntl
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from timecyclegan.datasets.video_dataset import PairedVideoDataset, make_loader
+from timecyclegan.models import get_model, model_class
+from timecyclegan.models.base_model import BaseModel
+from timecyclegan.training import checkpoint
+from timecyclegan.training.growing import describe, growth_stages
+from timecyclegan.util.device import pick_device
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.logs import RUNS, TrainingLog, log_training
+from timecyclegan.util.options import Options
+
+AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
+RESUMABLE = {
+    "gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes",
+}  # fmt: skip
+
+
+@dataclass
+class Position:
+    """What comes next: this batch of this epoch of this stage. ``step`` counts the steps that are done."""
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+def learning_rate(options: Options, epoch: int) -> float:
+    """Constant for the first half of the epochs, then linearly to 0 at the end of the last one."""
+    constant = options.num_epochs // 2
+    falling = options.num_epochs - constant
+    return options.learning_rate * min(1.0, (options.num_epochs - epoch) / falling)
+
+
+class Trainer:
+    """Trains a model on two folders of frames and leaves ``checkpoints/NAME`` and ``runs/NAME``.
+
+    A run is a function of its options and data: interrupted at any moment and resumed, it ends (on the CPU) in the
+    same bytes as without the interruption.
+
+    Args:
+        name: of the run.
+        source, target: folders of frames.
+        options: see ``util.options``.
+        resume: go on from the run's checkpoint; where there is none yet, begin.
+        overwrite: begin although there is a checkpoint, which is lost.
+
+    Raises:
+        UserError: options or data that do not fit, before anything is written.
+    """
+
+    def __init__(
+        self, name: str, source: Path, target: Path, options: Options, resume: bool = False, overwrite: bool = False
+    ):
+        self.name, self.source, self.target = name, source, target
+        self.folder = checkpoint.CHECKPOINTS / name
+        self.device = pick_device(options.gpu)
+        self.stages = growth_stages(options)
+        self.options = options
+        self.position, self.saved = Position(), None
+        if resume and (self.folder / checkpoint.LATEST).exists():
+            self.saved = self._read_checkpoint()
+            self.position = Position(**self.saved["position"])
+        elif self.folder.exists() and not (resume or overwrite):
+            raise UserError(
+                f"{self.folder} exists: go on with --resume, choose another name, or lose it with --overwrite"
+            )
+        self.fresh = overwrite and self.saved is None
+        initial = self._initial_weights()
+        # Every stage's options are checked, and the data of the first one read, before anything is written.
+        for stage in self.stages:
+            model_class(stage.model_type).check(stage)
+        self._begin_stage(states=initial)
+        self.stop: int | None = None
+
+    # ---- beginning
+
+    def _read_checkpoint(self) -> dict[str, Any]:
+        saved = checkpoint.load(self.folder / checkpoint.LATEST)
+        before, now = Options.from_dict(saved["options"]).to_dict(), self.options.to_dict()
+        for key, value in now.items():
+            if value != before[key] and key not in RESUMABLE:
+                raise UserError(
+                    f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the flag out, or "
+                    "train under another name"
+                )
+        if len(self.stages) > 1 and now["num_epochs"] != before["num_epochs"]:
+            raise UserError(f"--num_epochs of a growing run cannot change, it has {before['num_epochs']}")
+        return saved
+
+    def _initial_weights(self) -> dict[str, Any] | None:
+        """``--init_checkpoint_dir`` and ``--init_epoch``: weights of another run, or of an epoch of this one."""
+        options = self.options
+        if self.saved is not None or not (options.init_epoch or options.init_checkpoint_dir):
+            return None
+        folder = Path(options.init_checkpoint_dir) if options.init_checkpoint_dir else self.folder
+        return checkpoint.read_networks(folder, options.init_epoch)
+
+    def _begin_stage(self, states: dict[str, Any] | None = None, growing: bool = False) -> None:
+        """Data, model and optimizers of the current stage; weights from ``states``, as far as they fit if growing."""
+        self.stage = stage = self.stages[self.position.stage]
+        dataset = PairedVideoDataset(
+            self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
+            stage.load_height, stage.load_width, stage.flip, stage.seed,
+        )  # fmt: skip
+        if warning := dataset.skipped_warning():
+            print(f"note: {warning}")
+        self.clips = len(dataset)
+        self.loader = make_loader(dataset, stage.batch_size, stage.threads, stage.seed)
+        if self.saved is not None and self.saved["clips"] != self.clips:
+            raise UserError(
+                f"the data changed: {self.source} gives {self.clips} clips, the run to resume had "
+                f"{self.saved['clips']}; restore it, or begin anew with --init_checkpoint_dir {self.folder}"
+            )
+        # Also what a network starts from is a function of the seed and the stage.
+        torch.manual_seed(stage.seed + self.position.stage)
+        self.model: BaseModel = get_model(stage.model_type, stage)
+        if growing:
+            anew = checkpoint.transfer(self.model.networks(), states)
+            print("\n".join([f"begun anew in this stage: {line}" for line in anew]) or "all weights were kept")
+        elif states is not None:
+            origin = Path(self.options.init_checkpoint_dir or self.folder)
+            checkpoint.load_networks(self.model.networks(), states, origin)
+        self.model.to(self.device)
+        self.model.make_optimizers()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
+        if self.saved is not None:
+            self._restore(self.saved)
+            self.saved = None
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
+        for role, optimizer in self.model.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][role])
+        self.scaler.load_state_dict(saved["scaler"])
+        checkpoint.set_random_state(saved["random"])
+
+    # ---- running
+
+    def run(self) -> bool:
+        """Train until the end, or until SIGINT or SIGTERM; returns whether the end was reached.
+
+        Raises:
+            NonFiniteLoss: see ``models.base_model``; the last checkpoint stays.
+        """
+        with self._exclusive(), self._signals():
+            if self.fresh:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                shutil.rmtree(RUNS / self.name, ignore_errors=True)
+            self.options.save(self.folder / checkpoint.OPTIONS)
+            for leftover in self.folder.glob(".*.tmp*"):  # of a run that was killed while it wrote
+                leftover.unlink()
+            self.log = TrainingLog(RUNS / self.name, self.position.step)
+            if self.position.step == 0:
+                log_training(self.name, self.options.to_dict())
+                self.log.hparams(self.options.to_dict())
+            try:
+                return self._run_stages()
+            finally:
+                self.log.close()
+
+    def _run_stages(self) -> bool:
+        while True:
+            if len(self.stages) > 1:
+                print(f"stage {self.position.stage + 1} of {len(self.stages)}: {describe(self.stage)}")
+            if not self._run_stage():
+                print(f"stopped by {signal.Signals(self.stop).name}; saved. Go on with --resume")
+                return False
+            if self.position.stage + 1 == len(self.stages):
+                return True
+            self.position = Position(stage=self.position.stage + 1, step=self.position.step)
+            states = {name: network.state_dict() for name, network in self.model.networks().items()}
+            self._begin_stage(states, growing=True)
+            self._save()
+
+    def _run_stage(self) -> bool:
+        steps = len(self.loader)
+        done = self.position.epoch * steps + self.position.batch
+        self.last_save = time.monotonic()
+        total = self.stage.num_epochs * steps
+        with tqdm(total=total, initial=done, desc=self.name, unit="step", dynamic_ncols=True) as bar:
+            while self.position.epoch < self.stage.num_epochs:
+                if not self._run_epoch(bar):
+                    return False
+        return True
+
+    def _run_epoch(self, bar: tqdm) -> bool:
+        position, stage = self.position, self.stage
+        for optimizer in self.model.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(stage, position.epoch)
+        self.loader.batch_sampler.set_position(position.epoch, position.batch)
+        for batch in self.loader:
+            losses = self.model.training_step(batch, self.scaler, AMP[stage.amp])
+            position.batch += 1
+            position.step += 1
+            bar.update()
+            self._report(losses, bar)
+            overdue = time.monotonic() - self.last_save > 60 * stage.save_minutes
+            if (overdue or self.stop) and position.batch < len(self.loader):
+                self._save()
+            if self.stop and position.batch < len(self.loader):
+                return False
+        position.epoch, position.batch = position.epoch + 1, 0
+        self._end_epoch()
+        return self.stop is None or position.epoch == stage.num_epochs
+
+    def _report(self, losses: dict[str, float], bar: tqdm) -> None:
+        stage, step = self.stage, self.position.step
+        epoch = self.position.stage * stage.num_epochs + self.position.epoch + 1
+        shown = " ".join(f"{_short(name)}={value:.3g}" for name, value in losses.items())
+        bar.set_postfix_str(f"epoch {epoch} {shown}", refresh=False)
+        if step % stage.log_every == 0:
+            self.log.scalars({**losses, "learning_rate": learning_rate(stage, self.position.epoch)}, step, epoch)
+        last = self.position.batch == len(self.loader)
+        if step % stage.log_images_every == 0 if stage.log_images_every else last:
+            self.log.videos(self.model.visuals(), step)
+
+    def _end_epoch(self) -> None:
+        """Weight files first: if the run is killed between the two, the epoch is repeated and writes them again."""
+        epochs = self.stage.num_epochs
+        number = self.position.stage * epochs + self.position.epoch
+        last = self.position.epoch == epochs and self.position.stage + 1 == len(self.stages)
+        if number % self.stage.save_every == 0 or last:
+            for name, network in self.model.networks().items():
+                checkpoint.save(self.folder / f"{name}_{number}.pth", _on_cpu(network.state_dict()))
+        self._save()
+
+    def _save(self) -> None:
+        content = {
+            "options": self.options.to_dict(),
+            "position": asdict(self.position),
+            "clips": self.clips,
+            "networks": {name: _on_cpu(net.state_dict()) for name, net in self.model.networks().items()},
+            "optimizers": {role: optimizer.state_dict() for role, optimizer in self.model.optimizers.items()},
+            "scaler": self.scaler.state_dict(),
+            "random": checkpoint.random_state(),
+        }
+        checkpoint.save(self.folder / checkpoint.LATEST, content)
+        self.log.flush()
+        self.last_save = time.monotonic()
+
+    # ---- guards
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Two processes that train under one name would overwrite each other's checkpoints."""
+        lock = self.folder.parent / f".{self.name}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "w") as file:
+            try:
+                # A record lock: it ends with this process, even if data workers outlive it for a moment.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(f"another process is training {self.name} at this moment") from error
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask the loop to save and leave; a second SIGINT interrupts at once."""
+
+        def ask(number: int, _frame: Any) -> None:
+            self.stop = number
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _short(name: str) -> str:
+    side, term = name.split("/", 1)
+    return f"{side[0]}.{term}"
+
+
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.cpu() for key, value in state.items()}
