@@ -46,7 +46,7 @@ class ResnetGenerator(nn.Module):
     """
 
     multiple = 4
-    smallest = 8  # the residual blocks reflect one pixel at a quarter of the size
+    smallest = 5  # padded to 8: the residual blocks reflect one pixel at a quarter of the size
 
     def __init__(
         self, in_channels: int, out_channels: int, filters: int = 64, blocks: int = 6, upsample: str = "transposed"

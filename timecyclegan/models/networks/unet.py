@@ -5,6 +5,8 @@ Without pix2pix's dropout: it would make every call of the network another one, 
 import torch
 from torch import Tensor, nn
 
+from timecyclegan.util.errors import UserError
+
 
 class UnetBlock(nn.Module):
     """Halve, apply ``inside``, double, and append the result to the input.
@@ -42,6 +44,7 @@ class UnetGenerator(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, filters: int = 64, downsamplings: int = 8):
         super().__init__()
+        self.downsamplings = downsamplings
         block = UnetBlock(8 * filters, 8 * filters)
         for _ in range(downsamplings - 5):
             block = UnetBlock(8 * filters, 8 * filters, inside=block)
@@ -50,6 +53,9 @@ class UnetGenerator(nn.Module):
         self.model = UnetBlock(out_channels, filters, in_channels=in_channels, inside=block, outermost=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        if wrong := self.size_error(height, width, self.downsamplings):
+            raise UserError(f"{wrong}, not {height}x{width}")
         return self.model(x)
 
     @staticmethod

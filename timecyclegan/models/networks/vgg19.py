@@ -33,10 +33,11 @@ class VGG19Features(nn.Module):
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # the taps are kept
         names = {f"features.{name}": name for name in self.layers.state_dict()}
-        state = {names[name]: value for name, value in _weights().items() if name in names}
+        weights = _weights()
         try:
+            state = {names[name]: value for name, value in weights.items() if name in names}
             self.layers.load_state_dict(state, assign=True)
-        except RuntimeError as error:
+        except (AttributeError, RuntimeError) as error:  # no dictionary, or not of these names and shapes
             raise UserError(f"{weights_path()} does not hold VGG19's weights; fetch it again from {URL}") from error
         self.requires_grad_(False).eval()
 

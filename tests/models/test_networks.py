@@ -1,0 +1,280 @@
+"""Networks: published parameter names, any picture size, initialisation, lookup by name."""
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from timecyclegan.models.networks import define_discriminator, define_generator, discriminator, generator
+from timecyclegan.models.networks.patchgan import PatchGAN
+from timecyclegan.models.networks.resnet import ResnetGenerator
+from timecyclegan.models.networks.unet import UnetGenerator
+from timecyclegan.util.errors import UserError
+
+# ---- the layout of pytorch-CycleGAN-and-pix2pix with instance norm, written out as facts
+
+
+def convolution(name, shape, transposed=False):
+    return {f"{name}.weight": shape, f"{name}.bias": (shape[1 if transposed else 0],)}
+
+
+def resnet_layout(blocks):
+    layout = {
+        **convolution("model.1", (64, 3, 7, 7)),
+        **convolution("model.4", (128, 64, 3, 3)),
+        **convolution("model.7", (256, 128, 3, 3)),
+    }
+    for block in range(10, 10 + blocks):
+        layout |= convolution(f"model.{block}.conv_block.1", (256, 256, 3, 3))
+        layout |= convolution(f"model.{block}.conv_block.5", (256, 256, 3, 3))
+    up = {6: (16, 19, 23), 9: (19, 22, 26)}[blocks]
+    layout |= convolution(f"model.{up[0]}", (256, 128, 3, 3), transposed=True)
+    layout |= convolution(f"model.{up[1]}", (128, 64, 3, 3), transposed=True)
+    return layout | convolution(f"model.{up[2]}", (3, 64, 7, 7))
+
+
+def unet_layout(downsamplings):
+    """From the outside in: (outer, inner) channels; the outermost block has its parts at 0, 1, 3, others at 1, 3, 5."""
+    widths = [(64, 128), (128, 256), (256, 512)] + [(512, 512)] * (downsamplings - 4)
+    layout = convolution("model.model.0", (64, 3, 4, 4)) | convolution("model.model.3", (128, 3, 4, 4), True)
+    prefix = "model.model.1"
+    for depth, (outer, inner) in enumerate(widths):
+        layout |= convolution(f"{prefix}.model.1", (inner, outer, 4, 4))
+        if depth == len(widths) - 1:  # the innermost has nothing inside
+            layout |= convolution(f"{prefix}.model.3", (inner, outer, 4, 4), transposed=True)
+        else:
+            layout |= convolution(f"{prefix}.model.5", (2 * inner, outer, 4, 4), transposed=True)
+        prefix += ".model.3"
+    return layout
+
+
+GENERATORS = {
+    "resnet_6blocks": resnet_layout(6),
+    "resnet_9blocks": resnet_layout(9),
+    "unet_128": unet_layout(7),
+    "unet_256": unet_layout(8),
+}
+DISCRIMINATORS = {
+    "basic": {
+        **convolution("model.0", (64, 6, 4, 4)),
+        **convolution("model.2", (128, 64, 4, 4)),
+        **convolution("model.5", (256, 128, 4, 4)),
+        **convolution("model.8", (512, 256, 4, 4)),
+        **convolution("model.11", (1, 512, 4, 4)),
+    },
+    "4_layers": {
+        **convolution("model.0", (64, 6, 4, 4)),
+        **convolution("model.2", (128, 64, 4, 4)),
+        **convolution("model.5", (256, 128, 4, 4)),
+        **convolution("model.8", (512, 256, 4, 4)),
+        **convolution("model.11", (512, 512, 4, 4)),
+        **convolution("model.14", (1, 512, 4, 4)),
+    },
+    "pixel": {
+        **convolution("net.0", (64, 6, 1, 1)),
+        **convolution("net.2", (128, 64, 1, 1)),
+        **convolution("net.5", (1, 128, 1, 1)),
+    },
+}
+
+
+def shapes(network):
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generators_have_the_published_parameters(name):
+    with torch.device("meta"):
+        network = generator(name).build(3, 3, 64)
+    assert shapes(network) == GENERATORS[name]
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_discriminators_have_the_published_parameters(name):
+    with torch.device("meta"):
+        network = discriminator(name).build(6, 64)
+    assert shapes(network) == DISCRIMINATORS[name]
+
+
+def test_number_of_parameters_of_the_published_networks():
+    """As pytorch-CycleGAN-and-pix2pix prints them: 11.378 M (ResNet, 9 blocks) and 2.765 M."""
+    with torch.device("meta"):
+        networks = generator("resnet_9blocks").build(3, 3, 64), discriminator("basic").build(3, 64)
+    counts = [sum(p.numel() for p in network.parameters()) for network in networks]
+    assert [round(n / 1e6, 3) for n in counts] == [11.378, 2.765]
+
+
+def test_layers_between_the_parameters():
+    """Kinds and places of the layers without parameters, which decide what published weights compute."""
+    resnet = generator("resnet_6blocks").build(3, 3, 2).model
+    norms = [str(i) for i, layer in enumerate(resnet) if isinstance(layer, nn.InstanceNorm2d)]
+    assert norms == ["2", "5", "8", "17", "20"]
+    assert all(not m.affine and not m.track_running_stats for m in resnet.modules() if isinstance(m, nn.InstanceNorm2d))
+    assert isinstance(resnet[-1], nn.Tanh) and resnet[0].padding == (3, 3, 3, 3)
+    patchgan = discriminator("basic").build(6, 2).model
+    assert [m.stride[0] for m in patchgan if isinstance(m, nn.Conv2d)] == [2, 2, 2, 1, 1]
+    assert [i for i, m in enumerate(patchgan) if isinstance(m, nn.InstanceNorm2d)] == [3, 6, 9]
+    assert all(m.negative_slope == 0.2 for m in patchgan if isinstance(m, nn.LeakyReLU))
+
+
+def test_unet_by_hand():
+    """The forward pass written out from the layout, with plain functions."""
+    torch.manual_seed(0)
+    network = UnetGenerator(3, 2, filters=2, downsamplings=5).double()
+    state = network.state_dict()
+
+    def block(prefix, x, depth):
+        first, up = ("0", "3") if depth == 0 else ("1", "3" if depth == 4 else "5")
+        y = x if depth == 0 else F.leaky_relu(x, 0.2)
+        y = F.conv2d(y, state[f"{prefix}.{first}.weight"], state[f"{prefix}.{first}.bias"], stride=2, padding=1)
+        if 0 < depth < 4:
+            y = F.instance_norm(y)
+        if depth < 4:
+            y = block(f"{prefix}.{1 if depth == 0 else 3}.model", y, depth + 1)
+        weight, bias = state[f"{prefix}.{up}.weight"], state[f"{prefix}.{up}.bias"]
+        y = F.conv_transpose2d(F.relu(y), weight, bias, stride=2, padding=1)
+        return torch.tanh(y) if depth == 0 else torch.cat([x, F.instance_norm(y)], dim=1)
+
+    x = torch.randn(2, 3, 32, 64, dtype=torch.double)
+    torch.testing.assert_close(network(x), block("model.model", x, 0), rtol=0, atol=1e-10)
+
+
+# ---- sizes
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+@pytest.mark.parametrize("size", [(100, 150), (17, 23), (16, 24), (5, 8), (8, 61)])
+def test_resnet_takes_any_size(size, upsample):
+    """The result is that of the picture continued by its last row and column up to a multiple of 4, cut back."""
+    torch.manual_seed(0)
+    height, width = size
+    network = ResnetGenerator(2, 3, filters=2, blocks=1, upsample=upsample).double()
+    x = torch.randn(2, 2, height, width, dtype=torch.double)
+    rows = torch.arange(-(-height // 4) * 4).clamp(max=height - 1)
+    columns = torch.arange(-(-width // 4) * 4).clamp(max=width - 1)
+    expected = network.model(x[:, :, rows][:, :, :, columns])[:, :, :height, :width]
+    assert network(x).shape == (2, 3, height, width)
+    torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [(100, 150), (17, 23), (8, 8)])
+def test_resnet_padding_moves_nothing(size):
+    """With layers that change nothing the picture comes back as it was."""
+    network = ResnetGenerator(1, 1, filters=1, blocks=1)
+    network.model = nn.Identity()
+    x = torch.randn(1, 1, *size)
+    assert torch.equal(network(x), x)
+
+
+def works(network, height, width):
+    try:
+        return network(torch.zeros(1, 1, height, width)).numel() > 0
+    except (RuntimeError, ValueError, UserError):
+        return False
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_patchgan_size_error_is_true(layers):
+    architecture = discriminator(f"{layers}_layers")
+    network = architecture.build(1, 1)
+    limit = 3 * 2**layers
+    for height in (limit - 2, limit - 1, limit, limit + 1):
+        for size in ((height, 2 * limit), (2 * limit, height)):
+            assert works(network, *size) == (architecture.size_error(*size) is None), size
+    assert works(network, limit, limit) and not works(network, limit - 1, limit)
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_resnet_size_error_is_true(upsample):
+    architecture = generator("resnet_1blocks", upsample)
+    network = architecture.build(1, 1, 1)
+    for height in range(1, 12):
+        for size in ((height, 16), (16, height), (height, height)):
+            assert works(network, *size) == (architecture.size_error(*size) is None), size
+
+
+@pytest.mark.parametrize("name", ["unet_128", "unet_256"])
+def test_unet_size_error_is_true(name):
+    architecture, multiple = generator(name), int(name.removeprefix("unet_"))
+    network = architecture.build(1, 1, 1)
+    for size in ((multiple, multiple), (multiple, 2 * multiple), (multiple, multiple // 2), (multiple + 2, multiple)):
+        assert works(network, *size) == (architecture.size_error(*size) is None), size
+
+
+def test_pixel_discriminator_takes_any_size():
+    network = define_discriminator("pixel", 1, 2)
+    assert discriminator("pixel").size_error(1, 2) is None
+    assert network(torch.zeros(1, 1, 1, 2)).shape == (1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("size", [(100, 150), (64, 128)])
+def test_unet_refuses_sizes_in_one_clear_line(size):
+    network = UnetGenerator(3, 3, filters=1, downsamplings=7)
+    with pytest.raises(UserError, match=r"^unet_128 needs .* multiples of 128, not \d+x\d+$"):
+        network(torch.zeros(1, 3, *size))
+
+
+# ---- features, initialisation, lookup
+
+
+@pytest.mark.parametrize("name", ["basic", "1_layers", "4_layers", "pixel"])
+def test_features_end_with_the_prediction(name):
+    torch.manual_seed(0)
+    network = define_discriminator(name, 3, 2)
+    x = torch.randn(2, 3, 48, 50)
+    features = network.features(x)
+    assert torch.equal(features[-1], network(x))
+    activations = sum(isinstance(m, nn.LeakyReLU) for m in network.modules())
+    assert len(features) == activations + 1
+    # what is matched is what the layers show after their activation
+    layers = next(network.children())
+    first = F.leaky_relu(layers[0](x), 0.2)
+    torch.testing.assert_close(features[0], first)
+
+
+def test_features_are_not_overwritten_by_later_layers():
+    network = define_discriminator("basic", 3, 2)
+    x = torch.randn(1, 3, 32, 32)
+    kept = [f.clone() for f in network.features(x)]
+    assert all(torch.equal(a, b) for a, b in zip(kept, network.features(x), strict=True))
+
+
+@pytest.mark.parametrize("name", ["resnet_2blocks", "unet_128"])
+def test_initialisation_is_normal(name):
+    torch.manual_seed(0)
+    network = define_generator(name, 3, 3, 32)
+    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    assert layers
+    for layer in layers:
+        n = layer.weight.numel()
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=5 / n**0.5)
+        assert abs(layer.weight.mean().item()) < 0.02 * 5 / n**0.5
+        assert not layer.bias.any()
+    # normal, not uniform: the fourth moment of N(0, s) is 3 s^4, that of a uniform one 1.8 s^4
+    weight = layers[-2].weight
+    assert (weight**4).mean().item() / 0.02**4 == pytest.approx(3, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet_0blocks", "resnet_6block", "unet_64", "", "resnet_6blocks\n"])
+def test_unknown_generator_names_the_flag(name):
+    with pytest.raises(UserError, match=r"^--generator_architecture: .*resnet_Nblocks.*unet_128"):
+        define_generator(name, 3, 3, 4)
+    with pytest.raises(UserError, match=r"^--timecycle_motion_model_architecture: "):
+        define_generator(name, 3, 3, 4, flag="--timecycle_motion_model_architecture")
+
+
+@pytest.mark.parametrize("name", ["n_layers", "0_layers", "3layers", "patch", ""])
+def test_unknown_discriminator_names_the_flag(name):
+    with pytest.raises(UserError, match=r"^--discriminator_architecture: .*basic.*N_layers.*pixel"):
+        define_discriminator(name, 3, 4)
+
+
+def test_basic_has_three_layers():
+    assert shapes(define_discriminator("basic", 3, 2)) == shapes(PatchGAN(3, 2, layers=3))
+
+
+def test_samples_of_a_batch_do_not_see_each_other():
+    torch.manual_seed(0)
+    x = torch.randn(3, 3, 24, 28, dtype=torch.double)
+    for network in (define_generator("resnet_1blocks", 3, 3, 2), define_discriminator("basic", 3, 2)):
+        alone = torch.cat([network.double()(sample) for sample in x.split(1)])
+        torch.testing.assert_close(network(x), alone, rtol=0, atol=1e-10)
