@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.gan import frozen, gan_loss
-from timecyclegan.losses.timecycle import CYCLE_TYPES, Cycle, motion_warp_loss, timecycle_loss, walk
+from timecyclegan.losses.timecycle import CYCLE_TYPES, DISTANCES, Cycle, motion_warp_loss, timecycle_loss, walk
 from timecyclegan.models.mixins.seq_d_mixin import windows
 
 Video = Tensor | Sequence[Tensor]
@@ -60,8 +60,10 @@ class TimeCycle(nn.Module):
         super().__init__()
         if cycle_type not in CYCLE_TYPES:
             raise ValueError(f"cycle_type must be one of {', '.join(CYCLE_TYPES)}, not {cycle_type!r}")
+        if loss not in DISTANCES:
+            raise ValueError(f"loss must be one of {', '.join(DISTANCES)}, not {loss!r}")
         self.type = CYCLE_TYPES[cycle_type]
-        pair = motion_model if isinstance(motion_model, tuple) else (motion_model, motion_model)
+        pair = motion_model if isinstance(motion_model, (tuple, list)) else (motion_model, motion_model)
         forward_model, backward_model = pair
         if cycle_type in ("conditional", "unconditional"):
             self.backward_model = backward_model
@@ -72,11 +74,12 @@ class TimeCycle(nn.Module):
         self.loss, self.weight, self.warp_weight = loss, weight, warp_weight
         self.criterion_GAN = criterion_GAN
         self._discriminators: list[_Discriminator] = []
+        self._real = self._real_condition = None
         self._reset()
 
     def _reset(self) -> None:
         self.cycle: Cycle | None = None
-        self._sequence = self._condition = self._real = self._real_condition = None
+        self._sequence = self._condition = None
         self._terms: dict[str, Tensor] = {}
 
     def add_discriminator(
@@ -153,7 +156,7 @@ class TimeCycle(nn.Module):
         self._walked()
         judged = []
         for judge, fake in self._judged():
-            on_real = self.criterion_GAN(judge.network(self._reals(judge)), True)
+            on_real = self.criterion_GAN(judge.network(self._reals(judge).detach()), True)
             on_fake = self.criterion_GAN(judge.network(fake.detach()), False)
             judged.append((on_real + on_fake) / 2)
         if judged:
@@ -200,7 +203,11 @@ class TimeCycle(nn.Module):
     def _judge_condition(self, judge: _Discriminator) -> Tensor | None:
         if judge.conditional and self._real_condition is None:
             raise ValueError(f"{judge.name} is conditional: set its input with a conditioning sequence")
-        return None if judge.conditional is False else self._real_condition
+        if judge.conditional is False or self._real_condition is None:
+            return None
+        # Of another length, it would show images the conditions of other frames.
+        _check_alike(self._sequence, self._real_condition, "sequence", "real condition (see ignore_first_n)")
+        return self._real_condition
 
     def _fakes(self, judge: _Discriminator) -> Tensor | None:
         """What ``judge`` sees of the walk, each image with the condition of the frame that it depicts."""

@@ -4,8 +4,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
-from timecyclegan.losses.gan import gan_loss
-from timecyclegan.losses.timecycle import CYCLE_TYPES
+from timecyclegan.losses.gan import GAN_MODES, gan_loss
+from timecyclegan.losses.timecycle import CYCLE_TYPES, DISTANCES
 from timecyclegan.models.mixins.timecycle import TimeCycle, Video, as_video
 from timecyclegan.models.networks import define_generator
 from timecyclegan.util.errors import UserError
@@ -46,8 +46,13 @@ class TimeCycleMixin:
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        if timecycle_type not in CYCLE_TYPES:
-            raise UserError(f"timecycle_type must be one of {', '.join(CYCLE_TYPES)}, not {timecycle_type!r}")
+        for name, value, known in (
+            ("timecycle_type", timecycle_type, CYCLE_TYPES),
+            ("timecycle_loss", timecycle_loss, DISTANCES),
+            ("timecycle_gan_mode", timecycle_gan_mode, GAN_MODES),
+        ):
+            if value not in known:
+                raise UserError(f"{name} must be one of {', '.join(known)}, not {value!r}")
         self.timecycle_type = timecycle_type
         self.timecycle_gan_mode = timecycle_gan_mode
         self._timecycle_loss = {
@@ -78,6 +83,9 @@ class TimeCycleMixin:
             motion_model: your own module for both directions of time, or a pair (forward, backward).
         """
         if motion_model is None:
+            if self.timecycle_type in ("pingpong", "timerecycle"):
+                # One built here would be trained by nobody.
+                raise ValueError(f"{self.timecycle_type} walks with a network of yours: give it as motion_model")
             count = 2 if self._timecycle_separate else 1
             models = tuple(self._build_motion_model(input_channels, output_channels) for _ in range(count))
             motion_model = models if self._timecycle_separate else models[0]
@@ -172,14 +180,15 @@ class TimeCycleMixin:
         return define_generator(architecture, input_channels, output_channels, filters, flag=flag)
 
     def _add_timecycle(self, motion_model, cycle_type: str, name: str | None) -> None:
-        def criterion(prediction: Tensor, is_real: bool) -> Tensor:
-            host = getattr(self, "criterion_GAN", None) or getattr(self, "criterionGAN", None)
-            return host(prediction, is_real) if host else gan_loss(prediction, is_real, self.timecycle_gan_mode)
-
         name = name or DEFAULT_NAME
         if name in self.timecycles:
             raise ValueError(f"there is a TimeCycle called {name!r} already: give this one a timecycle_name")
+        criterion = self._timecycle_criterion
         self.timecycles[name] = TimeCycle(motion_model, cycle_type, criterion_GAN=criterion, **self._timecycle_loss)
+
+    def _timecycle_criterion(self, prediction: Tensor, is_real: bool) -> Tensor:
+        host = getattr(self, "criterion_GAN", None) or getattr(self, "criterionGAN", None)
+        return host(prediction, is_real) if host else gan_loss(prediction, is_real, self.timecycle_gan_mode)
 
     def _timecycle(self, name: str | None) -> TimeCycle:
         return self._named(name or DEFAULT_NAME)[name or DEFAULT_NAME]
@@ -227,7 +236,8 @@ class TimeCycleMixinPaired(TimeCycleMixin):
         if self.timecycles:
             conditional = CYCLE_TYPES[self.timecycle_type].conditional
             self.timecycle_forward(fake, source if conditional else None, self.n_frames_ignored)
-            self.set_timecycle_discriminator_input(target, source, self.n_frames_ignored)
+            if target is not None:
+                self.set_timecycle_discriminator_input(target, source, self.n_frames_ignored)
         return fake
 
     def generator_losses(self) -> Losses:
