@@ -5,6 +5,8 @@ any global generator changes a sample, so a run that is resumed goes on bit by b
 """
 import bisect
 import itertools
+import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -210,6 +212,12 @@ class VideoLoader(DataLoader):
             yield batch
 
 
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Ctrl-C and a kill of the process group would end the workers too, while the loop still wants to save."""
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int) -> DataLoader:
     """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
 
@@ -219,6 +227,7 @@ def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int) -> D
     """
     return VideoLoader(_ErrorsAsSamples(dataset), batch_sampler=EpochSampler(len(dataset), batch_size, seed),
                        num_workers=threads, persistent_workers=threads > 0, collate_fn=_collate,
+                       worker_init_fn=_leave_signals_to_the_parent,
                        pin_memory=torch.cuda.is_available(), generator=torch.Generator().manual_seed(seed))
 
 

@@ -12,6 +12,10 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 GRADIENT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017
+REMEDY = (
+    "the last checkpoint is from before. Go on from it under another name with --init_checkpoint_dir, "
+    "with a lower --learning_rate or loss weight"
+)
 
 
 class NonFiniteLoss(UserError):
@@ -132,8 +136,7 @@ class BaseModel(nn.Module):
         for key, value in values.items():
             if not -float("inf") < value < float("inf"):
                 raise NonFiniteLoss(
-                    f"the loss {name}/{key} became {value}: training stopped before using it. Lower --learning_rate "
-                    "or the weight of this loss, then go on from the last checkpoint with --resume"
+                    f"the loss {name}/{key} became {value}: training stopped before using it; {REMEDY}"
                 )
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(total(terms)).backward()

@@ -124,6 +124,13 @@ def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State]) -> 
     return sorted(anew)
 
 
+def seed_random(seed: int) -> None:
+    """Seed all global random generators."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def random_state() -> dict[str, Any]:
     """The states of all global random generators, as tensors and plain values."""
     kind, keys, *rest = np.random.get_state()

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.video_dataset import PairedVideoDataset, make_loader
 from timecyclegan.models import get_model, model_class
-from timecyclegan.models.base_model import BaseModel
+from timecyclegan.models.base_model import REMEDY, BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.growing import describe, growth_stages
 from timecyclegan.util.device import pick_device
@@ -27,6 +27,10 @@ AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RESUMABLE = {
     "gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes",
 }  # fmt: skip
+
+
+# What ``latest.pth`` holds.
+STATE = {"options", "position", "clips", "networks", "optimizers", "scaler", "random"}
 
 
 @dataclass
@@ -81,9 +85,11 @@ class Trainer:
             )
         self.fresh = overwrite and self.saved is None
         initial = self._initial_weights()
-        # Every stage's options are checked, and the data of the first one read, before anything is written.
+        self.initialised = initial is not None
+        # Every stage's options are checked, and the data listed, before anything is written.
         for stage in self.stages:
             model_class(stage.model_type).check(stage)
+        self._dataset(max(self.stages, key=lambda stage: stage.block_size))  # long enough for the last stage too?
         self._begin_stage(states=initial)
         self.stop: int | None = None
 
@@ -91,6 +97,8 @@ class Trainer:
 
     def _read_checkpoint(self) -> dict[str, Any]:
         saved = checkpoint.load(self.folder / checkpoint.LATEST)
+        if not isinstance(saved, dict) or not saved.keys() >= STATE:
+            raise UserError(f"checkpoint {self.folder / checkpoint.LATEST} is not one of this program's")
         before, now = Options.from_dict(saved["options"]).to_dict(), self.options.to_dict()
         for key, value in now.items():
             if value != before[key] and key not in RESUMABLE:
@@ -110,13 +118,16 @@ class Trainer:
         folder = Path(options.init_checkpoint_dir) if options.init_checkpoint_dir else self.folder
         return checkpoint.read_networks(folder, options.init_epoch)
 
-    def _begin_stage(self, states: dict[str, Any] | None = None, growing: bool = False) -> None:
-        """Data, model and optimizers of the current stage; weights from ``states``, as far as they fit if growing."""
-        self.stage = stage = self.stages[self.position.stage]
-        dataset = PairedVideoDataset(
+    def _dataset(self, stage: Options) -> PairedVideoDataset:
+        return PairedVideoDataset(
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
         )  # fmt: skip
+
+    def _begin_stage(self, states: dict[str, Any] | None = None, growing: bool = False) -> None:
+        """Data, model and optimizers of the current stage; weights from ``states``, as far as they fit if growing."""
+        self.stage = stage = self.stages[self.position.stage]
+        dataset = self._dataset(stage)
         if warning := dataset.skipped_warning():
             print(f"note: {warning}")
         self.clips = len(dataset)
@@ -127,7 +138,7 @@ class Trainer:
                 f"{self.saved['clips']}; restore it, or begin anew with --init_checkpoint_dir {self.folder}"
             )
         # Also what a network starts from is a function of the seed and the stage.
-        torch.manual_seed(stage.seed + self.position.stage)
+        checkpoint.seed_random(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
         if growing:
             anew = checkpoint.transfer(self.model.networks(), states)
@@ -158,13 +169,19 @@ class Trainer:
             NonFiniteLoss: see ``models.base_model``; the last checkpoint stays.
         """
         with self._exclusive(), self._signals():
+            if self._finished():
+                print(f"{self.name} has had its {self.options.num_epochs} epochs; a higher --num_epochs goes on")
+                return True
             if self.fresh:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 shutil.rmtree(RUNS / self.name, ignore_errors=True)
             self.options.save(self.folder / checkpoint.OPTIONS)
-            for leftover in self.folder.glob(".*.tmp*"):  # of a run that was killed while it wrote
-                leftover.unlink()
+            for folder in (self.folder, RUNS / self.name):
+                for leftover in folder.glob(".*.tmp*"):  # of a run that was killed while it wrote
+                    leftover.unlink()
             self.log = TrainingLog(RUNS / self.name, self.position.step)
+            if self.initialised:
+                self._save()  # the weights that it began with may be gone when it is resumed
             if self.position.step == 0:
                 log_training(self.name, self.options.to_dict())
                 self.log.hparams(self.options.to_dict())
@@ -172,6 +189,10 @@ class Trainer:
                 return self._run_stages()
             finally:
                 self.log.close()
+
+    def _finished(self) -> bool:
+        position = self.position
+        return position.stage + 1 == len(self.stages) and position.epoch >= self.stage.num_epochs
 
     def _run_stages(self) -> bool:
         while True:
@@ -217,7 +238,7 @@ class Trainer:
                 return False
         position.epoch, position.batch = position.epoch + 1, 0
         self._end_epoch()
-        return self.stop is None or position.epoch == stage.num_epochs
+        return self.stop is None
 
     def _report(self, losses: dict[str, float], bar: tqdm) -> None:
         stage, step = self.stage, self.position.step
@@ -235,12 +256,20 @@ class Trainer:
         epochs = self.stage.num_epochs
         number = self.position.stage * epochs + self.position.epoch
         last = self.position.epoch == epochs and self.position.stage + 1 == len(self.stages)
+        self._check_finite()
         if number % self.stage.save_every == 0 or last:
             for name, network in self.model.networks().items():
                 checkpoint.save(self.folder / f"{name}_{number}.pth", _on_cpu(network.state_dict()))
         self._save()
 
+    def _check_finite(self) -> None:
+        """A finite loss can have an infinite gradient: such weights must not replace the last good checkpoint."""
+        for name, network in self.model.networks().items():
+            if not all(value.isfinite().all() for value in network.state_dict().values()):
+                raise NonFiniteLoss(f"the weights of {name} became infinite or not a number; {REMEDY}")
+
     def _save(self) -> None:
+        self._check_finite()
         content = {
             "options": self.options.to_dict(),
             "position": asdict(self.position),
@@ -260,17 +289,19 @@ class Trainer:
     def _exclusive(self) -> Iterator[None]:
         """Two processes that train under one name would overwrite each other's checkpoints."""
         lock = self.folder.parent / f".{self.name}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with open(lock, "w") as file:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = open(lock, "w")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise UserError(f"cannot write {lock.absolute()}: {error.strerror}; run in another folder") from error
+        with file:
             try:
                 # A record lock: it ends with this process, even if data workers outlive it for a moment.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UserError(f"another process is training {self.name} at this moment") from error
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
+            # The file stays: removing it would let a third process lock a new one while a second still opens this.
+            yield
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

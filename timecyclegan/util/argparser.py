@@ -104,7 +104,7 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
         UserError: an unknown flag, a value out of its range, a name that is not a plain folder name.
     """
     folders, _, kinds = COMMANDS[command]
-    given = vars(build_parser(command).parse_args(argv))
+    given = vars(build_parser(command).parse_intermixed_args(argv))  # folders may stand between flags
     name = given.pop("name")
     if name in ("", ".", "..") or Path(name).name != name:
         raise UserError(f"NAME must be a plain folder name, not {name!r}")

@@ -12,7 +12,10 @@ class UserError(Exception):
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Decorate a command's ``main``: a :class:`UserError` is one line on stderr and exit code 2, without traceback."""
+    """Decorate a command's ``main``: a :class:`UserError` is one line on stderr and exit code 2, without traceback.
+
+    So is Ctrl-C, with the exit code that shells give it, 130.
+    """
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs) -> int:
@@ -21,5 +24,8 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
 
     return wrapper

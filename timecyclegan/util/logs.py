@@ -96,7 +96,9 @@ class TrainingLog:
 
         folder.mkdir(parents=True, exist_ok=True)
         self.losses = folder / "losses.csv"
-        kept = [row for row in read_csv(self.losses) if int(row["step"]) <= step]
+        # A row that was only half written when the machine stopped lacks columns.
+        whole = [row for row in read_csv(self.losses) if None not in row.values() and row["step"].isdigit()]
+        kept = [row for row in whole if int(row["step"]) <= step]
         write_csv(self.losses, kept, _columns(self.losses) or ["step", "epoch"])
         self.writer = SummaryWriter(folder, purge_step=step + 1)
 

@@ -18,8 +18,9 @@ from timecyclegan.util.files import replacing
 
 Check = tuple[Callable[[Any], bool], str]
 
-POSITIVE: Check = (lambda v: v > 0, "above 0")
+POSITIVE: Check = (lambda v: 0 < v < float("inf"), "above 0")
 NON_NEGATIVE: Check = (lambda v: 0 <= v < float("inf"), "0 or more")
+SEED: Check = (lambda v: 0 <= v < 2**63, "0 or more, and below 2**63")
 SCALE: Check = (lambda v: 0 < v <= 1, "above 0 and at most 1")
 
 
@@ -138,7 +139,7 @@ class TrainingOptions:
     log_images_every: int = option(0, "-lie", "steps between two logged pictures; 0 is once an epoch", NON_NEGATIVE)
     save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
-    seed: int = option(0, None, "of every random choice", NON_NEGATIVE)
+    seed: int = option(0, None, "of every random choice", SEED)
     amp: str = option("off", None, "mixed precision", choices=("off", "bfloat16", "float16"))
 
 
@@ -186,7 +187,7 @@ class TestOptions:
     test_unpaired_target_to_source: bool = option(
         False, "-tts", "translate from target to source (unpaired models)"
     )
-    test_seed: int = option(0, None, "of the noise before a sequence's first frame", NON_NEGATIVE)
+    test_seed: int = option(0, None, "of the noise before a sequence's first frame", SEED)
     fps: float = option(20.0, None, "frames per second of the side-by-side videos", POSITIVE)
 
 

@@ -1,0 +1,250 @@
+"""A run that is interrupted and resumed ends in the same bytes as one that is not."""
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.helpers import P, assert_same_run, killed, latest, message, train, trainer, weights, write_data
+from timecyclegan.training import checkpoint
+
+GROWING = {"spatial_scaling": (0.5, 1.0), "temporal_scaling": (0.4, 1.0), "num_epochs": 1}
+MODELS = {
+    "pix2pix": {"model_type": "pix2pix", "block_size": 1},
+    "blockwise": {"model_type": "pix2pix"},
+    "seqpix2pix": {"model_type": "seqpix2pix", "n_frames_generator": 2},
+    "timecycle": P,
+    "pingpong": {**P, "timecycle_type": "pingpong", "timecycle_warp_loss_weight": 0.0},
+    "separate": {**P, "timecycle_separate_motion_models": True},
+    "unconditional": {**P, "timecycle_type": "unconditional", "block_size": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), lengths=(8, 7))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def scramble():
+    """A new process would not go on with this one's random states."""
+    torch.manual_seed(random.randrange(10**6))
+    np.random.seed(random.randrange(10**6))
+
+
+def interrupted(monkeypatch, data, where, step, **options):
+    train(data, "whole", **options)
+    scramble()
+    killed(monkeypatch, data, step, where, name="broken", **options)
+    scramble()
+    assert train(data, "broken", resume=True, **options)
+    assert_same_run("whole", "broken")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_any_model_killed_mid_epoch(monkeypatch, data, model):
+    interrupted(monkeypatch, data, "training_step", 4, save_minutes=0.0, **MODELS[model])
+
+
+@pytest.mark.parametrize(("step", "save_minutes"), [(1, 0.0), (3, 10.0), (5, 0.0), (6, 10.0), (8, 0.0)])
+def test_killed_at_any_step(monkeypatch, data, step, save_minutes):
+    """With 10 minutes there is no checkpoint in the first epoch, and only the first epoch's one in the second."""
+    interrupted(monkeypatch, data, "training_step", step, save_minutes=save_minutes, **P)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 3}, {"threads": 1}, {"batch_size": 3, "threads": 1}], ids=str)
+def test_batches_and_workers(monkeypatch, data, options):
+    interrupted(monkeypatch, data, "training_step", 2, save_minutes=0.0, **P, **options)
+
+
+def test_killed_between_weight_files_and_latest(monkeypatch, data):
+    train(data, "whole", **P)
+    killed(monkeypatch, data, 2, "_save", name="broken", **P)  # the second epoch's
+    assert weights("broken") == weights("whole") and latest("broken")["position"]["epoch"] == 1
+    train(data, "broken", resume=True, **P)
+    assert_same_run("whole", "broken")
+
+
+def test_killed_between_two_weight_files(monkeypatch, data):
+    train(data, "whole", **P)
+    save, calls = checkpoint.save, iter(range(100))
+
+    class Dead(BaseException):
+        pass
+
+    def dying(path, content):
+        if next(calls) == 6:  # 4 weight files and latest.pth of the first epoch, 1 of the second
+            raise Dead
+        save(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", dying)
+        with pytest.raises(Dead):
+            train(data, "broken", **P)
+    assert len(weights("broken")) == 5
+    train(data, "broken", resume=True, **P)
+    assert_same_run("whole", "broken")
+
+
+@pytest.mark.parametrize(("where", "step"), [
+    ("training_step", 4), ("_begin_stage", 2), ("_begin_stage", 3), ("_save", 1), ("_save", 2),
+])  # fmt: skip
+def test_growing(monkeypatch, data, where, step):
+    """With a sequence discriminator that is there only from the last stage on."""
+    interrupted(monkeypatch, data, where, step, **P, **GROWING)
+
+
+def test_interrupted_again_and_again(monkeypatch, data):
+    options = {**P, "save_minutes": 0.0}
+    train(data, "whole", **options)
+    killed(monkeypatch, data, 2, name="broken", **options)
+    for _ in range(3):
+        killed(monkeypatch, data, 2, name="broken", resume=True, **options)
+    train(data, "broken", resume=True, **options)
+    assert_same_run("whole", "broken")
+
+
+def test_the_number_of_workers_changes_nothing(data):
+    train(data, "none", threads=0, **P)
+    train(data, "two", threads=2, **P)
+    assert weights("none") == weights("two")
+
+
+def test_seeds_differ_and_repeat(data):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(data, name, seed=seed, num_epochs=1, **P)
+    assert weights("a") == weights("b")
+    assert weights("a") != weights("c")
+
+
+# --- what a resumed run accepts
+
+CHANGED = {
+    "learning_rate": 0.1, "batch_size": 2, "generator_filters": 4, "image_height": 16, "l1_loss_weight": 1.0,
+    "seed": 3, "model_type": "seqpix2pix", "flip": False, "timecycle_type": "pingpong", "temporal_scaling": (0.5, 1.0),
+}  # fmt: skip
+
+
+@pytest.fixture
+def begun(monkeypatch, data):
+    killed(monkeypatch, data, 3, save_minutes=0.0, **P)
+    return latest("run")
+
+
+@pytest.mark.parametrize("key", CHANGED)
+def test_changed_options_are_refused(begun, data, key):
+    found = message(trainer, data, resume=True, **{"save_minutes": 0.0, **P, key: CHANGED[key]})
+    before = begun["options"][key]
+    assert f"--{key} " in found and str(before) in found
+    shown = list(CHANGED[key]) if isinstance(CHANGED[key], tuple) else CHANGED[key]
+    assert str(shown) in found and found.index(str(shown)) < found.rindex(str(before))
+    assert same_as_before(begun)
+
+
+def same_as_before(begun):
+    from tests.training.helpers import same
+
+    return same(latest("run"), begun)
+
+
+def test_what_does_not_change_the_result_may_change(begun, data):
+    free = {"threads": 1, "log_every": 2, "log_images_every": 3, "save_every": 2, "save_minutes": 5.0, "gpu": 0}
+    assert train(data, resume=True, **P, **free)
+    train(data, "whole", **P)
+    last = {name: content for name, content in weights("whole").items() if name.endswith("_2.pth")}
+    assert last and last == {name: weights("run")[name] for name in last}
+
+
+def test_changed_data_are_refused(begun, tmp_path):
+    more = write_data(tmp_path / "more", lengths=(8, 7, 8))
+    found = message(trainer, more, resume=True, save_minutes=0.0, **P)
+    assert "data changed" in found and "6 clips" in found and "4" in found
+    assert same_as_before(begun)
+
+
+def test_more_epochs_go_on_from_a_finished_run(data):
+    train(data, num_epochs=1, **P)
+    assert train(data, resume=True, num_epochs=3, **P)
+    assert latest("run")["position"] == {"stage": 0, "epoch": 3, "batch": 0, "step": 12}
+    assert {name.rsplit("_", 1)[1] for name in weights("run")} == {"1.pth", "2.pth", "3.pth"}
+
+
+def test_epochs_of_a_growing_run_cannot_change(data):
+    train(data, **P, **GROWING)
+    found = message(trainer, data, resume=True, **{**P, **GROWING, "num_epochs": 2})
+    assert "--num_epochs" in found and "has 1" in found
+
+
+def files():
+    from pathlib import Path
+
+    return {p: p.read_bytes() for root in ("checkpoints", "runs") for p in Path(root).rglob("*") if p.is_file()}
+
+
+def test_resuming_a_finished_run_does_nothing_and_says_so(data, capsys):
+    train(data, **P)
+    before = files()
+    capsys.readouterr()
+    assert train(data, resume=True, **P)
+    assert files() == before
+    assert "2 epochs" in capsys.readouterr().out
+
+
+def test_resuming_what_never_began_begins(data):
+    assert train(data, resume=True, **P)
+    train(data, "whole", **P)
+    assert_same_run("whole", "run")
+
+
+def test_an_existing_run_is_refused_and_untouched(data):
+    train(data, num_epochs=1, **P)
+    before = files()
+    found = message(trainer, data, num_epochs=1, **P)
+    assert "--resume" in found and "--overwrite" in found
+    assert files() == before
+
+
+def test_overwrite_begins_anew(data):
+    train(data, num_epochs=3, seed=5, **P)
+    train(data, overwrite=True, **P)
+    train(data, "whole", **P)
+    assert_same_run("whole", "run")  # no weight file, and no row of losses, is left of the first
+
+
+def test_overwrite_that_is_refused_keeps_the_run(data, tmp_path):
+    train(data, num_epochs=1, **P)
+    before = files()
+    message(trainer, data, overwrite=True, **{**P, "image_height": 2})
+    message(trainer, (tmp_path / "nowhere", data[1]), overwrite=True, **P)
+    assert files() == before
+
+
+def test_overwrite_with_init_epoch_survives_a_kill(monkeypatch, data):
+    """The weights that the run began with are gone then, but for the new run's own checkpoint."""
+    train(data, num_epochs=1, **P)
+    options = {**P, "init_epoch": 1, "num_epochs": 1, "seed": 3}
+    killed(monkeypatch, data, 2, overwrite=True, **options)
+    assert train(data, resume=True, **options)
+
+
+def test_leftovers_of_killed_writes_are_removed(monkeypatch, data, tmp_path):
+    killed(monkeypatch, data, 3, save_minutes=0.0, **P)
+    leftovers = [tmp_path / "checkpoints/run/.latest.99.tmp.pth", tmp_path / "checkpoints/run/.options.7.tmp.json",
+                 tmp_path / "runs/run/.losses.99.tmp.csv"]  # fmt: skip
+    for path in leftovers:
+        path.write_text("half")
+    train(data, resume=True, save_minutes=0.0, **P)
+    assert not any(path.exists() for path in leftovers)
+
+
+def test_rows_torn_by_a_power_cut_are_dropped(monkeypatch, data, tmp_path):
+    train(data, "whole", save_minutes=0.0, **P)
+    killed(monkeypatch, data, 3, name="broken", save_minutes=0.0, **P)
+    with open(tmp_path / "runs/broken/losses.csv", "a") as file:
+        file.write("1,1,0.3")  # of "1234,1,0.3..."
+    train(data, "broken", resume=True, save_minutes=0.0, **P)
+    assert_same_run("whole", "broken")

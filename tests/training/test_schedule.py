@@ -1,0 +1,149 @@
+"""Learning rate, and the guard against losses that are not finite (SPEC 7 item 4)."""
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.helpers import P, killed, latest, message, same, train, write_data
+from timecyclegan.losses import Term
+from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
+from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
+from timecyclegan.training.trainer import learning_rate
+from timecyclegan.util.options import Options
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), lengths=(6,))  # two clips
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [
+    (1, [1]), (2, [1, 1]), (3, [1, 1, 1 / 2]), (4, [1, 1, 1, 1 / 2]), (6, [1, 1, 1, 1, 2 / 3, 1 / 3]),
+    (10, [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]),
+])  # fmt: skip
+def test_constant_for_half_of_the_epochs_then_linear_to_0(epochs, expected):
+    options = Options(num_epochs=epochs, learning_rate=0.01)
+    assert [learning_rate(options, epoch) for epoch in range(epochs)] == pytest.approx([0.01 * x for x in expected])
+    assert learning_rate(options, epochs) == 0
+
+
+def used_rates(monkeypatch):
+    """The rates of the optimizers at every step, as they were used."""
+    rates, step = [], BaseModel.training_step
+
+    def spy(self, *args):
+        groups = [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+        assert len({group["lr"] for group in groups}) == 1 and len(self.optimizers) == 2
+        rates.append(groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(BaseModel, "training_step", spy)
+    return rates
+
+
+EXPECTED = [0.01 * x for x in (1, 1, 1, 1, 1, 1, 0.5, 0.5)]  # 4 epochs of 2 steps
+
+
+def logged():
+    with open("runs/run/losses.csv", newline="") as file:
+        return [float(row["Loss/learning_rate"]) for row in csv.DictReader(file)]
+
+
+def test_the_optimizers_and_the_log_have_it(data, monkeypatch):
+    rates = used_rates(monkeypatch)
+    train(data, num_epochs=4, learning_rate=0.01, **P)
+    assert rates == pytest.approx(EXPECTED) and logged() == pytest.approx(EXPECTED)
+
+
+def test_a_resumed_run_goes_on_with_it(data, monkeypatch):
+    options = {**P, "num_epochs": 4, "learning_rate": 0.01, "save_minutes": 0.0}
+    killed(monkeypatch, data, 8, **options)
+    rates = used_rates(monkeypatch)
+    train(data, resume=True, **options)
+    assert rates == pytest.approx(EXPECTED[7:]) and logged() == pytest.approx(EXPECTED)
+
+
+def test_a_resumed_run_keeps_its_optimizers(data, monkeypatch):
+    """SPEC 7 item 4: they began afresh."""
+    options = {**P, "save_minutes": 0.0}
+    killed(monkeypatch, data, 3, **options)
+    steps, step = [], BaseModel.training_step
+
+    def spy(self, *args):
+        steps.append({int(s["step"]) for o in self.optimizers.values() for s in o.state.values()})
+        return step(self, *args)
+
+    monkeypatch.setattr(BaseModel, "training_step", spy)
+    train(data, resume=True, **options)
+    assert steps == [{2}, {3}]
+
+
+# --- the guard
+
+def spoil(monkeypatch, step, value, where="generator_losses"):
+    """A loss term "spoilt" that is ``value`` from the ``step``-th step on."""
+    original, calls = getattr(SequentialPix2Pix, where), iter(range(1, 1000))
+
+    def losses(self):
+        bad = value if next(calls) >= step else 0.0
+        return {**original(self), "spoilt": Term(torch.tensor(bad))}
+
+    monkeypatch.setattr(SequentialPix2Pix, where, losses, raising=False)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["generator_losses", "discriminator_losses"])
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, monkeypatch, where, value):
+    options = {"model_type": "seqpix2pix", "save_minutes": 0.0}
+    with monkeypatch.context() as patch, pytest.raises(NonFiniteLoss) as caught:
+        spoil(patch, 4, value, where)
+        train(data, **options)
+    side = "Generator" if where == "generator_losses" else "Discriminator"
+    assert f"{side}/spoilt became {value}" in str(caught.value) and "\n" not in str(caught.value)
+    assert latest("run")["position"]["step"] == 3
+    assert "--init_checkpoint_dir" in str(caught.value)  # what the message proposes works:
+    assert train(data, "new", init_checkpoint_dir="checkpoints/run", learning_rate=1e-5, **options)
+
+
+def test_it_is_seen_before_the_weights_are_touched(data, monkeypatch):
+    spoil(monkeypatch, 1, math.nan, "discriminator_losses")
+    seen = []
+    original = BaseModel._update
+
+    def spy(self, *args):
+        seen.append({name: {k: v.clone() for k, v in n.state_dict().items()} for name, n in self.networks().items()})
+        try:
+            return original(self, *args)
+        except NonFiniteLoss:
+            seen.append({name: dict(n.state_dict()) for name, n in self.networks().items()})
+            raise
+
+    monkeypatch.setattr(BaseModel, "_update", spy)
+    message(train, data, model_type="seqpix2pix")
+    assert len(seen) == 2 and same(*seen)
+
+
+@pytest.mark.parametrize("save_minutes", [0.0, 10.0])
+def test_weights_that_are_not_finite_are_not_saved(data, monkeypatch, save_minutes):
+    """A finite loss with an infinite gradient, in the last step before a checkpoint."""
+    original, calls = BaseModel.training_step, iter(range(1, 100))
+
+    def spoilt(self, *args):
+        logs = original(self, *args)
+        if next(calls) == 4:  # the last of the second epoch
+            with torch.no_grad():
+                next(self.discriminator.parameters()).view(-1)[0] = math.inf
+        return logs
+
+    monkeypatch.setattr(BaseModel, "training_step", spoilt)
+    found = message(train, data, save_minutes=save_minutes, num_epochs=3, **P)
+    assert "weights of discriminator" in found
+    assert latest("run")["position"]["step"] == (3 if save_minutes == 0 else 2)
+    assert not list(Path("checkpoints/run").glob("*_2.pth"))
