@@ -52,5 +52,5 @@ def get_model(model_type: str, options: Options | None = None, training: bool = 
     options = dataclasses.replace(options or Options(), model_type=model_type)
     options = dataclasses.replace(options, block_size=calculate_block_size(options))
     kind = model_class(model_type)
-    kind.check(options)
+    kind.check(options, training)
     return kind(options, training=training)

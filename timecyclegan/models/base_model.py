@@ -47,18 +47,21 @@ class BaseModel(nn.Module):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
     @classmethod
-    def check(cls, options: Options) -> None:
+    def check(cls, options: Options, training: bool = True) -> None:
         """Refuse options that this model cannot work with, before anything is built or read.
+
+        Args:
+            training: also look at what only training builds.
 
         Raises:
             UserError: an unknown architecture, or pictures of a size that a network cannot take.
         """
         size = options.image_height, options.image_width
-        networks = {
-            "--generator_architecture": generator(options.generator_architecture),
-            "--discriminator_architecture": discriminator(options.discriminator_architecture),
-        }
-        if options.timecycle_loss_weight and "timecycle_loss_weight" in cls.uses:
+        networks = {"--generator_architecture": generator(options.generator_architecture)}
+        if training:
+            networks["--discriminator_architecture"] = discriminator(options.discriminator_architecture)
+        walks = options.timecycle_loss_weight or options.timecycle_warp_loss_weight
+        if training and walks and "timecycle_loss_weight" in cls.uses:
             flag = "--timecycle_motion_model_architecture"
             networks[flag] = generator(options.timecycle_motion_model_architecture, flag=flag)
         for flag, network in networks.items():

@@ -29,9 +29,9 @@ class TimeCyclePix2Pix(TimeCycleMixinPaired, SeqDMixinPaired, SequentialPix2Pix)
             self.define_timecycle_paired((self.discriminator, 1, True), *sequence)
 
     @classmethod
-    def check(cls, options: Options) -> None:
+    def check(cls, options: Options, training: bool = True) -> None:
         """Refuse what this model cannot do, before anything is built."""
-        super().check(options)
+        super().check(options, training)
         if options.timecycle_type == "timerecycle":
             raise UserError("--timecycle_type timerecycle needs RecycleGAN's predictor: use timerecycleganv2")
         if options.timecycle_type == "pingpong" and options.n_frames_generator != 1:

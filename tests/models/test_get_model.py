@@ -1,0 +1,119 @@
+"""Models by name: what is known, what is suggested, what is refused."""
+import pytest
+import torch
+
+from timecyclegan import get_model, get_task
+from timecyclegan.models import MODELS, calculate_block_size, model_class
+from timecyclegan.models.base_model import BaseModel
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import Options
+
+
+def options(**changes):
+    return Options(
+        **{"image_height": 24, "image_width": 28, "generator_filters": 2, "generator_architecture": "resnet_1blocks",
+           "discriminator_filters": 2, "timecycle_motion_model_filters": 2, **changes}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+@pytest.mark.parametrize("training", [True, False])
+def test_every_model_can_be_built(model_type, training):
+    model = get_model(model_type, options(), training)
+    assert isinstance(model, BaseModel) and model.options.model_type == model_type
+    assert model.options.block_size == model.default_block_size
+    assert get_task(model_type) == model.task
+
+
+def test_default_model_type_exists():
+    assert Options().model_type in MODELS
+
+
+def test_tasks_and_clips_as_specified():
+    expected = {"pix2pix": ("paired", 1), "seqpix2pix": ("paired", 5), "timecycle": ("paired", 5)}
+    for model_type, (task, frames) in expected.items():
+        assert (get_task(model_type), calculate_block_size(options(model_type=model_type))) == (task, frames)
+    assert calculate_block_size(options(model_type="pix2pix", block_size=3)) == 3
+
+
+def test_given_options_are_not_changed():
+    given = options(model_type="pix2pix")
+    get_model("timecycle", given)
+    assert given == options(model_type="pix2pix")
+
+
+@pytest.mark.parametrize(("given", "suggested"), [("timecylce", "timecycle"), ("pixpix", "pix2pix"),
+                                                  ("seq_pix2pix", "seqpix2pix")])  # fmt: skip
+@pytest.mark.parametrize("ask", [get_model, get_task, model_class])
+def test_unknown_name_gets_a_suggestion(ask, given, suggested):
+    with pytest.raises(UserError, match=rf"--model_type '{given}' is not known; did you mean {suggested}\?"):
+        ask(given)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(UserError) as error:
+        get_model("xyzzy")
+    assert "did you mean" not in str(error.value)
+    assert all(name in str(error.value) for name in MODELS)
+
+
+@pytest.mark.parametrize("walking", [{"timecycle_loss_weight": 1.0}, {"timecycle_warp_loss_weight": 1.0}])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator_architecture": "resnet"}, "--generator_architecture: 'resnet'"),
+        ({"discriminator_architecture": "patch"}, "--discriminator_architecture: 'patch'"),
+        ({"timecycle_motion_model_architecture": "unet_64"}, "--timecycle_motion_model_architecture: 'unet_64'"),
+        ({"generator_architecture": "unet_128"}, "--generator_architecture: unet_128 .*128, not 24x28"),
+        ({"image_width": 23}, "--discriminator_architecture: .* 24x24 pixels, not 24x23"),
+        ({"image_height": 4, "discriminator_architecture": "pixel"}, "--generator_architecture: .* not 4x28"),
+        ({"timecycle_motion_model_architecture": "unet_256"}, "--timecycle_motion_model_architecture: unet_256 .*24x"),
+        ({"timecycle_type": "timerecycle"}, "--timecycle_type timerecycle .* timerecycleganv2"),
+        ({"timecycle_type": "pingpong", "n_frames_generator": 2}, "--timecycle_type pingpong .*n_frames_generator 1"),
+    ],
+)
+def test_illegal_combinations(changes, message, walking):
+    with pytest.raises(UserError, match=message) as error:
+        get_model("timecycle", options(**walking, **changes))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_not_built_is_not_checked():
+    """A picture that only the discriminator finds too small can be translated; so can one with an odd motion model."""
+    small = {"image_height": 9, "image_width": 11}
+    model = get_model("timecycle", options(**small, timecycle_loss_weight=1.0), training=False)
+    frame, _ = model.translate_frame(
+        torch.zeros(1, 1, 3, 9, 11), model.initial_state([torch.Generator()], torch.zeros(1, 3, 9, 11))
+    )
+    assert frame.shape == (1, 3, 9, 11)
+    get_model("timecycle", options(timecycle_motion_model_architecture="unet_256"))
+    get_model("pix2pix", options(timecycle_motion_model_architecture="unet_256", timecycle_loss_weight=1.0))
+
+
+@pytest.mark.parametrize("kind", ["conditional", "unconditional", "pingpong"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_types_of_timecycle(kind, separate):
+    """All of them train a step; a shared motion model is there once, pingpong has none."""
+    torch.manual_seed(0)
+    model = get_model(
+        "timecycle",
+        options(timecycle_type=kind, timecycle_separate_motion_models=separate, timecycle_loss_weight=1.0,
+                timecycle_warp_loss_weight=1.0),
+    )  # fmt: skip
+    model.make_optimizers()
+    batch = {"source": torch.rand(1, 5, 3, 24, 28), "target": torch.rand(1, 5, 3, 24, 28)}
+    logs = model.training_step(batch, torch.amp.GradScaler("cpu", enabled=False))
+    assert {"Generator/timecycle_target", "Generator/timecycle_warp_target", "Generator/timecycle_gan_target",
+            "Discriminator/timecycle_discriminator_target"} <= set(logs)  # fmt: skip
+    in_optimizer = [p for group in model.optimizers["G"].param_groups for p in group["params"]]
+    own = len(list(model.generator.parameters()))
+    assert len(in_optimizer) - own == {"pingpong": 0}.get(kind, 32 if separate else 16)
+    assert len({id(p) for p in in_optimizer}) == len(in_optimizer)
+
+
+def test_short_clips_have_no_sequence_terms():
+    """While a run grows in time; nothing crashes and nothing is judged that is not there."""
+    model = get_model("timecycle", options(block_size=2, timecycle_loss_weight=1.0))
+    assert "sequence_discriminator_0" not in model.networks()
+    model(torch.rand(1, 2, 3, 24, 28), torch.rand(1, 2, 3, 24, 28))
+    assert set(model.generator_losses()) == {"gan"} and set(model.discriminator_losses()) == {"gan"}

@@ -1,0 +1,186 @@
+"""Recurrent generators against a plain loop, in training and frame by frame; float64."""
+import pytest
+import torch
+from torch import nn
+
+from timecyclegan.models import get_model
+from timecyclegan.models.sequential import sequential_pix2pix
+from timecyclegan.models.sequential.sequential_mixin import rollout
+from timecyclegan.util.options import Options
+
+N, T, C, C_C, H, W = 2, 5, 2, 3, 8, 12
+
+
+def close(ours, plain):
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-10)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def plain_rollout(generator, source, past, past_sources=None):
+    """One frame after the other, with the history kept as plain lists."""
+    history, sources, video = list(past.unbind(1)), [], []
+    if past_sources is not None:
+        sources = list(past_sources.unbind(1))
+    for t in range(source.shape[1]):
+        frame = generator(torch.cat([source[:, t], *sources, *history], dim=1))
+        video.append(frame)
+        history = [*history[1:], frame]
+        if sources:
+            sources = [*sources[1:], source[:, t]]
+    return torch.stack(video, 1)
+
+
+@pytest.mark.parametrize("conditioning", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_rollout_equals_plain_loop(n, conditioning):
+    channels = C_C + n * C + (n * C_C if conditioning else 0)
+    generator = nn.Sequential(nn.Conv2d(channels, C, 3, padding=1), nn.Tanh()).double()
+    source, past, past_sources = (
+        torch.randn(N, length, c, H, W, dtype=torch.double).requires_grad_(True)
+        for length, c in ((T, C_C), (n, C), (n, C_C))
+    )
+    inputs = (source, past, *([past_sources] if conditioning else []))
+    ours, plain = rollout(generator, *inputs), plain_rollout(generator, *inputs)
+    assert ours.shape == (N, T, C, H, W)
+    close(ours, plain)
+    wanted = [*inputs, *generator.parameters()]
+    gradients = zip(
+        torch.autograd.grad(ours.square().sum(), wanted), torch.autograd.grad(plain.square().sum(), wanted), strict=True
+    )
+    for a, b in gradients:
+        close(a, b)
+
+
+def test_order_of_inputs_by_hand():
+    """[c_t, sources t-2, t-1, outputs t-2, t-1], told apart by their numbers."""
+    seen = []
+
+    def generator(x):
+        seen.append(x.flatten().tolist())
+        return x[:, :1] + 100  # output t is 100 + t
+
+    source = torch.arange(3.0).view(1, 3, 1, 1, 1)
+    past, before = torch.tensor([98.0, 99.0]).view(1, 2, 1, 1, 1), torch.tensor([-2.0, -1.0]).view(1, 2, 1, 1, 1)
+    rollout(generator, source, past, before)
+    assert seen == [[0, -2, -1, 98, 99], [1, -1, 0, 99, 100], [2, 0, 1, 100, 101]]
+
+
+def options(**changes):
+    return Options(
+        **{"image_height": H, "image_width": W, "generator_filters": 2, "generator_architecture": "resnet_1blocks",
+           "discriminator_architecture": "pixel", "discriminator_filters": 2, **changes}
+    )  # fmt: skip
+
+
+@pytest.fixture(params=[False, True], ids=["", "G_input_conditioning"])
+def build(request, monkeypatch):
+    """Build a recurrent pix2pix, with the sources of its history or without."""
+
+    def make(training=False, **changes):
+        monkeypatch.setattr(sequential_pix2pix.SequentialPix2Pix, "G_input_conditioning", request.param)
+        torch.manual_seed(3)
+        return get_model("seqpix2pix", options(**changes), training=training).double()
+
+    return make
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_generate_is_the_rollout_from_noise(build, n):
+    model = build(n_frames_generator=n)
+    source = torch.rand(N, T, 3, H, W, dtype=torch.double)
+    torch.manual_seed(5)
+    fake = model.generate(source)
+    torch.manual_seed(5)
+    noise = torch.randn(N, n, 3, H, W).double()
+    before = source[:, :1].expand(-1, n, -1, -1, -1) if model.G_input_conditioning else None
+    close(fake, plain_rollout(model.generator, source, noise, before))
+    # other noise, another video; and a new one for every clip
+    assert not torch.equal(model.generate(source), fake)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_first_history_is_noise_of_the_right_size(build, n, monkeypatch):
+    """N(0, 1), (N, n, 3, H, W), height before width."""
+    seen = {}
+
+    def spy(generator, source, past, past_sources=None):
+        seen["past"] = past
+        return torch.zeros(*source.shape[:2], 3, *source.shape[3:])
+
+    model = build(n_frames_generator=n)
+    monkeypatch.setattr("timecyclegan.models.sequential.sequential_mixin.rollout", spy)
+    model.generate(torch.zeros(2, 2, 3, 40, 72))
+    past = seen["past"]
+    assert past.shape == (2, n, 3, 40, 72)
+    count = past.numel()
+    assert abs(past.mean().item()) < 5 / count**0.5
+    assert past.var().item() == pytest.approx(1, abs=5 * (2 / count) ** 0.5)
+    assert past.square().square().mean().item() == pytest.approx(3, rel=0.2)  # normal, not uniform
+
+    state = model.initial_state([torch.Generator().manual_seed(s) for s in (1, 2)], torch.ones(2, 3, 40, 72))
+    assert state.shape == (2, n, 6 if model.G_input_conditioning else 3, 40, 72)
+    noise = state[:, :, :3]
+    assert abs(noise.mean().item()) < 5 / count**0.5 and noise.var().item() == pytest.approx(1, abs=0.1)
+    assert (state[:, :, 3:] == 1).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_frames_one_by_one_equal_the_whole_clip(build, n):
+    """What testing does with a carried state is what training does with a whole clip."""
+    model = build(n_frames_generator=n)
+    source = torch.rand(N, T, 3, H, W, dtype=torch.double)
+    assert model.context() == 0
+    state = model.initial_state([torch.Generator().manual_seed(s) for s in range(N)], source[:, 0])
+    past = torch.stack([torch.randn(n, 3, H, W, generator=torch.Generator().manual_seed(s)) for s in range(N)]).double()
+    before = source[:, :1].expand(-1, n, -1, -1, -1) if model.G_input_conditioning else None
+    whole = plain_rollout(model.generator, source, past, before)
+    for t in range(T):
+        frame, state = model.translate_frame(source[:, t : t + 1], state)
+        assert frame.shape == (N, 3, H, W)
+        close(frame, whole[:, t])
+
+
+def test_state_of_a_sequence_does_not_depend_on_the_batch(build):
+    model = build(n_frames_generator=2)
+    first = torch.rand(3, 3, H, W, dtype=torch.double)
+
+    def noise(seed):
+        return torch.Generator().manual_seed(seed)
+
+    together = model.initial_state([noise(s) for s in (7, 8, 9)], first)
+    for row, seed in enumerate((7, 8, 9)):
+        assert torch.equal(model.initial_state([noise(seed)], first[row : row + 1])[0], together[row])
+    assert not torch.equal(together[0, :, :3], together[1, :, :3])
+    # another start for the same sequence is the same: nothing is left over from the last one
+    assert torch.equal(model.initial_state([noise(s) for s in (7, 8, 9)], first), together)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_generator_input(build, n):
+    model = build(n_frames_generator=n)
+    assert next(model.generator.parameters()).shape[1] == 3 * (1 + n + (n if model.G_input_conditioning else 0))
+
+
+def test_losses_are_those_of_the_frames(build):
+    """The discriminator judges every frame on its own; L1 is a mean over all."""
+    model = build(training=True, l1_loss_weight=2.0)
+    source, target = torch.rand(2, N, T, 3, H, W, dtype=torch.double)
+    fake = model(source, target)
+    losses, losses_D = model.generator_losses(), model.discriminator_losses()
+
+    def judge(video, t):
+        return model.discriminator(torch.cat([source[:, t], video[:, t]], dim=1))
+
+    close(losses["gan"].value, sum((judge(fake, t) - 1).square().mean() for t in range(T)) / T)
+    close(losses["l1"].value, sum((fake[:, t] - target[:, t]).abs().mean() for t in range(T)) / T)
+    on_both = [((judge(target, t) - 1).square().mean() + judge(fake, t).square().mean()) / 2 for t in range(T)]
+    close(losses_D["gan"].value, sum(on_both) / T)
+
+
+def test_default_clip_has_five_frames():
+    assert get_model("seqpix2pix", options(), training=False).options.block_size == 5
+    assert get_model("seqpix2pix", options(block_size=3), training=False).options.block_size == 3
