@@ -107,6 +107,18 @@ def test_trainval(script, data, folder, model):
     assert len(rows(RUNS / "run/losses.csv")) == (6 if model == "pix2pix" else 2)  # a step for every clip
 
 
+def test_tensorboard_events_of_a_training(script, data):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert script("train", "run", *data[:2], *P) == 0
+    tags = EventAccumulator(str(RUNS / "run")).Reload().Tags()
+    assert {"Loss/Generator/l1", "Loss/Generator/timecycle_target", "Loss/Generator/total", "Loss/Discriminator/gan",
+            "Loss/learning_rate"} <= set(tags["scalars"])  # fmt: skip
+    assert all(name.startswith("Loss/") for name in tags["scalars"])
+    assert tags["images"] == ["Frames/source_fake_real", "Video/source_fake_real"]
+    assert "_hparams_/session_start_info" in str((RUNS / "run").glob("events*").__next__().read_bytes())
+
+
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     """A folder with the trained run "run"."""
