@@ -76,7 +76,7 @@ def test_penalty_of_a_linear_discriminator(norm):
 
 def test_penalty_is_taken_between_real_and_fake_for_each_sample():
     """D(z) = |z|^2 / 2 has the gradient z: the penalty shows at which point it was taken."""
-    real, fake = torch.zeros(64, 1, 1, 1, dtype=torch.double), torch.full((64, 1, 1, 1), 2.0, dtype=torch.double)
+    real, fake = torch.ones(64, 1, 1, 1, dtype=torch.double), torch.full((64, 1, 1, 1), 3.0, dtype=torch.double)
     seen = []
 
     def network(z):
@@ -85,7 +85,7 @@ def test_penalty_is_taken_between_real_and_fake_for_each_sample():
 
     penalty = gradient_penalty(network, real, fake)
     points = seen[0].detach().flatten()
-    assert points.min() >= 0 and points.max() <= 2 and points.std() > 0.3  # uniform on [0, 2] has 0.58
+    assert points.min() >= 1 and points.max() <= 3 and points.std() > 0.3  # uniform on [1, 3] has 0.58
     assert penalty.item() == pytest.approx((points - 1).square().mean().item(), abs=1e-12)
 
 

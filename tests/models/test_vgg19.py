@@ -69,7 +69,7 @@ def test_features_equal_torchvisions(weights, cache):
     reference.load_state_dict({k.removeprefix("features."): v.clone() for k, v in weights.items()}, assign=True)
     reference.double()
 
-    x = torch.rand(2, 3, 32, 48, dtype=torch.double) * 2 - 1
+    x = (torch.rand(2, 3, 32, 48, dtype=torch.double) * 2 - 1).requires_grad_(True)
     mean, std = (torch.tensor(v).double() for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))  # rounded alike
     y = torchvision.transforms.functional.normalize((x + 1) / 2, mean, std)
     expected = []
@@ -82,6 +82,8 @@ def test_features_equal_torchvisions(weights, cache):
     for mine, theirs in zip(found, expected, strict=True):
         assert mine.abs().max() > 0
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
+    gradients = [torch.autograd.grad(sum(f.square().mean() for f in features), x)[0] for features in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-9)
 
 
 def test_weights_are_frozen_but_gradients_reach_the_input(weights, cache):

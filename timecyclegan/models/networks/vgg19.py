@@ -29,9 +29,6 @@ class VGG19Features(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         with torch.device("meta"):  # no time is spent on drawing 143 million numbers that the file replaces
             self.layers = vgg19(weights=None).features[: TAPS[-1] + 1]
-        for layer in self.layers:
-            if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # the taps are kept
         names = {f"features.{name}": name for name in self.layers.state_dict()}
         weights = _weights()
         try:
