@@ -26,12 +26,12 @@ class PatchGAN(nn.Module):
 
     def __init__(self, in_channels: int, filters: int = 64, layers: int = 3):
         super().__init__()
-        modules = [nn.Conv2d(in_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        modules = [nn.Conv2d(in_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(0.2, True)]
         channels = filters
         for depth in range(1, layers + 1):
             wider, stride = filters * min(2**depth, 8), 2 if depth < layers else 1
             modules += [nn.Conv2d(channels, wider, 4, stride=stride, padding=1), nn.InstanceNorm2d(wider)]
-            modules += [nn.LeakyReLU(0.2)]
+            modules += [nn.LeakyReLU(0.2, True)]
             channels = wider
         self.model = nn.Sequential(*modules, nn.Conv2d(channels, 1, 4, stride=1, padding=1))
 
@@ -58,8 +58,8 @@ class PixelDiscriminator(nn.Module):
     def __init__(self, in_channels: int, filters: int = 64):
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(in_channels, filters, 1), nn.LeakyReLU(0.2),
-            nn.Conv2d(filters, 2 * filters, 1), nn.InstanceNorm2d(2 * filters), nn.LeakyReLU(0.2),
+            nn.Conv2d(in_channels, filters, 1), nn.LeakyReLU(0.2, True),
+            nn.Conv2d(filters, 2 * filters, 1), nn.InstanceNorm2d(2 * filters), nn.LeakyReLU(0.2, True),
             nn.Conv2d(2 * filters, 1, 1),
         )  # fmt: skip
 
