@@ -40,7 +40,7 @@ class Hostile:
 def test_a_hostile_pickle_is_refused_and_does_not_run(run, data):
     torch.save({"networks": Hostile()}, LATEST)
     assert "could run code" in message(trainer, data, resume=True, **P)
-    LATEST.write_bytes(pickle.dumps(Hostile()))
+    LATEST.write_bytes(pickle.dumps(Hostile(), protocol=2))
     message(trainer, data, resume=True, **P)
     torch.save(Hostile(), "checkpoints/run/generator_1.pth")
     message(checkpoint.read_networks, LATEST.parent, 1)
