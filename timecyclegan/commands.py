@@ -8,6 +8,7 @@ from typing import Any
 
 from timecyclegan.datasets.frames import find_sequences, match_sequences
 from timecyclegan.models import model_class
+from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.trainer import Trainer
 from timecyclegan.util.argparser import Arguments, changed_architecture
 from timecyclegan.util.files import replacing
@@ -21,9 +22,11 @@ STOPPED = 3  # exit code of a training that a signal ended before its end: neith
 
 def train(arguments: Arguments) -> bool:
     """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
+    if "test_source_dir" in arguments.folders:
+        frames_to_test(arguments)  # not only after hours of training
     control = arguments.options(ControlOptions)
     base = None
-    saved = Path("checkpoints") / arguments.name / "options.json"
+    saved = CHECKPOINTS / arguments.name / OPTIONS
     if control.resume and saved.exists():
         base = Options.load(saved)  # so that --resume needs none of the flags again
     options = arguments.options(Options, base)
@@ -50,11 +53,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     given = {key: value for key, value in arguments.given.items() if key not in _names(TestOptions)}
     changed_architecture(given, saved)
     options = arguments.options(Options, saved)
-    source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
-    sources = find_sequences(source)
-    reals = find_sequences(target) if target else None
-    if reals is not None:
-        match_sequences(sources, reals, source, target)
+    sources, reals = frames_to_test(arguments)
     model = inference.load_model(arguments.name, options, test.test_init_epoch)
     output = Path(test.test_output_dir) / arguments.name
     if test.test_init_epoch:
@@ -63,10 +62,26 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     size = options.image_height, options.image_width
     for name in sources:
         panels = {"source": sources[name], "generated": fakes[name], "real": reals[name] if reals else None}
-        inference.write_side_by_side(output / "videos" / f"{_flat(name)}.webm", panels, size, test.fps)
+        video = output / "videos" / f"{'video' if name == '.' else name}.webm"
+        inference.write_side_by_side(video, panels, size, test.fps)
     print(f"frames and side-by-side videos are in {output}")
     if metrics:
         _measure(arguments, options, test, output, sources, fakes, reals)
+
+
+def frames_to_test(arguments: Arguments) -> tuple[Frames, Frames | None]:
+    """The sequences to test on, and the real ones where a target folder is given.
+
+    Raises:
+        UserError: a folder has no frames, or the two do not match.
+    """
+    source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    sources = find_sequences(source)
+    if target is None:
+        return sources, None
+    reals = find_sequences(target)
+    match_sequences(sources, reals, source, target)
+    return sources, reals
 
 
 def _measure(
@@ -78,8 +93,9 @@ def _measure(
     from timecyclegan.util.report import ReportSequence, write_report
 
     target = arguments.folders["test_target_dir"]
-    flow = target.parent / "flow"
-    evaluation = evaluate(reals, fakes, flow if flow.is_dir() else None, progress=True, roots=(target, output))
+    flow = target.parent / "flow"  # another folder of this name is none of our business
+    true_flow = flow if all((flow / name).is_dir() for name in reals) else None
+    evaluation = evaluate(reals, fakes, true_flow, progress=True, roots=(target, output))
     evaluation |= {
         "name": arguments.name,
         "epoch": test.test_init_epoch or "newest",
@@ -115,9 +131,3 @@ def _earlier(output: Path) -> dict[str, Any] | None:
 
 def _names(kind: type) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
-
-
-def _flat(sequence: str) -> str:
-    """A file name for a sequence, which may be a path."""
-    return "video" if sequence == "." else sequence.replace("/", "_")
-

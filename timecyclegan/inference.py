@@ -16,6 +16,7 @@ from timecyclegan.models import get_model
 from timecyclegan.models.base_model import PairedModel
 from timecyclegan.training import checkpoint
 from timecyclegan.util.device import pick_device
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 from timecyclegan.util.video import VideoWriter, side_by_side
 
@@ -26,7 +27,10 @@ def load_options(name: str) -> Options:
     Raises:
         UserError: there is no such run.
     """
-    return Options.load(checkpoint.CHECKPOINTS / name / checkpoint.OPTIONS)
+    path = checkpoint.CHECKPOINTS / name / checkpoint.OPTIONS
+    if not path.exists():
+        raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
+    return Options.load(path)
 
 
 def load_model(name: str, options: Options, epoch: int = 0) -> PairedModel:

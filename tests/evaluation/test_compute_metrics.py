@@ -7,12 +7,12 @@ import pytest
 
 from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
 from timecyclegan.datasets.frames import resize_image
-from timecyclegan.evaluation import compute_metrics
+from timecyclegan.evaluation import compute_metrics, report
 from timecyclegan.evaluation.compute_metrics import METRIC_COLUMNS, METRICS, csv_row, evaluate, main
 from timecyclegan.evaluation.report import format_metrics
 from timecyclegan.util.errors import UserError
 
-TEMPORAL, STILL = ("tof", "e_warp", "flicker"), ("sharpness", "psnr", "ssim")
+TEMPORAL, STILL = ("tof", "e_warp", "flicker"), ("sharpness", "psnr", "ssim", "l1")
 
 
 def evaluated(tmp_path, real, fake, **options):
@@ -142,7 +142,7 @@ def test_every_frame_is_read_once(tmp_path, monkeypatch):
 
 def test_columns_and_rows(tmp_path):
     assert METRIC_COLUMNS == ("fid", "lpips", "tlp", "tof", "e_warp", "e_warp_real", "flicker", "flicker_real",
-                              "sharpness", "psnr", "ssim")
+                              "sharpness", "psnr", "ssim", "l1")
     real = {"a": moving(3)}
     evaluation = evaluated(tmp_path, real, {"a": noisy(real["a"])})
     row = csv_row(evaluation)
@@ -199,7 +199,7 @@ def test_command_reports_mistakes_in_one_line(tmp_path, capsys, fault):
 @pytest.mark.parametrize(("module", "asked"), [
     ("compute_tof", {"tof"}), ("compute_ewarp", {"e_warp"}), ("compute_flicker", {"flicker"}),
     ("compute_sharpness", {"sharpness"}), ("compute_psnr_ssim", {"psnr", "ssim"}),
-    ("compute_metrics", {*TEMPORAL, *STILL})])
+    ("compute_l1", {"l1"}), ("compute_metrics", {*TEMPORAL, *STILL})])
 def test_modules_are_commands(tmp_path, monkeypatch, capsys, module, asked):
     clip, result = moving(2), tmp_path / "m.json"
     write_clips(tmp_path / "real", {"a": clip})
@@ -210,3 +210,23 @@ def test_modules_are_commands(tmp_path, monkeypatch, capsys, module, asked):
         runpy.run_module(f"timecyclegan.evaluation.{module}", run_name="__main__")
     found = values(json.loads(result.read_text()))
     assert {name for name, value in found.items() if value is not None} == asked
+
+
+def test_comparison_shows_each_files_own_values(tmp_path, capsys):
+    real = {"a": moving(3)}
+    files = []
+    for label, strength in (("early", 40), ("late", 5)):
+        evaluation = evaluated(tmp_path / label, real, {"a": noisy(real["a"], strength)})
+        files.append(f"{label}={tmp_path / label}.json")
+        (tmp_path / f"{label}.json").write_text(json.dumps(evaluation))
+    assert report.main(files) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["metric", "early", "late"]
+    early, late = next(map(float, row.split()[1:3]) for row in rows if row.startswith("L1"))
+    assert early > 3 * late > 0
+
+
+def test_comparison_refuses_what_is_no_evaluation(tmp_path, capsys):
+    (tmp_path / "x.json").write_text("[]")
+    assert report.main([str(tmp_path / "x.json")]) == 2
+    assert str(tmp_path / "x.json") in capsys.readouterr().err

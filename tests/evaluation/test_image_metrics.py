@@ -4,6 +4,7 @@ import pytest
 
 from tests.evaluation.helpers import blurred, moving, noisy, texture
 from timecyclegan.evaluation.compute_flicker import flicker
+from timecyclegan.evaluation.compute_l1 import l1
 from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM, psnr, ssim
 from timecyclegan.evaluation.compute_sharpness import Sharpness, gradient_energy
 from timecyclegan.evaluation.compute_tof import flow_distance, tof
@@ -33,6 +34,12 @@ def test_tof_sees_motion_and_only_motion():
     assert tof(*slow, *slow) == 0
     assert tof(*slow, slow[0], slow[0]) == pytest.approx(1, abs=0.15)
     assert tof(*slow, *fast) == pytest.approx(2, abs=0.3)
+
+
+def test_l1_of_a_constant_difference():
+    frame = gray([[0, 255], [10, 200]])
+    assert l1(frame, frame) == 0
+    assert l1(frame, gray([[3, 255], [7, 202]])) == l1(gray([[3, 255], [7, 202]]), frame) == 2
 
 
 def test_flicker_of_known_changes():

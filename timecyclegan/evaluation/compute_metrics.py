@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from timecyclegan.datasets.frames import find_sequences, match_sequences, read_image, resize_image
 from timecyclegan.evaluation.compute_ewarp import EWarp, EWarpTrueFlow
 from timecyclegan.evaluation.compute_flicker import Flicker
+from timecyclegan.evaluation.compute_l1 import L1
 from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM
 from timecyclegan.evaluation.compute_sharpness import Sharpness
 from timecyclegan.evaluation.compute_tof import TOF
@@ -57,7 +59,7 @@ class TLP(NotBuilt):
 
 
 # Every table and file follows from this one: the metrics and their order.
-METRICS: tuple[type[Metric], ...] = (FID, LPIPS, TLP, TOF, EWarp, Flicker, Sharpness, PSNR, SSIM)
+METRICS: tuple[type[Metric], ...] = (FID, LPIPS, TLP, TOF, EWarp, Flicker, Sharpness, PSNR, SSIM, L1)
 WITH_TRUE_FLOW = {EWarp: EWarpTrueFlow}
 METRIC_COLUMNS = tuple(column for metric in METRICS for column in (
     (metric.spec.name, f"{metric.spec.name}_real") if metric.spec.has_real else (metric.spec.name,)))
@@ -142,7 +144,7 @@ def _measure(jobs: list[Job], metrics: list[Metric], flow_dir: str | Path | None
         frames = _in_order(pool, lambda job: _read(job, flow_dir), jobs, ahead=threads)
         results = _in_order(pool, lambda item: (item[0], [metric.measure(item[1]) for metric in metrics]),
                             _steps(frames), ahead=threads)
-        for done, (frame, samples) in enumerate(results, 1):
+        for frame, samples in tqdm(results, "measuring", len(jobs), unit="frame", disable=not progress):
             size = frame.fake.shape[:2]
             if frame.real_size != size:
                 resized.add(frame.real_size)
@@ -150,10 +152,6 @@ def _measure(jobs: list[Job], metrics: list[Metric], flow_dir: str | Path | None
                 if frame.job.first:
                     metric.start(frame.job.sequence)
                 metric.add(sample)
-            if progress:
-                print(f"\rframe {done} of {len(jobs)}", end="", file=sys.stderr, flush=True)
-    if progress:
-        print(file=sys.stderr)
     return size, resized
 
 

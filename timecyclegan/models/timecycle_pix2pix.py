@@ -32,6 +32,13 @@ class TimeCyclePix2Pix(TimeCycleMixinPaired, SeqDMixinPaired, SequentialPix2Pix)
     def check(cls, options: Options, training: bool = True) -> None:
         """Refuse what this model cannot do, before anything is built."""
         super().check(options, training)
+        judged = (options.block_size or cls.default_block_size) - cls.n_frames_ignored
+        n_frames, grows = options.n_frames_discriminator, options.temporal_scaling != (1.0,)
+        if training and n_frames and not grows and not 2 <= n_frames <= judged:
+            raise UserError(
+                f"--n_frames_discriminator {n_frames} must be 2 to {judged}, the frames of a clip without the first; "
+                "or raise --block_size"
+            )
         if options.timecycle_type == "timerecycle":
             raise UserError("--timecycle_type timerecycle needs RecycleGAN's predictor: use timerecycleganv2")
         if options.timecycle_type == "pingpong" and options.n_frames_generator != 1:

@@ -21,7 +21,7 @@ def growth_stages(options: Options) -> list[Options]:
 
 def _scaled(options: Options, space: float, time: float) -> Options:
     def size(full: int) -> int:
-        return full if space == 1 or not full else max(4, 4 * round(full * space / 4))
+        return full if space == 1 or not full else max(4, 4 * math.floor(full * space / 4 + 0.5))
 
     return dataclasses.replace(
         options,

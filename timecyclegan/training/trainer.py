@@ -70,6 +70,8 @@ class Trainer:
     def __init__(
         self, name: str, source: Path, target: Path, options: Options, resume: bool = False, overwrite: bool = False
     ):
+        if resume and overwrite:
+            raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
         self.name, self.source, self.target = name, source, target
         self.folder = checkpoint.CHECKPOINTS / name
         self.device = pick_device(options.gpu)
@@ -90,7 +92,8 @@ class Trainer:
         for stage in self.stages:
             model_class(stage.model_type).check(stage)
         self._dataset(max(self.stages, key=lambda stage: stage.block_size))  # long enough for the last stage too?
-        self._begin_stage(states=initial)
+        # Weights of a run that ended at full size need not fit the first stage of one that grows.
+        self._begin_stage(initial, growing=initial is not None and len(self.stages) > 1)
         self.stop: int | None = None
 
     # ---- beginning

@@ -25,7 +25,7 @@ class ResnetBlock(nn.Module):
 
 
 class OutputConv2d(nn.Conv2d):
-    """A convolution to few channels that is twice as fast on a CPU; otherwise an ordinary ``nn.Conv2d`` without padding.
+    """A convolution to few channels, without padding, that is twice as fast on a CPU; else an ``nn.Conv2d``.
 
     Vector units work on 8 or 16 output channels at a time, so 3 waste most of them. Here each column of the kernel
     gives channels of its own (7 * 3 for a 7x7 kernel), and the columns' results are shifted and added.

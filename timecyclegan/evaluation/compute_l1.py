@@ -1,0 +1,25 @@
+"""Mean absolute difference of each frame from the real one."""
+import sys
+
+import numpy as np
+
+from timecyclegan.evaluation.metric import LOWER, Metric, Sample, Spec, Step
+
+
+def l1(real: np.ndarray, fake: np.ndarray) -> float:
+    """Mean absolute difference of uint8 (H, W, 3) over pixels and channels, in grey levels (0 to 255)."""
+    return float(np.abs(real.astype(np.int16) - fake).mean())
+
+
+class L1(Metric):
+    """Mean over frames."""
+    spec = Spec("l1", "L1", LOWER, "l1-rgb8", unit="grey levels")
+
+    def sample(self, step: Step) -> Sample:
+        return Sample(l1(step.real, step.fake))
+
+
+if __name__ == "__main__":
+    from timecyclegan.evaluation.compute_metrics import main
+
+    sys.exit(main(["--only", L1.spec.name, *sys.argv[1:]]))
