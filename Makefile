@@ -27,9 +27,9 @@ demo: install
 	@echo "Open demo/results/street/report.html"
 
 # Small and short enough for two CPU cores; a GPU and an evening deserve the defaults.
-DEMO := --model_type timecycle --num_epochs 12 --generator_architecture resnet_3blocks --generator_filters 16 \
-    --discriminator_filters 16 --timecycle_motion_model_filters 8 --learning_rate 0.0005 --l1_loss_weight 20 \
-    --feature_matching_loss_weight 5 --timecycle_loss_weight 5 --log_every 10
+DEMO := --model_type timecycle --num_epochs 15 --generator_architecture resnet_3blocks --generator_filters 16 \
+    --discriminator_filters 16 --timecycle_motion_model_filters 8 --learning_rate 0.0003 --l1_loss_weight 15 \
+    --feature_matching_loss_weight 8 --timecycle_loss_weight 5 --upsample resize --log_every 10
 
 test: install
 	$(RUN) -m pytest
