@@ -91,7 +91,7 @@ def test_a_run_whose_discriminator_changes_shape(data, monkeypatch, capsys):
     monkeypatch.setattr(BaseModel, "training_step", spy)
     assert train(data, **P, **GROWING)
     printed = capsys.readouterr().out
-    assert "stage 1 of 3: 8x8 pixels, clips of 3 frames, batches of 2" in printed
+    assert "stage 1 of 3: 8x12 pixels, clips of 3 frames, batches of 2" in printed
     assert "stage 3 of 3: 12x20 pixels, clips of 5 frames, batches of 1" in printed
     assert printed.count("all weights were kept") == 1  # from stage 1 to 2 nothing changes but the size
     assert "begun anew in this stage: sequence_discriminator_0.net.0.weight: (2, 6, 1, 1) -> (2, 12, 1, 1)" in printed

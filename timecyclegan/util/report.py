@@ -25,6 +25,7 @@ _HINTS = {
     "sharpness": "gradient energy relative to real; blur alone improves the temporal metrics",
     "psnr": "fidelity to the real frame, pixel by pixel",
     "ssim": "structural likeness to the real frame",
+    "l1": "mean absolute difference from the real frame",
 }
 _ARROWS = {"lower": "↓ ", "higher": "↑ "}
 
