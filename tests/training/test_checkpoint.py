@@ -20,11 +20,6 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), lengths=(4,))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture
 def run(data):
     train(data, **P)

@@ -20,11 +20,6 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), lengths=(7, 6))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def shapes(stages):
     return [(s.image_height, s.image_width, s.block_size, s.batch_size) for s in stages]
 

@@ -25,11 +25,6 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), lengths=(8, 7))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def scramble():
     """A new process would not go on with this one's random states."""
     torch.manual_seed(random.randrange(10**6))

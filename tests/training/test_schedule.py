@@ -19,11 +19,6 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), lengths=(6,))  # two clips
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.mark.parametrize(("epochs", "expected"), [
     (1, [1]), (2, [1, 1]), (3, [1, 1, 1 / 2]), (4, [1, 1, 1, 1 / 2]), (6, [1, 1, 1, 1, 2 / 3, 1 / 3]),
     (10, [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]),

@@ -24,12 +24,6 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), lengths=(8, 7))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 # --- in this process
 
 def send_at(monkeypatch, step, *signals):
