@@ -1,16 +1,21 @@
 """What the four scripts do, given their parsed command line."""
+import contextlib
 import dataclasses
 import json
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from timecyclegan.datasets.frames import find_sequences, match_sequences
 from timecyclegan.models import model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.trainer import Trainer
 from timecyclegan.util.argparser import Arguments, changed_architecture
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.options import ControlOptions, LossOptions, Options, TestOptions, TimeCycleOptions
@@ -32,7 +37,13 @@ def train(arguments: Arguments) -> bool:
     options = arguments.options(Options, base)
     _note_unused(arguments, options)
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
-    return Trainer(arguments.name, *folders, options, control.resume, control.overwrite).run()
+    try:
+        return Trainer(arguments.name, *folders, options, control.resume, control.overwrite).run()
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU's memory is too small: lower --batch_size, --block_size, --image_height and --image_width, or "
+            "--generator_filters and --discriminator_filters"
+        ) from error
 
 
 def _note_unused(arguments: Arguments, options: Options) -> None:
@@ -41,7 +52,7 @@ def _note_unused(arguments: Arguments, options: Options) -> None:
     fields = [*dataclasses.fields(LossOptions), *dataclasses.fields(TimeCycleOptions)]
     for field in fields:
         if field.name.endswith("_weight") and arguments.given.get(field.name) and field.name not in known:
-            print(f"note: --{field.name} has no effect on {options.model_type}: {field.metadata['help']}")
+            print(f"note: --{field.name} has no effect on --model_type {options.model_type}")
 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
@@ -93,7 +104,7 @@ def _measure(
     from timecyclegan.util.report import ReportSequence, write_report
 
     target = arguments.folders["test_target_dir"]
-    flow = target.parent / "flow"  # another folder of this name is none of our business
+    flow = target.resolve().parent / "flow"  # another folder of this name is none of our business
     true_flow = flow if all((flow / name).is_dir() for name in reals) else None
     evaluation = evaluate(reals, fakes, true_flow, progress=True, roots=(target, output))
     evaluation |= {
@@ -108,25 +119,30 @@ def _measure(
     evaluation["libraries"] |= {"python": platform.python_version(), "torch": version("torch")}
     with replacing(output / "metrics.json") as temporary:
         temporary.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
-    row = {"name": arguments.name} | csv_row(evaluation)
-    append_csv(METRICS, row | {"epoch": evaluation["epoch"], "datetime": evaluation["datetime"]})
     sequences = [ReportSequence(name, sources[name], fakes[name], reals[name]) for name in sources]
     write_report(
         output / "report.html", title=arguments.name, evaluation=evaluation,
         losses_csv=RUNS / arguments.name / "losses.csv", options=options.to_dict(), sequences=sequences,
-        comparison=_earlier(output),
+        comparison=_earlier(output, evaluation),
     )  # fmt: skip
+    row = {"name": arguments.name} | csv_row(evaluation)
+    append_csv(METRICS, row | {"epoch": evaluation["epoch"], "datetime": evaluation["datetime"]})
     print(format_metrics(evaluation))
     print(f"report: {output / 'report.html'}")
 
 
-def _earlier(output: Path) -> dict[str, Any] | None:
-    """The evaluation of the earliest epoch that was validated below ``output``, for the report to compare with."""
-    found = sorted((int(path.parent.name[5:]), path) for path in output.glob("epoch[0-9]*/metrics.json"))
-    if not found:
-        return None
-    epoch, path = found[0]
-    return json.loads(path.read_text()) | {"label": f"after epoch {epoch}"}
+def _earlier(output: Path, evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """The evaluation of the earliest epoch below ``output``, for the report to compare with.
+
+    It must be of the same options and data: a run that was overwritten may have left others.
+    """
+    epochs = {int(m[1]): path for path in output.iterdir() if (m := re.fullmatch(r"epoch(\d+)", path.name))}
+    for epoch in sorted(epochs):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # there is none, or it is damaged: no comparison
+            found = json.loads((epochs[epoch] / "metrics.json").read_text())
+            if all(found[key] == evaluation[key] for key in ("options", "source", "target")):
+                return found | {"label": f"after epoch {epoch}"}
+    return None
 
 
 def _names(kind: type) -> set[str]:

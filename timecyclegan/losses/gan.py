@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GAN_MODES = ("lsgan", "vanilla", "wgangp")
+from timecyclegan.losses.modes import GAN_MODES
 
 
 def gan_loss(prediction: Tensor, is_real: bool, mode: str = "lsgan") -> Tensor:

@@ -20,25 +20,7 @@ from torch import Tensor
 Network = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class CycleType:
-    """What a motion model sees (``history`` frames, with or without a condition) and whether the walk returns."""
-
-    history: int
-    conditional: bool
-    returns: bool
-
-
-CYCLE_TYPES = {
-    "conditional": CycleType(history=1, conditional=True, returns=True),
-    "unconditional": CycleType(history=2, conditional=False, returns=True),
-    # The recurrent generator itself walks back, so there is no model that could return.
-    "pingpong": CycleType(history=1, conditional=True, returns=False),
-    # RecycleGAN's predictor walks both ways.
-    "timerecycle": CycleType(history=2, conditional=False, returns=True),
-}
-
-DISTANCES = {"l1": F.l1_loss, "l2": F.mse_loss}
+_MEASURES = {"l1": F.l1_loss, "l2": F.mse_loss}
 
 
 @dataclass
@@ -151,7 +133,7 @@ def timecycle_loss(cycle: Cycle, distance: str = "l1") -> Tensor:
     Returns:
         A scalar. Gradients reach the motion models and the sequence, on both sides of every distance.
     """
-    measure = DISTANCES[distance]
+    measure = _MEASURES[distance]
     began = cycle.sequence[:, : cycle.length]
     arrived = cycle.sequence[:, -1:].expand_as(began)
     terms = [measure(video, began) for video in cycle.backward_images()]

@@ -13,6 +13,10 @@ MODELS = {
     "seqpix2pix": ("sequential.sequential_pix2pix", "SequentialPix2Pix"),
     "timecycle": ("timecycle_pix2pix", "TimeCyclePix2Pix"),
 }
+LATER = (
+    "dcgan", "cyclegan", "recyclegan", "vid2vid", "timecyclep2", "tricyclegan", "timecycledcgan", "timerecyclegan",
+    "timerecycleganv2", "timecyclevid2vid", "flownet", "seqcyclegan", "seqrecyclegan", "seqdcgan",
+)  # fmt: skip
 
 
 def model_class(model_type: str) -> type[BaseModel]:
@@ -21,6 +25,8 @@ def model_class(model_type: str) -> type[BaseModel]:
     Raises:
         UserError: there is none of this name; the nearest known name is suggested.
     """
+    if model_type in LATER:
+        raise UserError(f"--model_type {model_type} is not part of this version yet (there are {', '.join(MODELS)})")
     if model_type not in MODELS:
         near = difflib.get_close_matches(model_type, MODELS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""

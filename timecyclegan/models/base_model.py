@@ -12,10 +12,6 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 GRADIENT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017
-REMEDY = (
-    "the last checkpoint is from before. Go on from it under another name with --init_checkpoint_dir, "
-    "with a lower --learning_rate or loss weight"
-)
 
 
 class NonFiniteLoss(UserError):
@@ -61,7 +57,7 @@ class BaseModel(nn.Module):
         if training:
             networks["--discriminator_architecture"] = discriminator(options.discriminator_architecture)
         walks = options.timecycle_loss_weight or options.timecycle_warp_loss_weight
-        if training and walks and "timecycle_loss_weight" in cls.uses:
+        if training and walks and options.timecycle_type != "pingpong" and "timecycle_loss_weight" in cls.uses:
             flag = "--timecycle_motion_model_architecture"
             networks[flag] = generator(options.timecycle_motion_model_architecture, flag=flag)
         for flag, network in networks.items():
@@ -139,7 +135,7 @@ class BaseModel(nn.Module):
         for key, value in values.items():
             if not -float("inf") < value < float("inf"):
                 raise NonFiniteLoss(
-                    f"the loss {name}/{key} became {value}: training stopped before using it; {REMEDY}"
+                    f"the loss {name}/{key} became {value}: training stopped before using it"
                 )
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(total(terms)).backward()

@@ -1,4 +1,5 @@
 """TimeCycleGAN for paired translation."""
+from timecyclegan.losses.modes import CYCLE_TYPES
 from timecyclegan.models.mixins.seq_d_mixin import SeqDMixinPaired
 from timecyclegan.models.mixins.timecycle_mixin import TimeCycleMixinPaired
 from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
@@ -32,17 +33,39 @@ class TimeCyclePix2Pix(TimeCycleMixinPaired, SeqDMixinPaired, SequentialPix2Pix)
     def check(cls, options: Options, training: bool = True) -> None:
         """Refuse what this model cannot do, before anything is built."""
         super().check(options, training)
-        judged = (options.block_size or cls.default_block_size) - cls.n_frames_ignored
-        n_frames, grows = options.n_frames_discriminator, options.temporal_scaling != (1.0,)
-        if training and n_frames and not grows and not 2 <= n_frames <= judged:
-            raise UserError(
-                f"--n_frames_discriminator {n_frames} must be 2 to {judged}, the frames of a clip without the first; "
-                "or raise --block_size"
-            )
+        if training and options.temporal_scaling == (1.0,):  # a run that grows may begin with clips too short for all
+            cls._check_clip_length(options)
         if options.timecycle_type == "timerecycle":
-            raise UserError("--timecycle_type timerecycle needs RecycleGAN's predictor: use timerecycleganv2")
+            raise UserError("--timecycle_type timerecycle needs RecycleGAN's predictor, which this model does not have")
         if options.timecycle_type == "pingpong" and options.n_frames_generator != 1:
             raise UserError(
                 f"--timecycle_type pingpong feeds the generator one frame: use --n_frames_generator 1, "
                 f"not {options.n_frames_generator}"
             )
+
+    @classmethod
+    def _check_clip_length(cls, options: Options) -> None:
+        """What looks at sequences must have some: it would be left out of the training without a word."""
+        block = options.block_size or cls.default_block_size
+        judged = block - cls.n_frames_ignored
+        n_frames = options.n_frames_discriminator or max(judged, 2)
+        if n_frames < 2:
+            raise UserError(f"--n_frames_discriminator {n_frames} is no sequence: use 2 or more, or 0")
+        walks = options.timecycle_loss_weight or options.timecycle_warp_loss_weight
+        walked = CYCLE_TYPES[options.timecycle_type].history + 1
+        needed = {
+            f"--timecycle_type {options.timecycle_type}": walked if walks else 0,
+            f"--n_frames_discriminator {n_frames} with --discriminator_temporal_scales "
+            f"{options.discriminator_temporal_scales}": _span(n_frames, options.discriminator_temporal_scales),
+        }
+        for flag, frames in needed.items():
+            if frames > judged:
+                raise UserError(
+                    f"{flag} needs clips of {frames + cls.n_frames_ignored} frames (the first is not judged), "
+                    f"--block_size is {block}"
+                )
+
+
+def _span(n_frames: int, scales: int) -> int:
+    """Frames that one window of the widest of ``scales`` sequence discriminators covers; 0 without any."""
+    return (n_frames - 1) * n_frames ** (scales - 1) + 1 if scales else 0

@@ -29,7 +29,10 @@ def save(path: Path, content: Any) -> None:
     """Write tensors and plain values so that ``path`` is always whole."""
     # Given a file instead of its name, torch.save does not put the temporary name into the archive.
     with replacing(path, sync=True) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # what its archive writer makes of a write that fails
+            raise UserError(f"cannot write {path}: is the disk full?") from error
 
 
 def load(path: Path) -> Any:

@@ -1,8 +1,11 @@
 """The training loop: stages, epochs, steps; logs and checkpoints on the way; exact resumption."""
 import contextlib
 import fcntl
+import hashlib
+import json
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,7 +17,7 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.video_dataset import PairedVideoDataset, make_loader
 from timecyclegan.models import get_model, model_class
-from timecyclegan.models.base_model import REMEDY, BaseModel, NonFiniteLoss
+from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.growing import describe, growth_stages
 from timecyclegan.util.device import pick_device
@@ -30,7 +33,7 @@ RESUMABLE = {
 
 
 # What ``latest.pth`` holds.
-STATE = {"options", "position", "clips", "networks", "optimizers", "scaler", "random"}
+STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
 
 
 @dataclass
@@ -44,10 +47,10 @@ class Position:
 
 
 def learning_rate(options: Options, epoch: int) -> float:
-    """Constant for the first half of the epochs, then linearly to 0 at the end of the last one."""
-    constant = options.num_epochs // 2
-    falling = options.num_epochs - constant
-    return options.learning_rate * min(1.0, (options.num_epochs - epoch) / falling)
+    """Constant for the first half of the epochs, then linearly to 0, which it reaches when the last one ends."""
+    constant = (options.num_epochs + 1) // 2
+    steps = options.num_epochs - constant + 1
+    return options.learning_rate * min(1.0, (options.num_epochs - epoch) / steps)
 
 
 class Trainer:
@@ -81,11 +84,14 @@ class Trainer:
         if resume and (self.folder / checkpoint.LATEST).exists():
             self.saved = self._read_checkpoint()
             self.position = Position(**self.saved["position"])
-        elif self.folder.exists() and not (resume or overwrite):
+        elif resume:
+            print(f"note: there is no checkpoint of {name} to go on from: beginning")
+        elif any(self.folder.glob("*.pth")) and not overwrite:
             raise UserError(
                 f"{self.folder} exists: go on with --resume, choose another name, or lose it with --overwrite"
             )
-        self.fresh = overwrite and self.saved is None
+        self.overwrite = overwrite
+        self.log: TrainingLog | None = None
         initial = self._initial_weights()
         self.initialised = initial is not None
         # Every stage's options are checked, and the data listed, before anything is written.
@@ -133,13 +139,12 @@ class Trainer:
         dataset = self._dataset(stage)
         if warning := dataset.skipped_warning():
             print(f"note: {warning}")
-        self.clips = len(dataset)
-        self.loader = make_loader(dataset, stage.batch_size, stage.threads, stage.seed)
-        if self.saved is not None and self.saved["clips"] != self.clips:
-            raise UserError(
-                f"the data changed: {self.source} gives {self.clips} clips, the run to resume had "
-                f"{self.saved['clips']}; restore it, or begin anew with --init_checkpoint_dir {self.folder}"
-            )
+        self.data = _describe(dataset, self.source, self.target)
+        self.loader = make_loader(
+            dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
+        )
+        if self.saved is not None:
+            self._check_data(self.saved["data"])
         # Also what a network starts from is a function of the seed and the stage.
         checkpoint.seed_random(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
@@ -147,14 +152,36 @@ class Trainer:
             anew = checkpoint.transfer(self.model.networks(), states)
             print("\n".join([f"begun anew in this stage: {line}" for line in anew]) or "all weights were kept")
         elif states is not None:
-            origin = Path(self.options.init_checkpoint_dir or self.folder)
-            checkpoint.load_networks(self.model.networks(), states, origin)
+            self._load_initial(states)
         self.model.to(self.device)
         self.model.make_optimizers()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
         if self.saved is not None:
             self._restore(self.saved)
             self.saved = None
+
+    def _load_initial(self, states: dict[str, Any]) -> None:
+        """Weights to begin with must fit; networks that they lack (another model's) begin anew."""
+        origin = Path(self.options.init_checkpoint_dir or self.folder)
+        networks = self.model.networks()
+        given = {name: network for name, network in networks.items() if name in states}
+        if not given:
+            raise UserError(f"{origin} has weights for {', '.join(states)}, none for {', '.join(networks)}")
+        checkpoint.load_networks(given, states, origin)
+        if anew := networks.keys() - given.keys():
+            print(f"note: {origin} has no weights for {', '.join(sorted(anew))}: begun anew")
+
+    def _check_data(self, saved: dict[str, str]) -> None:
+        """Resuming must see the same frames; other folders are fine if they hold sequences of the same names."""
+        folders = self.data["source"], self.data["target"]
+        before = saved["source"], saved["target"]
+        if self.data["digest"] != saved["digest"] or folders == before[::-1] != before:
+            raise UserError(
+                f"the data changed: the run to resume was trained on other sequences, those of {before[0]} and "
+                f"{before[1]} as they were; restore them, or begin anew with --init_checkpoint_dir {self.folder}"
+            )
+        if folders != before:
+            print(f"note: the run was begun with {before[0]} and {before[1]}")
 
     def _restore(self, saved: dict[str, Any]) -> None:
         checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
@@ -173,25 +200,40 @@ class Trainer:
         """
         with self._exclusive(), self._signals():
             if self._finished():
-                print(f"{self.name} has had its {self.options.num_epochs} epochs; a higher --num_epochs goes on")
+                print(f"{self.name} is finished after {self.position.epoch} epochs; a higher --num_epochs goes on")
                 return True
-            if self.fresh:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                shutil.rmtree(RUNS / self.name, ignore_errors=True)
+            self._clean()
             self.options.save(self.folder / checkpoint.OPTIONS)
-            for folder in (self.folder, RUNS / self.name):
-                for leftover in folder.glob(".*.tmp*"):  # of a run that was killed while it wrote
-                    leftover.unlink()
             self.log = TrainingLog(RUNS / self.name, self.position.step)
-            if self.initialised:
-                self._save()  # the weights that it began with may be gone when it is resumed
             if self.position.step == 0:
                 log_training(self.name, self.options.to_dict())
                 self.log.hparams(self.options.to_dict())
             try:
                 return self._run_stages()
+            except NonFiniteLoss as error:
+                raise NonFiniteLoss(f"{error}; {self._remedy()}") from error
             finally:
                 self.log.close()
+
+    def _clean(self) -> None:
+        """Remove what killed writes left and, to overwrite a run, what that one did."""
+        files = [path for folder in (self.folder, RUNS / self.name) for path in folder.glob(".*.tmp*")]
+        if self.initialised:
+            self._save()  # the weights that it begins with may be among the files that go
+        if self.overwrite:
+            saved = {self.folder / checkpoint.LATEST} if self.initialised else set()
+            files += set(self.folder.glob("*.pth")) - saved
+            shutil.rmtree(RUNS / self.name, ignore_errors=True)
+        for path in files:
+            path.unlink(missing_ok=True)
+
+    def _remedy(self) -> str:
+        if not (self.folder / checkpoint.LATEST).exists():
+            return "begin again with a lower --learning_rate or loss weight"
+        return (
+            "the last checkpoint is from before. Go on from it under another name with --init_checkpoint_dir "
+            f"{self.folder}, with a lower --learning_rate or loss weight"
+        )
 
     def _finished(self) -> bool:
         position = self.position
@@ -216,7 +258,11 @@ class Trainer:
         done = self.position.epoch * steps + self.position.batch
         self.last_save = time.monotonic()
         total = self.stage.num_epochs * steps
-        with tqdm(total=total, initial=done, desc=self.name, unit="step", dynamic_ncols=True) as bar:
+        # A log file need not hold every step.
+        interval = 0.1 if sys.stderr.isatty() else 10
+        with tqdm(
+            total=total, initial=done, desc=self.name, unit="step", dynamic_ncols=True, mininterval=interval
+        ) as bar:
             while self.position.epoch < self.stage.num_epochs:
                 if not self._run_epoch(bar):
                     return False
@@ -227,8 +273,9 @@ class Trainer:
         for optimizer in self.model.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(stage, position.epoch)
-        self.loader.batch_sampler.set_position(position.epoch, position.batch)
-        for batch in self.loader:
+        # Counted over all stages, so that no stage draws the clips of an earlier one again.
+        self.loader.batch_sampler.set_position(position.stage * stage.num_epochs + position.epoch, position.batch)
+        for batch in self._batches():
             losses = self.model.training_step(batch, self.scaler, AMP[stage.amp])
             position.batch += 1
             position.step += 1
@@ -242,6 +289,16 @@ class Trainer:
         position.epoch, position.batch = position.epoch + 1, 0
         self._end_epoch()
         return self.stop is None
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
+        """The rest of the epoch. A frame that cannot be read stops the run where it is, with what it has learnt."""
+        try:
+            yield from self.loader
+        except UserError as error:
+            if self.position.step == 0:
+                raise
+            self._save()
+            raise UserError(f"{error}. What was learnt is saved: mend the file, then go on with --resume") from error
 
     def _report(self, losses: dict[str, float], bar: tqdm) -> None:
         stage, step = self.stage, self.position.step
@@ -269,21 +326,22 @@ class Trainer:
         """A finite loss can have an infinite gradient: such weights must not replace the last good checkpoint."""
         for name, network in self.model.networks().items():
             if not all(value.isfinite().all() for value in network.state_dict().values()):
-                raise NonFiniteLoss(f"the weights of {name} became infinite or not a number; {REMEDY}")
+                raise NonFiniteLoss(f"the weights of {name} became infinite or not a number")
 
     def _save(self) -> None:
         self._check_finite()
         content = {
             "options": self.options.to_dict(),
             "position": asdict(self.position),
-            "clips": self.clips,
+            "data": self.data,
             "networks": {name: _on_cpu(net.state_dict()) for name, net in self.model.networks().items()},
             "optimizers": {role: optimizer.state_dict() for role, optimizer in self.model.optimizers.items()},
             "scaler": self.scaler.state_dict(),
             "random": checkpoint.random_state(),
         }
         checkpoint.save(self.folder / checkpoint.LATEST, content)
-        self.log.flush()
+        if self.log:
+            self.log.flush()
         self.last_save = time.monotonic()
 
     # ---- guards
@@ -320,6 +378,13 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _describe(dataset: PairedVideoDataset, source: Path, target: Path) -> dict[str, str]:
+    """What tells the data of a run from other data: the names of all frames, and the folders."""
+    names = [(name, [(s.name, t.name) for s, t in pairs]) for name, pairs in dataset.pairs.items()]
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return {"digest": digest, "source": str(source.resolve()), "target": str(target.resolve())}
 
 
 def _short(name: str) -> str:

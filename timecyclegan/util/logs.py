@@ -38,7 +38,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+        # A row with more cells than the head, edited by hand, has the surplus under None.
+        return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
@@ -103,8 +104,8 @@ class TrainingLog:
         self.writer = SummaryWriter(folder, purge_step=step + 1)
 
     def scalars(self, values: Mapping[str, float], step: int, epoch: int) -> None:
-        """Log losses by name (``Generator/l1`` becomes ``Loss/Generator/l1``)."""
-        named = {f"Loss/{name}": value for name, value in values.items()}
+        """Log losses by name (``Generator/l1`` becomes ``Loss/Generator/l1``; what has no group keeps its name)."""
+        named = {f"Loss/{name}" if "/" in name else name: value for name, value in values.items()}
         for name, value in named.items():
             self.writer.add_scalar(name, value, step)
         append_csv(self.losses, {"step": step, "epoch": epoch} | {name: f"{v:.6g}" for name, v in named.items()})

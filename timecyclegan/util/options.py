@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.losses.gan import GAN_MODES
-from timecyclegan.losses.timecycle import CYCLE_TYPES, DISTANCES
+from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 
@@ -41,7 +40,7 @@ def _weight(short: str, help: str) -> Any:
 class ModelOptions:
     """What a trained generator is: fixed once the training began."""
 
-    model_type: str = option("timecycle", "-m", "the model, see docs/MODELS.md and the README")
+    model_type: str = option("timecycle", "-m", "the model: pix2pix, seqpix2pix or timecycle")
     block_size: int = option(0, "-b", "frames of a training clip; 0 is the model's default", NON_NEGATIVE)
     generator_architecture: str = option("resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256")
     generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
@@ -104,7 +103,7 @@ class LossOptions:
 class TimeCycleOptions:
     """The TimeCycle loss (TimeCycle models)."""
 
-    timecycle_loss: str = option("l1", "-tcl", "distance of the TimeCycle loss", choices=tuple(DISTANCES))
+    timecycle_loss: str = option("l1", "-tcl", "distance of the TimeCycle loss", choices=DISTANCES)
     timecycle_loss_weight: float = _weight("-tclw", "the TimeCycle loss")
     timecycle_motion_model_architecture: str = option(
         "resnet_1blocks", "-tcmm", "architecture of the motion model, named as for -g"
@@ -154,8 +153,14 @@ class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeC
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Options":
         """The inverse of :meth:`to_dict`; options that are missing (older runs) take their defaults."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names})
+        given = {}
+        for field in dataclasses.fields(cls):
+            if field.name in values:
+                value = values[field.name]
+                if wrong := check_value(field, value):
+                    raise ValueError(f"{field.name} {wrong}")
+                given[field.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**given)
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""
@@ -210,7 +215,10 @@ def value_type(field: dataclasses.Field) -> type:
 def check_value(field: dataclasses.Field, value: Any) -> str | None:
     """What is wrong with ``value`` for this option, or None."""
     check, choices = field.metadata["check"], field.metadata["choices"]
+    kinds = (int, float) if value_type(field) is float else (value_type(field),)
     for item in value if isinstance(value, (tuple, list)) else (value,):
+        if type(item) not in kinds:
+            return f"must be of type {value_type(field).__name__}, not {item!r}"
         if choices and item not in choices:
             return f"must be one of {', '.join(choices)}, not {item!r}"
         if check and not check[0](item):

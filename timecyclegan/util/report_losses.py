@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 MAX_POINTS = 500  # more points than pixels only make the page large
-_SMOOTHED_PART = 40  # the moving mean spans this fraction of the curve
+_SMOOTHED_PART, _LEAST_SMOOTHED = 10, 5  # the moving mean spans this fraction of the curve, and no fewer points
 _KEPT = (0.5, 99.5)  # percentiles; the axes need not show what lies outside
+_SCHEDULE = "Schedule"  # the group of what is set, not measured; it comes last
 
 # Matplotlib needs colours; the page replaces these two, so that the charts follow its light or dark scheme.
 _INK, _ACCENT = "#010203", "#040506"
@@ -66,25 +67,30 @@ def thin(values: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Centred moving mean over 1/40 of the curve; at the ends it runs over the entries that exist.
+    """Centred moving mean over 1/10 of the curve, at the ends over the entries that exist; never fewer than 5.
 
     The most extreme 1 % of the values are cut to the next ones, or one spike would lift all means around it.
     """
     values = values.clip(*np.percentile(values, _KEPT))
-    half = len(values) // _SMOOTHED_PART // 2
+    count = len(values)
+    half = max(count // _SMOOTHED_PART, _LEAST_SMOOTHED) // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(len(values))
-    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    index = np.arange(count)
+    low = (index - half).clip(0, max(count - _LEAST_SMOOTHED, 0))
+    high = (index + half + 1).clip(min(_LEAST_SMOOTHED, count), count)
     return (sums[high] - sums[low]) / (high - low)
 
 
 def losses_html(path: Path) -> str:
-    """The loss section of a report, grouped by the part of the name before the last ``/``; "" without curves."""
+    """The loss section of a report, grouped by the part of the name before the last ``/``; "" without curves.
+
+    What is no loss, the learning rate, is a group of its own after them.
+    """
     groups: dict[str, list[Curve]] = {}
     for curve in read_losses(path):
         groups.setdefault(_split(curve.name)[0], []).append(curve)
     parts = []
-    for group, curves in groups.items():
+    for group, curves in sorted(groups.items(), key=lambda item: item[0] == _SCHEDULE):  # a stable sort
         charts = "".join(_figure_html(curve) for curve in curves)
         parts.append(f'<h3>{escape(group)}</h3><div class="charts">{charts}</div>')
     return "".join(parts)
@@ -93,7 +99,12 @@ def losses_html(path: Path) -> str:
 def _split(name: str) -> tuple[str, str]:
     """``Loss/Generator/gan`` -> ("Generator", "gan")."""
     group, _, short = name.removeprefix("Loss/").rpartition("/")
-    return group or "Losses", short
+    return group or (_SCHEDULE if short == "learning_rate" else "Losses"), short
+
+
+def _line(curve: Curve) -> np.ndarray:
+    """What is drawn strongly: the moving mean, but what was set as it was set."""
+    return curve.values if _split(curve.name)[0] == _SCHEDULE else smooth(curve.values)
 
 
 def _figure_html(curve: Curve) -> str:
@@ -102,7 +113,7 @@ def _figure_html(curve: Curve) -> str:
     if curve.not_finite:
         warning = (f'<p class="warning">{curve.not_finite} values are NaN or infinite, the first at step '
                    f"{curve.first_not_finite:g}</p>")
-    last = f"{smooth(curve.values)[-1]:.3g}" if len(curve.values) else "–"
+    last = f"{_line(curve)[-1]:.3g}" if len(curve.values) else "–"
     picture = _svg(curve) if len(curve.values) else ""
     label = escape(curve.name, quote=True)
     return (f'<figure aria-label="{label}"><figcaption><b>{title}</b><span class="last">{last}</span></figcaption>'
@@ -121,7 +132,7 @@ def _svg(curve: Curve) -> str:
         axes = figure.subplots()
         steps = thin(curve.steps)
         axes.plot(steps, thin(curve.values), color=_ACCENT, alpha=0.28, linewidth=0.7)
-        axes.plot(steps, thin(smooth(curve.values)), color=_ACCENT, linewidth=1.5)
+        axes.plot(steps, thin(_line(curve)), color=_ACCENT, linewidth=1.5)
         axes.set_ylim(*_limits(curve.values))
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

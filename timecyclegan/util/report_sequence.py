@@ -131,12 +131,12 @@ def sequence_html(sequence: ReportSequence, max_frames: int, max_width: int) -> 
 
 
 def _player_html(frames: dict[str, list[str]], top: int) -> str:
-    count = len(frames["generated"])
+    count = len(frames["generated"])  # opened in the middle: a recurrent generator makes the first frame from noise
     figures = "".join(
         f'<figure><figcaption>{_caption(name)}</figcaption><div class="picture">'
         f'<canvas data-panel="{name}"></canvas></div></figure>' for name in frames)
     return (f'<div class="controls"><button type="button" class="play">Play</button>'
-            f'<input type="range" min="0" max="{count - 1}" value="0" aria-label="frame">'
+            f'<input type="range" min="0" max="{count - 1}" value="{count // 2}" aria-label="frame">'
             f'<output class="frame"></output><label>speed <select class="speed">'
             + "".join(f"<option{' selected' if fps == 10 else ''}>{fps}</option>" for fps in (1, 2, 5, 10, 15, 25, 30))
             + f'</select> frames/s</label></div><div class="panels">{figures}</div>' + _legend_html(top))

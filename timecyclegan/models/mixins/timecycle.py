@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.gan import frozen, gan_loss
-from timecyclegan.losses.timecycle import CYCLE_TYPES, DISTANCES, Cycle, motion_warp_loss, timecycle_loss, walk
+from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES
+from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
 from timecyclegan.models.mixins.seq_d_mixin import windows
 
 Video = Tensor | Sequence[Tensor]
@@ -40,7 +41,7 @@ class TimeCycle(nn.Module):
     Args:
         motion_model: maps [condition, known frames] to a frame, see ``losses.timecycle.walk``. A module is used for
             both ways in time; a pair ``(forward_model, backward_model)`` makes them two.
-        cycle_type: a key of ``losses.timecycle.CYCLE_TYPES``. For ``"pingpong"`` and ``"timerecycle"`` the networks
+        cycle_type: a key of ``losses.modes.CYCLE_TYPES``. For ``"pingpong"`` and ``"timerecycle"`` the networks
             belong to the host: they are neither registered here nor in :meth:`parameters`.
         loss: ``"l1"`` or ``"l2"``.
         weight: of the cycle loss in :meth:`generator_loss`.

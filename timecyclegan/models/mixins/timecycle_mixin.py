@@ -4,8 +4,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
-from timecyclegan.losses.gan import GAN_MODES, gan_loss
-from timecyclegan.losses.timecycle import CYCLE_TYPES, DISTANCES
+from timecyclegan.losses.gan import gan_loss
+from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.models.mixins.timecycle import TimeCycle, Video, as_video
 from timecyclegan.models.networks import define_generator
 from timecyclegan.util.errors import UserError
@@ -22,7 +22,7 @@ class TimeCycleMixin:
     one called "target".
 
     Args:
-        timecycle_type: a key of ``losses.timecycle.CYCLE_TYPES``.
+        timecycle_type: a key of ``losses.modes.CYCLE_TYPES``.
         timecycle_loss: "l1" or "l2".
         timecycle_loss_weight: weight of the cycle loss.
         timecycle_motion_model_architecture, timecycle_motion_model_filters: the motion model that
