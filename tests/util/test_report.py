@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.report import ReportSequence, write_report
+from timecyclegan.util.report import _HINTS, ReportSequence, write_report
 from timecyclegan.util.report_losses import MAX_POINTS, read_losses, smooth, thin
 from timecyclegan.util.report_sequence import HEAT, absolute_error, busiest_row, heat_map
 
@@ -74,10 +74,46 @@ def test_metrics_with_floor_counts_and_definition(tmp_path):
         assert expected in text
 
 
-def test_undefined_metric_is_a_dash_with_its_reason(tmp_path):
-    text = visible(report(tmp_path, metrics={"fid": METRICS["fid"]}))
-    assert "– needs <weights>" in text
-    assert not re.search(r"\b0\b", text.split("Metrics")[1].split("Sequences")[0])
+def test_metrics_without_a_value_are_one_line_below_the_others(tmp_path):
+    nothing = {"value": None, "reason": "needs <weights>"}
+    metrics = {"fid": None, "lpips": nothing, **METRICS,
+               "tlp": {"value": None, "reason": "one frame", "title": "tLP", "per_sequence": {"unseen": None}}}
+    metrics["fid"] = {**nothing, "title": "FID", "definition": "fid-1"}  # METRICS has another
+    for label, comparison in ((None, None), ("past", {"label": "past", "metrics": {"fid": nothing}})):
+        page = report(tmp_path, metrics=metrics, comparison=comparison)
+        table, below = re.search(r'<table class="metrics">(.*?)</table>(.*?)<h2>', page, re.S).groups()
+        assert "Not computed: FID, lpips – needs <weights>; tLP – one frame" in visible(below)
+        rows = re.findall(r"<tr><th scope=row>(\w+)", table)
+        assert rows == ["tOF", "psnr", "flicker", "new_metric"]
+        assert "unseen" not in page and "tLP" not in visible(below.split("<details>")[1])
+        assert (label is None) or label in visible(table)
+
+
+def test_a_value_that_only_the_comparison_has_keeps_its_row(tmp_path):
+    page = report(tmp_path, metrics={"fid": METRICS["fid"]}, comparison={"metrics": {"fid": {"value": 3.0}}})
+    assert "– needs <weights> 3 " in visible(page) and "Not computed" not in page
+
+
+def test_no_metric_has_a_value(tmp_path):
+    page = report(tmp_path, metrics={"fid": METRICS["fid"]})
+    text = visible(page).split("Metrics")[1].split("Sequences")[0]
+    assert text.strip() == "Not computed: fid – needs <weights>"
+    assert '<table class="metrics">' not in page
+
+
+def test_pairs_are_counted_only_where_pairs_are_measured(tmp_path):
+    counts = {"value": 1.5, "frames": 60, "pairs": 58, "sequences": 2}
+    per_frame = visible(report(tmp_path, metrics={"psnr": {**counts, "over": "frame"}}))
+    assert "60 frames, 2 sequences" in per_frame and "58" not in per_frame
+    assert "60 frames, 58 pairs, 2 sequences" in visible(
+        report(tmp_path, metrics={"tof": {**counts, "over": "pair"}}))
+
+
+def test_metrics_of_a_real_evaluation_have_what_the_report_reads():
+    from timecyclegan.evaluation.compute_metrics import METRICS as BUILT
+
+    assert {metric.spec.over for metric in BUILT} == {"frame", "pair"}
+    assert {metric.spec.name for metric in BUILT} == set(_HINTS)
 
 
 def test_no_metrics(tmp_path):
@@ -87,7 +123,11 @@ def test_no_metrics(tmp_path):
 @pytest.mark.parametrize(("name", "past", "better"), [
     ("tof", 2.0, "this"), ("tof", 1.0, "past"), ("psnr", 20.0, "this"), ("psnr", 30.0, "past"),
     ("flicker", 0.8, "this"), ("flicker", 1.2, "this"),
-    ("flicker", 0.93, "past"), ("new_metric", 1.0, None), ("fid", 3.0, None)])
+    ("flicker", 0.93, "past"), ("new_metric", 1.0, None), ("fid", 3.0, None),
+    # Less than 1 % apart is noise, to either side.
+    ("tof", 1.2456, None), ("tof", 1.2234, None), ("tof", 1.2500, "this"), ("tof", 1.2200, "past"),
+    ("psnr", 23.3, None), ("psnr", 23.6, None), ("psnr", 23.2, "this"), ("psnr", 23.7, "past"),
+    ("flicker", 0.905, None), ("flicker", 1.0, None), ("flicker", 0.91, "past"), ("flicker", 0.89, "this")])
 def test_comparison_marks_the_better_value(tmp_path, name, past, better):
     page = report(tmp_path, metrics={name: METRICS[name]},
                   comparison={"label": "after <epoch> 1", "metrics": {name: {"value": past}}})
@@ -105,6 +145,16 @@ def test_small_frames_are_embedded_exactly(tmp_path):
         assert (np.stack([decode(uri) for uri in data["panels"][name]]) == frames).all()
     errors = np.abs(pixels["generated"].astype(float) - pixels["real"]).mean(axis=(1, 2, 3))
     assert data["errors"] == pytest.approx(errors, abs=0.01)
+
+
+@pytest.mark.parametrize(("frames", "middle"), [(1, 0), (4, 2), (9, 4)])
+def test_player_opens_in_the_middle(tmp_path, frames, middle):
+    sequence, _ = make_sequence(tmp_path, frames=frames)
+    page = report(tmp_path, [sequence])
+    slider = re.search(r'<input type="range"[^>]*>', page)[0]
+    assert f'max="{frames - 1}" value="{middle}"' in slider
+    shown, = re.findall(r"^  show\((.*)\);$", page, re.M)  # the call that opens the player
+    assert shown == "Number(slider.value)"
 
 
 def test_slice_is_the_row_of_the_frames(tmp_path):
@@ -255,7 +305,43 @@ def test_smoothing_and_thinning():
     assert thin(values[:3]).tolist() == [0, 1, 2]
     line = smooth(values)
     assert line[100:900] == pytest.approx(values[100:900])  # the mean of a straight line is the line
-    assert line[500] == pytest.approx(values[500 - 12:500 + 13].mean())
-    assert smooth(np.array([1.0, 5.0, 1.0])) == pytest.approx([1, 5, 1], abs=0.1)  # too short to smooth
     values[0] = 1e9
     assert smooth(values)[0] < 1000
+
+
+@pytest.mark.parametrize(("count", "half"), [(1000, 50), (100, 5), (78, 3), (20, 2)])
+def test_the_moving_mean_spans_a_tenth_but_five_values(count, half):
+    values = np.random.default_rng(0).uniform(0, 1, count)
+    cut = values.clip(*np.percentile(values, (0.5, 99.5)))
+    line = smooth(values)
+    assert line[count // 2] == pytest.approx(cut[count // 2 - half:count // 2 + half + 1].mean())
+    assert line[-1] == pytest.approx(cut[-max(half + 1, 5):].mean())
+    assert line[0] == pytest.approx(cut[:max(half + 1, 5)].mean())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_few_values_are_all_averaged(count):
+    values = np.arange(float(count))
+    assert smooth(values) == pytest.approx(np.full(count, values.mean()))
+
+
+def test_the_number_beside_the_title_is_the_end_of_the_mean(tmp_path):
+    values = np.random.default_rng(1).uniform(1, 9, 78)
+    (tmp_path / "losses.csv").write_text("step,epoch,Loss/gan\n" + "".join(
+        f"{step},0,{value}\n" for step, value in enumerate(values)))
+    page = report(tmp_path, losses_csv=tmp_path / "losses.csv")
+    assert f"gan {values[-5:].mean():.3g} " in visible(re.search("<figure aria-label.*?</figure>", page, re.S)[0])
+    assert "mean over 1/10 of the run, but never fewer than 5 values" in visible(page)
+
+
+@pytest.mark.parametrize("column", ["learning_rate", "Loss/learning_rate"])
+def test_learning_rate_is_no_loss(tmp_path, column):
+    rows = [f"{step},0,{0.25 if step < 70 else 0.125},{step},7\n" for step in range(78)]
+    (tmp_path / "losses.csv").write_text(f"step,epoch,{column},gan,Loss/Generator/l1\n" + "".join(rows))
+    page = report(tmp_path, losses_csv=tmp_path / "losses.csv")
+    groups = {group: re.findall('aria-label="([^"]*)"', charts) for group, charts in re.findall(
+        r'<h3>([^<]*)</h3><div class="charts">(.*?)</div>', page, re.S)}
+    assert groups == {"Losses": ["gan"], "Generator": ["Loss/Generator/l1"], "Schedule": [column]}
+    assert list(groups)[-1] == "Schedule"
+    chart = re.search(f'<figure aria-label="{column}".*?</figure>', page, re.S)[0]
+    assert "learning_rate 0.125 " in visible(chart)  # as set, not a mean with what was set before

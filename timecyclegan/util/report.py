@@ -27,6 +27,7 @@ _HINTS = {
     "ssim": "structural likeness to the real frame",
     "l1": "mean absolute difference from the real frame",
 }
+_LEAST_DIFFERENCE = 0.01  # of the larger value; below it, which of two runs is better is noise
 _ARROWS = {"lower": "↓ ", "higher": "↑ "}
 
 
@@ -89,9 +90,10 @@ def _losses_html(path: Path | None) -> str:
     charts = losses_html(Path(path)) if path is not None and Path(path).is_file() else ""
     if not charts:
         return '<p class="note">There is no log of losses.</p>'
-    return charts + ('<p class="note">Faint: the logged values, thinned. Strong: their moving mean over 1/40 of the '
-                     "run; its end is the number at the top right. The most extreme 1 % of the values lie outside the "
-                     "axes. Losses of adversaries need not fall: neither side should win for good.</p>")
+    return charts + ('<p class="note">Faint: the logged values, thinned. Strong: their moving mean over 1/10 of the '
+                     "run, but never fewer than 5 values; its end is the number at the top right. The most extreme "
+                     "1 % of the values lie outside the axes. The learning rate is not averaged. Losses of adversaries "
+                     "need not fall: neither side should win for good.</p>")
 
 
 def _metrics_html(evaluation: dict, comparison: dict | None) -> str:
@@ -100,23 +102,37 @@ def _metrics_html(evaluation: dict, comparison: dict | None) -> str:
         return '<p class="note">No metrics were computed.</p>'
     others = (comparison or {}).get("metrics") or {}
     label = str((comparison or {}).get("label") or "comparison") if comparison else None
+    computed = {name: metric for name, metric in metrics.items()
+                if metric.get("value") is not None or (others.get(name) or {}).get("value") is not None}
+    missing = {name: metric for name, metric in metrics.items() if name not in computed}
+    return _table_html(computed, others, label) + _missing_html(missing) + _per_sequence_html(computed)
+
+
+def _table_html(metrics: dict, others: dict, label: str | None) -> str:
+    if not metrics:
+        return ""
     heads = ["metric", "this run", *([label] if label else []), "real clip", "better", "measured over"]
     rows = "".join(_metric_row(name, metric, others.get(name) or {}, label) for name, metric in metrics.items())
     return (f'<table class="metrics"><thead><tr>{"".join(f"<th>{escape(head)}</th>" for head in heads)}</tr></thead>'
-            f"<tbody>{rows}</tbody></table>" + _per_sequence_html(metrics))
+            f"<tbody>{rows}</tbody></table>")
+
+
+def _missing_html(metrics: dict) -> str:
+    """One line about the metrics without a value, those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for name, metric in metrics.items():
+        reasons.setdefault(str(metric.get("reason") or ""), []).append(str(metric.get("title") or name))
+    parts = [", ".join(titles) + (f" – {reason}" if reason else "") for reason, titles in reasons.items()]
+    return f'<p class="note">Not computed: {escape("; ".join(parts))}</p>' if parts else ""
 
 
 def _metric_row(name: str, metric: dict, other: dict, label: str | None) -> str:
     value, past = metric.get("value"), other.get("value")
     better = str(metric.get("better") or "")
     real = metric.get("real")
-    won = _distance(value, better, real) < _distance(past, better, real)
-    lost = _distance(past, better, real) < _distance(value, better, real)
-    cells = [_value_cell("this run", metric, won and past is not None)]
+    cells = [_value_cell("this run", metric, _is_better(value, past, better, real))]
     if label:
-        if value is None and past is None:
-            other = {}  # the reason stands beside it already
-        cells.append(_value_cell(label, other, lost and value is not None))
+        cells.append(_value_cell(label, other, _is_better(past, value, better, real)))
     definition = f"<code>{escape(str(metric['definition']))}</code>" if metric.get("definition") else ""
     cells += [f'<td data-label="real clip" class="number">{_number(real)}</td>',
               f'<td data-label="better">{_ARROWS.get(better, "")}{escape(better)}</td>',
@@ -126,12 +142,18 @@ def _metric_row(name: str, metric: dict, other: dict, label: str | None) -> str:
     return f"<tr><th scope=row>{escape(shown)}{hint}</th>{''.join(cells)}</tr>"
 
 
-def _distance(value: float | None, better: str, real: float | None) -> float:
-    """How far a value is from what would be best; infinite if that cannot be said."""
+def _is_better(value: float | None, other: float | None, better: str, real: float | None) -> bool:
+    """Whether a value is nearer to the best one, by more than noise; not if that cannot be said."""
     targets = {"lower": -math.inf, "higher": math.inf, "closer to 1": 1.0, "closer to real": real}
     target = targets.get(better)
-    if value is None or target is None:
-        return math.inf
+    if value is None or other is None or target is None:
+        return False
+    gain = _distance(other, target) - _distance(value, target)
+    return gain > 0 and gain >= _LEAST_DIFFERENCE * max(abs(value), abs(other))
+
+
+def _distance(value: float, target: float) -> float:
+    """How far a value is from its target; from an infinite one, up to a constant."""
     return abs(value - target) if math.isfinite(target) else (value if target < 0 else -value)
 
 
@@ -150,8 +172,8 @@ def _number(value: float | None) -> str:
 
 
 def _counts(metric: dict) -> str:
-    counts = [f"{metric[key]} {key if metric[key] != 1 else key[:-1]}" for key in ("frames", "pairs", "sequences")
-              if metric.get(key)]
+    keys = ("frames", "sequences") if metric.get("over") == "frame" else ("frames", "pairs", "sequences")
+    counts = [f"{metric[key]} {key if metric[key] != 1 else key[:-1]}" for key in keys if metric.get(key)]
     skipped = ""
     if metric.get("skipped"):
         because = escape(str(metric.get("skipped_because") or "undefined"))
