@@ -196,10 +196,9 @@ def test_every_epoch_visits_every_index_once_in_its_own_order():
     assert list(EpochSampler(10, 4, seed=2)) != epochs[0]
 
 
-def test_drop_last():
-    assert [len(batch) for batch in EpochSampler(10, 4, 0, drop_last=True)] == [4, 4]
-    assert len(EpochSampler(10, 4, 0, drop_last=True)) == 2
-    assert len(EpochSampler(8, 4, 0)) == len(EpochSampler(8, 4, 0, drop_last=True)) == 2
+def test_batches_that_fill_the_epoch_exactly():
+    assert len(EpochSampler(8, 4, 0)) == 2
+    assert [len(batch) for batch in EpochSampler(8, 4, 0)] == [4, 4]
 
 
 def test_set_position_goes_on_where_a_run_stopped():
@@ -289,6 +288,15 @@ def test_workers_end_at_once_after_an_error(tmp_path):
     gc.collect()  # a loader that only the collector ends waits 5 seconds for each worker
     assert time.monotonic() - start < 4
     assert not multiprocessing.active_children()
+
+
+def test_only_who_asks_for_pinned_memory_touches_a_gpu(tree, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append(True))
+    dataset = PairedVideoDataset(*tree, 3, H, W)
+    plain = make_loader(dataset, 2, 0, seed=0)
+    assert not asked and plain.pin_memory is False
+    assert make_loader(dataset, 2, 0, seed=0, pin_memory=True).pin_memory is True
 
 
 def test_programming_errors_are_not_hidden():

@@ -158,8 +158,8 @@ class EpochSampler(Sampler[list[Key]]):
     must not matter to a loop that is left early.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, drop_last: bool = False):
-        self.length, self.batch_size, self.seed, self.drop_last = length, batch_size, seed, drop_last
+    def __init__(self, length: int, batch_size: int, seed: int):
+        self.length, self.batch_size, self.seed = length, batch_size, seed
         self.epoch = self.batch = 0
 
     def set_position(self, epoch: int, batch: int = 0) -> None:
@@ -170,7 +170,7 @@ class EpochSampler(Sampler[list[Key]]):
 
     def __len__(self) -> int:
         """Batches in a full epoch."""
-        return (self.length if self.drop_last else self.length + self.batch_size - 1) // self.batch_size
+        return (self.length + self.batch_size - 1) // self.batch_size
 
     def __iter__(self) -> Iterator[list[Key]]:
         # A generator on purpose: DataLoader calls iter() twice, but only the one it uses is ever started.
@@ -218,17 +218,17 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int) -> DataLoader:
+def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:
     """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
 
     ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The
     loader never touches torch's global generator, so it does not disturb a resumed run. The last batch of an
-    epoch may be smaller.
+    epoch may be smaller. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
     return VideoLoader(_ErrorsAsSamples(dataset), batch_sampler=EpochSampler(len(dataset), batch_size, seed),
                        num_workers=threads, persistent_workers=threads > 0, collate_fn=_collate,
                        worker_init_fn=_leave_signals_to_the_parent,
-                       pin_memory=torch.cuda.is_available(), generator=torch.Generator().manual_seed(seed))
+                       pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 
 
 def read_frames(paths: Iterable[Path], height: int, width: int, threads: int = 1) -> Iterator[np.ndarray]:
