@@ -1,20 +1,24 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 root = Path(__file__).parent
+# Read, not imported: what the package needs may not be installed yet.
+package = (root / "timecyclegan/__init__.py").read_text()
+version = re.search(r'^__version__ = "(.+)"$', package, re.MULTILINE)[1]
 requirements = [line for line in (root / "requirements.txt").read_text().splitlines() if line[:1] not in ("", "#")]
 
 setup(
     name="timecyclegan",
-    version="1.0.0",
+    version=version,
     description="Temporally consistent video from any GAN",
     long_description=(root / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["timecyclegan", "timecyclegan.*"]),
-    package_data={"timecyclegan.util": ["*.html", "*.css", "*.js"]},
+    package_data={"timecyclegan.util": ["*.html"]},
     install_requires=requirements,
     extras_require={"dev": ["pytest>=8", "ruff>=0.15"]},
 )
