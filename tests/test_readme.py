@@ -1,0 +1,236 @@
+"""What README.md promises: its code trains a GAN, its flags and its paths exist."""
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from timecyclegan.util.argparser import COMMANDS, build_parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
+SPANS = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", README, flags=re.S | re.M))
+MODULES = ("timecyclegan.data.generate_synthetic", "timecyclegan.evaluation.compute_metrics")
+ADDED_BY_HAND = {"docs/demo.gif"}
+
+N, T, H, W = 2, 3, 16, 16
+
+
+def code(word):
+    found = [text for language, text in FENCES if language == "python" and word in text]
+    assert len(found) == 1
+    return found[0]
+
+
+# ---- the example
+
+
+class TinyGAN:
+    """A GAN of one's own that generates frame by frame: what the README asks of a host, and no more."""
+
+    def __init__(self, as_tensor):
+        super().__init__()
+        self.as_tensor = as_tensor
+        self.generator = nn.Conv2d(3, 3, 3, padding=1)
+        self.discriminator = nn.Conv2d(6, 1, 4, stride=2)
+        self.optimizer_G = torch.optim.Adam(self.generator.parameters(), lr=0.01)
+        self.optimizer_D = torch.optim.Adam(self.discriminator.parameters(), lr=0.01)
+
+    def forward(self, source, real):
+        self.source, self.real = source, real
+        frames = [torch.tanh(self.generator(frame)) for frame in source.unbind(dim=1)]
+        self.fake = torch.stack(frames, dim=1) if self.as_tensor else frames
+        return self.fake
+
+    def judge(self, condition, frame):
+        return self.discriminator(torch.cat([condition, frame], dim=1))
+
+    def backward(self):
+        self.loss_G, self.loss_D = 0.0, 0.0
+        for t in range(T):
+            source, real = self.source[:, t], self.real[:, t]
+            fake = self.fake[:, t] if self.as_tensor else self.fake[t]
+            self.discriminator.requires_grad_(False)
+            self.loss_G = self.loss_G + (self.judge(source, fake) - 1).square().mean()
+            self.discriminator.requires_grad_(True)
+            on_real, on_fake = self.judge(source, real), self.judge(source, fake.detach())
+            self.loss_D = self.loss_D + (on_real - 1).square().mean() + on_fake.square().mean()
+
+    def train_step(self, source, real):
+        output = self.forward(source, real)
+        self.backward()
+        for optimizer, loss in ((self.optimizer_G, self.loss_G), (self.optimizer_D, self.loss_D)):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return output
+
+
+class TinyModule(TinyGAN, nn.Module):
+    """The same as an nn.Module."""
+
+
+def clip(seed):
+    return torch.rand(N, T, 3, H, W, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def snapshot(parameters):
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def moved(parameters, before):
+    """Parameters whose gradient is not zero by construction (a bias before a normalisation) must move."""
+    return [not torch.equal(now, then) for now, then in zip(parameters, before, strict=True) if now.dim() > 1]
+
+
+def build(host, as_tensor=True):
+    torch.manual_seed(0)
+    namespace = {"MyGAN": host}
+    exec(code("class MyGANWithTimeCycle"), namespace)
+    return namespace["MyGANWithTimeCycle"](as_tensor)
+
+
+@pytest.mark.parametrize("as_tensor", [True, False])
+@pytest.mark.parametrize("host", [TinyGAN, TinyModule])
+def test_the_example_trains_the_host_and_the_motion_model(host, as_tensor):
+    gan = build(host, as_tensor)
+    parts = {"motion": gan.timecycle_parameters(), "G": list(gan.generator.parameters()),
+             "D": list(gan.discriminator.parameters())}
+    assert parts["motion"]
+    before = {name: snapshot(parameters) for name, parameters in parts.items()}
+    for step in range(3):
+        output = gan.train_step(clip(step), clip(10 + step))
+        assert output is gan.fake and len(output) == (N if as_tensor else T)
+        assert gan.loss_G.isfinite() and gan.loss_D.isfinite()
+        assert {"timecycle_target", "timecycle_gan_target", "timecycle_discriminator_target"} <= set(
+            gan.timecycle_losses())
+    for name, parameters in parts.items():
+        assert all(moved(parameters, before[name])), name
+
+
+@pytest.mark.parametrize("host", [TinyGAN, TinyModule])
+def test_the_cycle_reaches_the_host_s_losses(host):
+    gan, plain = build(host), host(True)
+    plain.generator, plain.discriminator = gan.generator, gan.discriminator
+    for each in (gan, plain):
+        each.forward(clip(0), clip(1))
+        each.backward()
+    terms = gan.timecycle_losses()
+    added = 10 * terms["timecycle_target"] + terms["timecycle_gan_target"]
+    torch.testing.assert_close(gan.loss_G - plain.loss_G, added)
+    torch.testing.assert_close(gan.loss_D - plain.loss_D, terms["timecycle_discriminator_target"])
+
+
+def test_an_optimizer_made_later_from_a_module_s_parameters_has_the_motion_model():
+    gan = build(TinyModule)
+    optimizer = torch.optim.Adam(gan.parameters())
+    assert {id(p) for p in gan.timecycle_parameters()} <= {id(p) for p in optimizer.param_groups[0]["params"]}
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": gan.timecycle_parameters()})
+
+
+def test_a_scheduler_made_before_the_motion_model_does_not_accept_it():
+    gan = TinyGAN(True)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(gan.optimizer_G, lambda epoch: 0.5**epoch)
+    gan.optimizer_G.add_param_group({"params": nn.Conv2d(1, 1, 1).parameters()})
+    gan.optimizer_G.step()
+    with pytest.raises(ValueError):
+        scheduler.step()
+
+
+def test_the_example_adds_at_most_ten_lines():
+    own = [line for line in code("class MyGANWithTimeCycle").splitlines()
+           if line.strip() and not line.strip().startswith(("class ", "def ")) and "super()" not in line]
+    assert 5 <= len(own) <= 10
+
+
+def test_the_module_without_inheritance():
+    generator, motion_model = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(6, 3, 3, padding=1)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=0.01)
+    source = clip(0)
+    fake = torch.stack([generator(frame) for frame in source.unbind(dim=1)], dim=1)
+    namespace = {"motion_model": motion_model, "optimizer_G": optimizer, "fake": fake, "source": source, "loss_G": 0.0}
+    before = snapshot([*generator.parameters(), *motion_model.parameters()])
+    exec(code("cycle = TimeCycle("), namespace)
+    assert namespace["loss_G"].isfinite()
+    namespace["loss_G"].backward()
+    optimizer.step()
+    assert all(moved([*generator.parameters(), *motion_model.parameters()], before))
+
+
+# ---- flags
+
+
+def command_flags():
+    return {name: set(build_parser(name)._option_string_actions) for name in COMMANDS}
+
+
+def module_flags(module, capsys):
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(module).main(["--help"])
+    assert end.value.code == 0
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z]\w*", capsys.readouterr().out))
+
+
+def mentioned_flags():
+    """(flag, the script or module whose command line it stands on, or None) for all code in the README."""
+    lines = [line for language, text in FENCES if language == "" for line in text.splitlines()]
+    for text in [*lines, *SPANS]:
+        text = text.split("  #")[0]
+        if text.startswith(("pip ", "tensorboard ", "kill ")):
+            continue
+        called = re.match(r"python (?:-m )?(\S+)", text)
+        text = re.sub(r"^python -m ", "", text)
+        for flag in re.findall(r"(?<![\w-])--?[a-zA-Z]\w*", text):
+            yield flag, called and called[1]
+
+
+def test_every_flag_exists(capsys):
+    known = {f"{name}.py": flags for name, flags in command_flags().items()}
+    known |= {module: module_flags(module, capsys) for module in MODULES}
+    anywhere = set().union(*known.values())
+    mentioned = list(mentioned_flags())
+    assert len(mentioned) > 25 and {called for _, called in mentioned} >= {"train.py", *MODULES, None}
+    wrong = [(flag, called) for flag, called in mentioned if flag not in (known.get(called, ()) if called else anywhere)]
+    assert not wrong
+
+
+# ---- paths
+
+
+def mentioned_paths():
+    """Paths of the repository that the README names, relative to its root."""
+    yield from (link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http"))
+    for module in re.findall(r"python -m (\S+)", README):
+        yield module.strip("`").replace(".", "/") + ".py"
+    yield from re.findall(r"python (\w+\.py)", README)
+    yield from re.findall(r"pip install -r (\S+)", README)
+    structure = README.split("## Repository structure")[1].split("\n## ")[0]
+    for span in SPANS:
+        if re.match(r"(timecyclegan|tests|docs|benchmarks)/", span):
+            yield span
+    for entry in structure.split("\n- "):  # in an entry, shorter paths lie in the folder that it begins with
+        folder = ""
+        for span in re.findall(r"`([^`\n]+)`", entry):
+            if re.match(r"(timecyclegan|tests|docs|benchmarks)/", span):
+                folder = span
+            elif span.endswith(("/", ".py", ".md")):
+                yield folder + span
+
+
+def test_every_path_exists():
+    paths = set(mentioned_paths()) - ADDED_BY_HAND
+    assert paths >= {"train.py", "requirements.txt", "docs/DIFFERENCES.md", "timecyclegan/losses/timecycle.py",
+                     "timecyclegan/models/networks/", "timecyclegan/evaluation/compute_metrics.py"}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()
+            or path.endswith("/") != (ROOT / path).is_dir()] == []
+
+
+def test_every_make_target_exists():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {line.split()[1] for _, text in FENCES for line in text.splitlines() if line.startswith("make ")}
+    named |= {span.split()[1] for span in SPANS if span.startswith("make ")}
+    assert named and named <= targets
