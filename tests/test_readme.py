@@ -194,8 +194,8 @@ def test_every_flag_exists(capsys):
     anywhere = set().union(*known.values())
     mentioned = list(mentioned_flags())
     assert len(mentioned) > 25 and {called for _, called in mentioned} >= {"train.py", *MODULES, None}
-    wrong = [(flag, called) for flag, called in mentioned if flag not in (known.get(called, ()) if called else anywhere)]
-    assert not wrong
+    assert not [(flag, called) for flag, called in mentioned
+                if flag not in (known.get(called, ()) if called else anywhere)]
 
 
 # ---- paths
