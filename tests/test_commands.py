@@ -3,15 +3,20 @@ import csv
 import hashlib
 import importlib
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.training.helpers import write_data
+from timecyclegan.datasets import video_dataset
+from timecyclegan.datasets.frames import read_image
 from timecyclegan.util.logs import RUNS
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +141,13 @@ def inside(trained, monkeypatch):
     """Be where the run is."""
     monkeypatch.chdir(trained)
     return trained
+
+
+@pytest.fixture
+def copied(trained, folder, monkeypatch):
+    """Be where a copy of the run is, to change it."""
+    shutil.copytree(trained, folder / "copy")
+    monkeypatch.chdir(folder / "copy")
 
 
 def test_test_needs_no_target(script, data, inside):
@@ -273,7 +285,7 @@ def test_resume_needs_no_flags(script, data, folder, capsys):
     assert script("train", "run", *data[:2], *P) == 0
     weights = {p: p.read_bytes() for p in Path("checkpoints/run").iterdir()}
     assert script("train", "run", *data[:2], "--resume") == 0
-    assert "1 epochs" in capsys.readouterr().out
+    assert "finished after 1 epochs" in capsys.readouterr().out
     assert weights == {p: p.read_bytes() for p in Path("checkpoints/run").iterdir()}
     assert script("train", "run", *data[:2], "--resume", "-ne", "2") == 0
     assert Path("checkpoints/run/generator_2.pth").exists()
@@ -289,7 +301,7 @@ def test_an_existing_run_is_refused(refused, script, data, folder):
 
 def test_a_weight_that_does_nothing_is_mentioned(script, data, folder, capsys):
     assert script("train", "run", *data[:2], "-m", "pix2pix", *TINY, "-clw", "5") == 0
-    assert "--cycle_loss_weight has no effect on pix2pix" in capsys.readouterr().out
+    assert "--cycle_loss_weight has no effect on --model_type pix2pix" in capsys.readouterr().out
 
 
 def test_a_loss_that_is_not_finite_ends_with_exit_code_2(script, data, folder, capsys):
@@ -302,6 +314,107 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_2(script, data, folder, c
 def test_testing_what_was_never_trained(refused, data, folder):
     assert "checkpoints/run/options.json" in refused("test", "run", data[2])
     assert written(folder) == set()
+
+
+def test_resume_of_nothing_says_so(script, data, folder, capsys):
+    assert script("train", "typo", *data[:2], *P, "--resume") == 0
+    assert "no checkpoint of typo to go on from" in capsys.readouterr().out
+
+
+def test_a_run_that_failed_at_once_may_be_repeated(script, data, folder, capsys):
+    assert script("train", "run", *data[:2], *P, "-lr", "1e30") == 2
+    assert "begin again with a lower --learning_rate" in capsys.readouterr().err
+    assert script("train", "run", *data[:2], *P) == 0
+
+
+def test_swapped_folders_are_no_resumption(script, refused, data, folder):
+    assert script("train", "run", *data[:2], *P) == 0
+    assert "the data changed" in refused("train", "run", data[1], data[0], "--resume", "-ne", "2")
+
+
+def test_resume_with_moved_data(script, data, folder, capsys):
+    copy = folder / "elsewhere"
+    shutil.copytree(data[0].parent, copy)
+    assert script("train", "run", *data[:2], *P) == 0
+    assert script("train", "run", copy / "source", copy / "target", "--resume", "-ne", "2") == 0
+    assert f"begun with {data[0]} and {data[1]}" in capsys.readouterr().out
+
+
+def test_an_unreadable_frame_costs_no_learning(script, folder, capsys):
+    """The run stops at it, saved; mended and resumed it ends in the same bytes as without it."""
+    source, target = write_data(folder / "data", (15,), 32, 48)
+    flags = [*P, "-ne", "2"]
+    assert script("train", "whole", source, target, *flags) == 0
+    victim, calls = source / "s0/7.png", []
+    good = victim.read_bytes()
+
+    def damaged_later(path):
+        calls.append(path)
+        if len(calls) == 24:  # four clips of three frames from two folders
+            victim.write_bytes(good[:50])
+        return read_image(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video_dataset, "read_image", damaged_later)
+        assert script("train", "run", source, target, *flags) == 2
+    assert f"{victim}" in (err := capsys.readouterr().err) and "--resume" in err
+    assert torch.load("checkpoints/run/latest.pth", weights_only=True)["position"]["step"] >= 4
+    victim.write_bytes(good)
+    assert script("train", "run", source, target, *flags, "--resume") == 0
+    for path in Path("checkpoints/whole").glob("*_2.pth"):
+        assert path.read_bytes() == (Path("checkpoints/run") / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(("flags", "parts"), [
+    (("-b", "2"), ("--timecycle_type conditional", "3 frames", "--block_size is 2")),
+    (("-b", "5", "-dts", "2"), ("--discriminator_temporal_scales 2", "14 frames")),
+    (("-b", "5", "-dn", "5"), ("--n_frames_discriminator 5", "6 frames")),
+    (("-dn", "1"), ("--n_frames_discriminator 1",)),
+    (("-tct", "timerecycle"), ("timerecycle",)),
+])  # fmt: skip
+def test_clips_too_short_for_what_looks_at_sequences(refused, data, folder, flags, parts):
+    line = refused("train", "run", *data[:2], *P, *flags)
+    assert all(part in line for part in parts)
+    assert written(folder) == set()
+
+
+# --- results that are not as they were left
+
+def test_validation_survives_what_others_put_into_its_folders(script, copied, data):
+    Path("results/run/epoch1_old").mkdir(parents=True)
+    Path("results/run/epoch2").mkdir()
+    Path("results/run/epoch2/metrics.json").write_text("{")
+    Path("metrics.csv").write_text("name,fid,lpips,tlp,tof\nold,1,2,3,4,5,6\n")
+    assert script("val", "run", *data[2:]) == 0
+    assert [row["name"] for row in rows("metrics.csv")] == ["old", "run"]
+
+
+def test_the_report_compares_only_with_the_same_run(script, copied, data):
+    assert script("val", "run", *data[2:], "-tie", "1") == 0
+    assert script("val", "run", *data[2:]) == 0
+    assert "after epoch 1" in Path("results/run/report.html").read_text()
+    earlier = Path("results/run/epoch1/metrics.json")
+    other = json.loads(earlier.read_text())
+    other["options"]["seed"] += 1
+    earlier.write_text(json.dumps(other))
+    assert script("val", "run", *data[2:]) == 0
+    assert "after epoch 1" not in Path("results/run/report.html").read_text()
+
+
+def test_options_edited_by_hand(refused, copied, data):
+    path = Path("checkpoints/run/options.json")
+    path.write_text(path.read_text().replace('"generator_filters": 2', '"generator_filters": "two"'))
+    line = refused("test", "run", data[2])
+    assert "generator_filters" in line and str(path) in line
+
+
+def test_a_full_disk_is_one_line(data, folder):
+    command = [sys.executable, ROOT / "train.py", "run", *data[:2], *P, "-gf", "16"]
+    limited = f"ulimit -f 40; exec {shlex.join(map(str, command))}"  # no file may exceed 40 KiB
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "disk full" in done.stderr.splitlines()[-1]
+    assert not list(Path("checkpoints/run").glob("*.pth*"))
 
 
 # --- processes

@@ -20,8 +20,8 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [
-    (1, [1]), (2, [1, 1]), (3, [1, 1, 1 / 2]), (4, [1, 1, 1, 1 / 2]), (6, [1, 1, 1, 1, 2 / 3, 1 / 3]),
-    (10, [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]),
+    (1, [1]), (2, [1, 1 / 2]), (3, [1, 1, 1 / 2]), (4, [1, 1, 2 / 3, 1 / 3]), (6, [1, 1, 1, 3 / 4, 2 / 4, 1 / 4]),
+    (10, [1, 1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
 ])  # fmt: skip
 def test_constant_for_half_of_the_epochs_then_linear_to_0(epochs, expected):
     options = Options(num_epochs=epochs, learning_rate=0.01)

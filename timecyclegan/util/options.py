@@ -153,6 +153,8 @@ class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeC
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Options":
         """The inverse of :meth:`to_dict`; options that are missing (older runs) take their defaults."""
+        if not isinstance(values, dict):
+            raise TypeError("it is no table of options")
         given = {}
         for field in dataclasses.fields(cls):
             if field.name in values:
