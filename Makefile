@@ -16,7 +16,8 @@ $(VENV)/.installed: requirements.txt setup.py
 	touch $@
 
 demo: install
-	$(RUN) -m timecyclegan.data.generate_synthetic demo/street --label_noise 1 --overwrite
+	$(RUN) -m timecyclegan.data.generate_synthetic demo/street --sequences 12 --frames 20 --label_noise 1 \
+	    --overwrite
 	cd demo && $(RUN) ../trainval.py street street/train/source street/train/target \
 	    street/val/source street/val/target $(SIZE) $(DEMO) --overwrite
 	cd demo && $(RUN) ../val.py street street/val/source street/val/target -tie 1
@@ -28,8 +29,8 @@ demo: install
 
 # Small and short enough for two CPU cores; a GPU and an evening deserve the defaults.
 DEMO := --model_type timecycle --num_epochs 15 --generator_architecture resnet_3blocks --generator_filters 16 \
-    --discriminator_filters 16 --timecycle_motion_model_filters 8 --learning_rate 0.0003 --l1_loss_weight 15 \
-    --feature_matching_loss_weight 8 --timecycle_loss_weight 5 --upsample resize --log_every 10
+    --discriminator_filters 16 --timecycle_motion_model_filters 8 --l1_loss_weight 20 \
+    --feature_matching_loss_weight 10 --timecycle_loss_weight 5 --log_every 10
 
 test: install
 	$(RUN) -m pytest
