@@ -47,7 +47,7 @@ def data(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("changes", [
     {}, {"timecycle_separate_motion_models": True}, {"timecycle_type": "pingpong", "timecycle_warp_loss_weight": 0.0},
-    {"timecycle_type": "unconditional"},
+    {"timecycle_type": "unconditional", "block_size": 4},
 ], ids=str)  # fmt: skip
 def test_5_every_parameter_is_in_one_optimizer_once(changes):
     model = get_model("timecycle", Options(**{**TINY, **P, **changes}))

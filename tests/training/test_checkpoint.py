@@ -102,10 +102,19 @@ def test_missing_and_surplus_parameters_are_named(run, data):
     assert "generator has a parameter model.99.bias" in message(trainer, data, "new", **options)
 
 
-def test_a_missing_network_is_named(data):
+def test_networks_that_another_model_lacks_begin_anew(data, capsys):
     train(data, model_type="seqpix2pix")
-    found = message(trainer, data, "new", init_checkpoint_dir="checkpoints/run", **P)
-    assert "has no weights for sequence_discriminator_0; it has generator, discriminator" in found
+    begun = trainer(data, "new", init_checkpoint_dir="checkpoints/run", **P)
+    assert "no weights for sequence_discriminator_0, timecycles_target: begun anew" in capsys.readouterr().out
+    weights = checkpoint.load(Path("checkpoints/run/generator_2.pth"))
+    assert all(torch.equal(value, weights[key]) for key, value in begun.model.generator.state_dict().items())
+
+
+def test_weights_of_no_network_of_the_model_are_refused(data):
+    Path("other").mkdir()
+    checkpoint.save(Path("other/classifier_3.pth"), {"weight": torch.zeros(1)})
+    found = message(trainer, data, "new", init_checkpoint_dir="other", init_epoch=3, **P)
+    assert "other has weights for classifier, none for generator" in found
 
 
 # --- beginning with the weights of another run (SPEC 7 item 9: a missing checkpoint is an error)

@@ -157,7 +157,7 @@ def test_what_does_not_change_the_result_may_change(begun, data):
 def test_changed_data_are_refused(begun, tmp_path):
     more = write_data(tmp_path / "more", lengths=(8, 7, 8))
     found = message(trainer, more, resume=True, save_minutes=0.0, **P)
-    assert "data changed" in found and "6 clips" in found and "4" in found
+    assert "data changed" in found and "other sequences" in found
     assert same_as_before(begun)
 
 

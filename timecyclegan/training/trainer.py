@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -198,7 +199,7 @@ class Trainer:
         Raises:
             NonFiniteLoss: see ``models.base_model``; the last checkpoint stays.
         """
-        with self._exclusive(), self._signals():
+        with self._exclusive(), self._signals(), _one_line(RUNS / self.name):
             if self._finished():
                 print(f"{self.name} is finished after {self.position.epoch} epochs; a higher --num_epochs goes on")
                 return True
@@ -378,6 +379,23 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _one_line(folder: Path) -> Iterator[None]:
+    """What TensorBoard raises when its files cannot be written, as an error of the user's.
+
+    Its writing thread raises first, and prints a traceback; then the call that finds the thread dead raises.
+    """
+    printed, threading.excepthook = threading.excepthook, lambda args: (
+        None if issubclass(args.exc_type, OSError) else printed(args)
+    )
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write the logs in {folder}: {error.strerror or error}; is the disk full?") from error
+    finally:
+        threading.excepthook = printed
 
 
 def _describe(dataset: PairedVideoDataset, source: Path, target: Path) -> dict[str, str]:
