@@ -10,7 +10,7 @@ import torch
 
 from tests.training.helpers import P, latest, message, same, train, trainer, weights, write_data
 from timecyclegan.training import checkpoint
-from timecyclegan.training.trainer import STATE
+from timecyclegan.training.resuming import STATE
 
 LATEST = Path("checkpoints/run/latest.pth")
 

@@ -1,12 +1,7 @@
 """The training loop: stages, epochs, steps; logs and checkpoints on the way; exact resumption."""
-import contextlib
-import fcntl
-import hashlib
-import json
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,20 +16,14 @@ from timecyclegan.models import get_model, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.growing import describe, growth_stages
+from timecyclegan.training.guards import exclusive, log_errors, signals
+from timecyclegan.training.resuming import check_data, describe_data, load_initial, read_run
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.logs import RUNS, TrainingLog, log_training
 from timecyclegan.util.options import Options
 
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {
-    "gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes",
-}  # fmt: skip
-
-
-# What ``latest.pth`` holds.
-STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
 
 
 @dataclass
@@ -83,7 +72,7 @@ class Trainer:
         self.options = options
         self.position, self.saved = Position(), None
         if resume and (self.folder / checkpoint.LATEST).exists():
-            self.saved = self._read_checkpoint()
+            self.saved = read_run(self.folder, options, growing=len(self.stages) > 1)
             self.position = Position(**self.saved["position"])
         elif resume:
             print(f"note: there is no checkpoint of {name} to go on from: beginning")
@@ -105,21 +94,6 @@ class Trainer:
 
     # ---- beginning
 
-    def _read_checkpoint(self) -> dict[str, Any]:
-        saved = checkpoint.load(self.folder / checkpoint.LATEST)
-        if not isinstance(saved, dict) or not saved.keys() >= STATE:
-            raise UserError(f"checkpoint {self.folder / checkpoint.LATEST} is not one of this program's")
-        before, now = Options.from_dict(saved["options"]).to_dict(), self.options.to_dict()
-        for key, value in now.items():
-            if value != before[key] and key not in RESUMABLE:
-                raise UserError(
-                    f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the flag out, or "
-                    "train under another name"
-                )
-        if len(self.stages) > 1 and now["num_epochs"] != before["num_epochs"]:
-            raise UserError(f"--num_epochs of a growing run cannot change, it has {before['num_epochs']}")
-        return saved
-
     def _initial_weights(self) -> dict[str, Any] | None:
         """``--init_checkpoint_dir`` and ``--init_epoch``: weights of another run, or of an epoch of this one."""
         options = self.options
@@ -140,12 +114,12 @@ class Trainer:
         dataset = self._dataset(stage)
         if warning := dataset.skipped_warning():
             print(f"note: {warning}")
-        self.data = _describe(dataset, self.source, self.target)
+        self.data = describe_data(dataset, self.source, self.target)
         self.loader = make_loader(
             dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
         )
         if self.saved is not None:
-            self._check_data(self.saved["data"])
+            check_data(self.saved["data"], self.data, self.folder)
         # Also what a network starts from is a function of the seed and the stage.
         checkpoint.seed_random(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
@@ -153,36 +127,13 @@ class Trainer:
             anew = checkpoint.transfer(self.model.networks(), states)
             print("\n".join([f"begun anew in this stage: {line}" for line in anew]) or "all weights were kept")
         elif states is not None:
-            self._load_initial(states)
+            load_initial(self.model.networks(), states, Path(self.options.init_checkpoint_dir or self.folder))
         self.model.to(self.device)
         self.model.make_optimizers()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
         if self.saved is not None:
             self._restore(self.saved)
             self.saved = None
-
-    def _load_initial(self, states: dict[str, Any]) -> None:
-        """Weights to begin with must fit; networks that they lack (another model's) begin anew."""
-        origin = Path(self.options.init_checkpoint_dir or self.folder)
-        networks = self.model.networks()
-        given = {name: network for name, network in networks.items() if name in states}
-        if not given:
-            raise UserError(f"{origin} has weights for {', '.join(states)}, none for {', '.join(networks)}")
-        checkpoint.load_networks(given, states, origin)
-        if anew := networks.keys() - given.keys():
-            print(f"note: {origin} has no weights for {', '.join(sorted(anew))}: begun anew")
-
-    def _check_data(self, saved: dict[str, str]) -> None:
-        """Resuming must see the same frames; other folders are fine if they hold sequences of the same names."""
-        folders = self.data["source"], self.data["target"]
-        before = saved["source"], saved["target"]
-        if self.data["digest"] != saved["digest"] or folders == before[::-1] != before:
-            raise UserError(
-                f"the data changed: the run to resume was trained on other sequences, those of {before[0]} and "
-                f"{before[1]} as they were; restore them, or begin anew with --init_checkpoint_dir {self.folder}"
-            )
-        if folders != before:
-            print(f"note: the run was begun with {before[0]} and {before[1]}")
 
     def _restore(self, saved: dict[str, Any]) -> None:
         checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
@@ -199,7 +150,7 @@ class Trainer:
         Raises:
             NonFiniteLoss: see ``models.base_model``; the last checkpoint stays.
         """
-        with self._exclusive(), self._signals(), _one_line(RUNS / self.name):
+        with exclusive(self.folder), signals(self._ask_to_stop), log_errors(RUNS / self.name):
             if self._finished():
                 print(f"{self.name} is finished after {self.position.epoch} epochs; a higher --num_epochs goes on")
                 return True
@@ -235,6 +186,9 @@ class Trainer:
             "the last checkpoint is from before. Go on from it under another name with --init_checkpoint_dir "
             f"{self.folder}, with a lower --learning_rate or loss weight"
         )
+
+    def _ask_to_stop(self, number: int) -> None:
+        self.stop = number
 
     def _finished(self) -> bool:
         position = self.position
@@ -344,65 +298,6 @@ class Trainer:
         if self.log:
             self.log.flush()
         self.last_save = time.monotonic()
-
-    # ---- guards
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Two processes that train under one name would overwrite each other's checkpoints."""
-        lock = self.folder.parent / f".{self.name}.lock"
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            file = open(lock, "w")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise UserError(f"cannot write {lock.absolute()}: {error.strerror}; run in another folder") from error
-        with file:
-            try:
-                # A record lock: it ends with this process, even if data workers outlive it for a moment.
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"another process is training {self.name} at this moment") from error
-            # The file stays: removing it would let a third process lock a new one while a second still opens this.
-            yield
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask the loop to save and leave; a second SIGINT interrupts at once."""
-
-        def ask(number: int, _frame: Any) -> None:
-            self.stop = number
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _one_line(folder: Path) -> Iterator[None]:
-    """What TensorBoard raises when its files cannot be written, as an error of the user's.
-
-    Its writing thread raises first, and prints a traceback; then the call that finds the thread dead raises.
-    """
-    printed, threading.excepthook = threading.excepthook, lambda args: (
-        None if issubclass(args.exc_type, OSError) else printed(args)
-    )
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write the logs in {folder}: {error.strerror or error}; is the disk full?") from error
-    finally:
-        threading.excepthook = printed
-
-
-def _describe(dataset: PairedVideoDataset, source: Path, target: Path) -> dict[str, str]:
-    """What tells the data of a run from other data: the names of all frames, and the folders."""
-    names = [(name, [(s.name, t.name) for s, t in pairs]) for name, pairs in dataset.pairs.items()]
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-    return {"digest": digest, "source": str(source.resolve()), "target": str(target.resolve())}
 
 
 def _short(name: str) -> str:
