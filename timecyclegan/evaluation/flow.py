@@ -63,9 +63,11 @@ def resize_flow(true_flow: TrueFlow, height: int, width: int) -> TrueFlow:
     if (old_height, old_width) == (height, width):
         return true_flow
     flow = cv2.resize(true_flow.flow, (width, height), interpolation=cv2.INTER_LINEAR)
-    visible = cv2.resize(true_flow.visible.astype(np.uint8), (width, height),
-                         interpolation=cv2.INTER_NEAREST_EXACT)
-    return TrueFlow(flow * (width / old_width, height / old_height), visible.astype(bool))
+    # The nearest pixel by its centre; OpenCV's own nearest neighbour differs from version to version.
+    rows = ((np.arange(height) + 0.5) * old_height / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * old_width / width).astype(int)
+    visible = true_flow.visible[np.ix_(rows, columns)]
+    return TrueFlow(flow * (width / old_width, height / old_height), visible)
 
 
 class FlowSampler:
