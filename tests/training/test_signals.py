@@ -130,7 +130,7 @@ def test_kill_9_and_resume(data):
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [0, 1])
 def test_kill_9_at_ten_random_moments(data, threads):
-    epochs, rng = 60, random.Random(threads)
+    epochs, rng = 150, random.Random(threads)
     finish(data, "whole", epochs, threads)
     reached = []
     for _ in range(10):
@@ -138,7 +138,8 @@ def test_kill_9_at_ten_random_moments(data, threads):
         begun, before = time.monotonic(), steps("broken")
         while steps("broken") == before and process.poll() is None and time.monotonic() < begun + 60:
             time.sleep(0.01)  # imports take longer than training: most kills must not come before it
-        time.sleep(rng.uniform(0, 2.5))
+        time.sleep(rng.uniform(0, 1.5))
+        assert process.poll() is None, "the run ended before it was killed: give it more epochs"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         reached.append(steps("broken"))
