@@ -61,8 +61,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
 
     test = arguments.options(TestOptions)
     saved = inference.load_options(arguments.name)
-    given = {key: value for key, value in arguments.given.items() if key not in _names(TestOptions)}
-    changed_architecture(given, saved)
+    changed_architecture(arguments.given, saved)
     options = arguments.options(Options, saved)
     sources, reals = frames_to_test(arguments)
     model = inference.load_model(arguments.name, options, test.test_init_epoch)
@@ -143,7 +142,3 @@ def _earlier(output: Path, evaluation: dict[str, Any]) -> dict[str, Any] | None:
             if all(found[key] == evaluation[key] for key in ("options", "source", "target")):
                 return found | {"label": f"after epoch {epoch}"}
     return None
-
-
-def _names(kind: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(kind)}
