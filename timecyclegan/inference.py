@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timecyclegan.datasets.frames import read_image, resize_image, to_uint8, to_video, write_image
-from timecyclegan.datasets.video_dataset import read_frames
+from timecyclegan.datasets.loading import read_frames
 from timecyclegan.models import get_model
 from timecyclegan.models.base_model import PairedModel
 from timecyclegan.training import checkpoint

@@ -1,54 +1,17 @@
-import gc
 import itertools
-import multiprocessing
-import threading
-import time
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from tests.datasets.helpers import LENGTHS, H, W, frame, message, write_tree
 from timecyclegan.datasets import video_dataset
 from timecyclegan.datasets.frames import resize_image, to_uint8, write_image
-from timecyclegan.datasets.video_dataset import EpochSampler, PairedVideoDataset, make_loader, read_frames
-from timecyclegan.util.errors import UserError, command
-
-H, W = 20, 36
-LENGTHS = {"2": 7, "10": 9}  # natural order, and neither a multiple of the clip length 3
-
-
-def frame(sequence, t, domain, height=H, width=W):
-    """Pixels that say where they come from: red is the row, green the column, blue the frame."""
-    image = np.zeros((height, width, 3), np.uint8)
-    image[..., 0] = np.arange(height)[:, None] + 100 * domain
-    image[..., 1] = np.arange(width)
-    image[..., 2] = 16 * list(LENGTHS).index(sequence) + t + 100 * domain
-    return image
-
-
-def write_tree(root, lengths=LENGTHS, **size):
-    for domain, side in enumerate(("source", "target")):
-        for sequence, length in lengths.items():
-            for t in range(length):
-                write_image(root / side / sequence / f"{t}.png", frame(sequence, t, domain, **size))
-    return root / "source", root / "target"
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("tree"))
+from timecyclegan.datasets.video_dataset import PairedVideoDataset, UnconditionalVideoDataset, UnpairedVideoDataset
 
 
 def samples(dataset, epochs=range(6)):
     return [dataset[epoch, index] for epoch in epochs for index in range(len(dataset))]
-
-
-def message(call, *args, **options):
-    with pytest.raises(UserError) as caught:
-        call(*args, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # --- samples ---
@@ -148,6 +111,125 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index_only(tree):
     assert [draw(key, seed=6) for key in keys] != first
 
 
+# --- domains that share nothing ---
+
+def write_domain(root, lengths, height=H, width=W, number=0):
+    """Frames that say where they come from: red is the sequence, green the frame, blue the column (unless resized)."""
+    for place, (sequence, length) in enumerate(lengths.items()):
+        for t in range(length):
+            image = np.full((height, width, 3), (10 * place + 100 * number, t, 0), np.uint8)
+            image[..., 2] = np.arange(width)
+            write_image(root / sequence / f"{t}.png", image)
+    return root
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """Two domains with other sequences, sizes and counts: 5 and 13 clips of 2 frames."""
+    root = tmp_path_factory.mktemp("apart")
+    return (write_domain(root / "a", {"x": 6, "y": 4}, 8, 10),
+            write_domain(root / "b", {"p": 9, "q": 8, "r": 10}, 12, 30, number=1))
+
+
+def clips_drawn(dataset, epoch):
+    """By domain, (sequence, its frames' numbers) of each index, read from the pixels."""
+    drawn = {"source": [], "target": []}
+    for index in range(len(dataset)):
+        sample = dataset[epoch, index]
+        for number, (domain, clips) in enumerate(drawn.items()):
+            pixels = to_uint8(sample[domain])
+            assert (pixels[..., 0] == pixels[0, 0, 0, 0]).all()
+            sequence = list(dataset.sequences[domain])[(int(pixels[0, 0, 0, 0]) - 100 * number) // 10]
+            assert sample[f"{domain}_sequence"] == sequence
+            times = [int(frame[0, 0, 1]) for frame in pixels]
+            assert times == list(range(sample[f"{domain}_start"], sample[f"{domain}_start"] + len(pixels)))
+            clips.append((sequence, times[0]))
+    return drawn
+
+
+def test_unpaired_domains_need_nothing_in_common(apart):
+    dataset = UnpairedVideoDataset(*apart, 2, 6, 7, 8, 10)
+    assert len(dataset) == 9 // 2 + 8 // 2 + 10 // 2 == 13  # the longer one's epoch
+    assert {sample[domain].shape for sample in samples(dataset, [0]) for domain in ("source", "target")} == {
+        (2, 3, 6, 7)}
+    with pytest.raises(IndexError):
+        dataset[0, 13]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_an_epoch_visits_the_longer_domain_once_and_the_other_evenly(apart, swap):
+    dataset = UnpairedVideoDataset(*(reversed(apart) if swap else apart), 2, 8, 10)
+    long, short = ("source", "target") if swap else ("target", "source")
+    for epoch in range(3):
+        names = {domain: [dataset[epoch, i][f"{domain}_sequence"] for i in range(13)] for domain in (long, short)}
+        assert {name: names[long].count(name) for name in "pqr"} == {"p": 4, "q": 4, "r": 5}
+        x, y = (names[short].count(name) for name in "xy")  # 3 and 2 clips, each twice or three times
+        assert x + y == 13 and 6 <= x <= 9 and 4 <= y <= 6
+
+
+def test_unpaired_domains_are_drawn_independently(tmp_path):
+    """SPEC 7 item 13: they were paired by index. Here both are the same folder, where that would always meet."""
+    root = write_domain(tmp_path, {f"s{i}": 5 for i in range(8)}, 8, 12)
+    dataset = UnpairedVideoDataset(root, root, 5, 6, 9, 8, 12)
+    assert len(dataset) == 8
+    draws, meetings = [dataset[epoch, i] for epoch in range(40) for i in range(8)], set()
+    same = 0
+    for sample in draws:
+        meetings.add((sample["source_sequence"], sample["target_sequence"]))
+        same += sample["source_sequence"] == sample["target_sequence"]
+    assert len(meetings) > 60  # any two of 8 meet
+    assert 20 < same < 60  # of 320, an eighth: 3 standard deviations
+    views = {domain: [s[domain][0, 2, 0, :2].tolist() for s in draws] for domain in ("source", "target")}
+    equal = np.mean([a == b for a, b in zip(*views.values(), strict=True)])
+    assert equal < 0.3  # of 4 columns and 2 mirrorings
+    for domain in ("source", "target"):
+        assert len(set(map(str, views[domain]))) == 8
+
+
+def test_starts_are_drawn_independently(tmp_path):
+    root = write_domain(tmp_path, {"s": 4})
+    dataset = UnpairedVideoDataset(root, root, 3, 8, 10)
+    starts = {(s["source_start"], s["target_start"]) for s in samples(dataset, range(30))}
+    assert starts == set(itertools.product(range(2), range(2)))
+
+
+def test_an_unpaired_sample_is_a_function_of_seed_epoch_and_index_only(apart):
+    def draw(key, seed=5):
+        sample = UnpairedVideoDataset(*apart, 2, 6, 7, 8, 10, seed=seed)[key]
+        return {k: v.numpy().tobytes() if isinstance(v, torch.Tensor) else v for k, v in sample.items()}
+
+    keys = list(itertools.product(range(2), range(13)))
+    first = [draw(key) for key in keys]
+    np.random.seed(2)
+    torch.manual_seed(3)
+    assert [draw(key) for key in reversed(keys)] == first[::-1]
+    assert [draw(key, seed=6) for key in keys] != first
+    assert first[:13] != first[13:]
+
+
+def test_a_domain_does_not_notice_the_other(apart, tmp_path):
+    """Another source of fewer clips than the target, which sets the epoch's length: the target's clips stay."""
+    other = write_domain(tmp_path, {"o": 11})
+    first, second = (UnpairedVideoDataset(source, apart[1], 2, 6, 7, 8, 10) for source in (apart[0], other))
+    assert all(torch.equal(first[0, i]["target"], second[0, i]["target"]) for i in range(13))
+
+
+def test_short_sequences_of_both_domains_are_reported(apart):
+    dataset = UnpairedVideoDataset(*apart, 5, 6, 7)
+    assert dataset.warnings() == [f"1 of 2 sequences in {apart[0]} are not used, they have fewer than 5 frames: y (4)"]
+    first, second = UnpairedVideoDataset(apart[1], apart[1], 10, 6, 7).warnings()
+    assert first == second and "2 of 3 sequences" in first and "p (9), q (8)" in first
+    assert f"no sequence in {apart[0]} has the 7 frames" in message(UnpairedVideoDataset, *apart, 7, 6, 7)
+
+
+def test_targets_alone(apart):
+    dataset = UnconditionalVideoDataset(None, apart[1], 2, 8, 10)
+    assert len(dataset) == 13
+    assert set(dataset[0, 0]) == {"target", "target_sequence", "target_start"}
+    assert sorted(dataset[0, i]["target_sequence"] for i in range(13)) == ["p"] * 4 + ["q"] * 4 + ["r"] * 5
+    assert len(UnconditionalVideoDataset("/nowhere", apart[1], 2, 8, 10)) == 13  # the source is not read
+
+
 # --- what users get wrong ---
 
 @pytest.mark.parametrize("load, line", [
@@ -159,10 +241,11 @@ def test_load_size_smaller_than_the_crop(tree, load, line):
 
 def test_too_short_sequences_are_skipped_and_reported(tree):
     dataset = PairedVideoDataset(*tree, 8, H, W)
-    assert (len(dataset), dataset.skipped) == (1, {"2": 7})
-    assert dataset.skipped_warning() == "1 of 2 sequences are not used, they have fewer than 8 frames: 2 (7)"
+    assert (len(dataset), dataset.clips.skipped) == (1, {"2": 7})
+    expected = f"1 of 2 sequences in {tree[0]} are not used, they have fewer than 8 frames: 2 (7)"
+    assert dataset.warnings() == [expected]
     assert dataset[0, 0]["sequence"] == "10"
-    assert PairedVideoDataset(*tree, 7, H, W).skipped_warning() is None
+    assert PairedVideoDataset(*tree, 7, H, W).warnings() == []
 
 
 def test_no_sequence_is_long_enough(tree):
@@ -180,180 +263,3 @@ def test_unpaired_folders_are_refused(tmp_path):
 def test_clips_without_frames_are_a_programming_error():
     with pytest.raises(ValueError, match="n_frames"):
         video_dataset.Clips({"a": 3}, 0, "root")
-
-
-# --- order ---
-
-def test_every_epoch_visits_every_index_once_in_its_own_order():
-    sampler = EpochSampler(10, 4, seed=1)
-    epochs = [list(sampler) for _ in range(3)]
-    orders = [[index for batch in epoch for _, index in batch] for epoch in epochs]
-    assert [[len(batch) for batch in epoch] for epoch in epochs] == [[4, 4, 2]] * 3
-    assert len(sampler) == 3
-    assert all(sorted(order) == list(range(10)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
-    assert [{number for batch in epoch for number, _ in batch} for epoch in epochs] == [{0}, {1}, {2}]
-    assert list(EpochSampler(10, 4, seed=2)) != epochs[0]
-
-
-def test_batches_that_fill_the_epoch_exactly():
-    assert len(EpochSampler(8, 4, 0)) == 2
-    assert [len(batch) for batch in EpochSampler(8, 4, 0)] == [4, 4]
-
-
-def test_set_position_goes_on_where_a_run_stopped():
-    sampler, resumed = EpochSampler(10, 3, 1), EpochSampler(10, 3, 1)
-    whole = [list(sampler) for _ in range(4)]
-    resumed.set_position(2, 3)
-    assert list(resumed) == whole[2][3:]
-    assert list(resumed) == whole[3]
-    resumed.set_position(1)
-    assert list(resumed) == whole[1]
-    resumed.set_position(1, len(resumed))
-    assert list(resumed) == []
-    for position in ((-1, 0), (0, 5), (0, -1)):
-        with pytest.raises(ValueError, match="no position"):
-            resumed.set_position(*position)
-
-
-def test_the_order_is_not_the_stream_of_sample_0():
-    order = [index for batch in EpochSampler(50, 1, 3) for _, index in batch]
-    assert order != np.random.default_rng([3, 0, 0]).permutation(50).tolist()
-
-
-# --- loading ---
-
-def flat(batch):
-    return [batch["source"].numpy().tobytes(), batch["target"].numpy().tobytes(), batch["sequence"],
-            batch["start"].tolist()]
-
-
-def test_batches_do_not_depend_on_the_workers_and_resume_exactly(tree):
-    def loader(threads):
-        return make_loader(PairedVideoDataset(*tree, 3, 10, 12, H, W, seed=4), 2, threads, seed=4)
-
-    plain, workers = loader(0), loader(2)
-    expected = [[flat(batch) for batch in plain] for _ in range(3)]
-    assert len(plain) == len(expected[0]) == 3
-    assert next(iter(loader(0)))["source"].shape == (2, 3, 3, 10, 12)
-    assert [[flat(batch) for batch in workers] for _ in range(2)] == expected[:2]
-    workers.batch_sampler.set_position(1, 2)
-    assert [flat(batch) for batch in workers] == expected[1][2:]
-    for _ in workers:  # left early, with batches read ahead
-        break
-    workers.batch_sampler.set_position(2, 1)
-    assert [flat(batch) for batch in workers] == expected[2][1:]
-
-
-def test_an_epoch_that_is_left_early_is_followed_by_the_next(tree):
-    for threads in (0, 2):
-        loader = make_loader(PairedVideoDataset(*tree, 3, H, W), 2, threads, seed=0)
-        for _ in loader:
-            break
-        assert loader.batch_sampler.epoch == 1
-
-
-@pytest.mark.parametrize("threads", [0, 2])
-def test_loading_leaves_the_global_generators_alone(tree, threads):
-    torch.manual_seed(0)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    loader = make_loader(PairedVideoDataset(*tree, 3, H, W), 2, threads, seed=0)
-    for _ in range(2):
-        list(loader)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert np.array_equal(np.random.get_state()[1], numpy_before)
-
-
-@pytest.mark.parametrize("threads", [0, 2])
-def test_a_damaged_frame_is_one_line_also_from_a_worker(tmp_path, capsys, threads):
-    tree = write_tree(tmp_path, {"2": 3})
-    path = tree[1] / "2/1.png"
-    path.write_bytes(path.read_bytes()[:60])
-
-    @command
-    def main():
-        list(make_loader(PairedVideoDataset(*tree, 3, H, W), 1, threads, seed=0))
-
-    assert main() == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: cannot read image {path}: it is damaged or no image")
-    assert error.count("\n") == 1
-
-
-def test_workers_end_at_once_after_an_error(tmp_path):
-    tree = write_tree(tmp_path, {"2": 3})
-    (tree[1] / "2/1.png").write_bytes(b"")
-    message(lambda: list(make_loader(PairedVideoDataset(*tree, 3, H, W), 1, 2, seed=0)))
-    start = time.monotonic()
-    gc.collect()  # a loader that only the collector ends waits 5 seconds for each worker
-    assert time.monotonic() - start < 4
-    assert not multiprocessing.active_children()
-
-
-def test_only_who_asks_for_pinned_memory_touches_a_gpu(tree, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append(True))
-    dataset = PairedVideoDataset(*tree, 3, H, W)
-    plain = make_loader(dataset, 2, 0, seed=0)
-    assert not asked and plain.pin_memory is False
-    assert make_loader(dataset, 2, 0, seed=0, pin_memory=True).pin_memory is True
-
-
-def test_programming_errors_are_not_hidden():
-    class Broken(torch.utils.data.Dataset):
-        def __len__(self):
-            return 1
-
-        def __getitem__(self, key):
-            raise RuntimeError("bug")
-
-    with pytest.raises(RuntimeError, match="bug"):
-        list(make_loader(Broken(), 1, 0, seed=0))
-
-
-# --- frames for testing ---
-
-@pytest.mark.parametrize("threads", [0, 1, 3])
-def test_read_frames_in_order_and_of_the_size_asked_for(tree, threads):
-    paths = [tree[0] / f"10/{t}.png" for t in range(9)]
-    for height, width in ((H, W), (10, 30)):
-        frames = list(read_frames(iter(paths), height, width, threads))
-        expected = [np.asarray(Image.open(path).resize((width, height), Image.BICUBIC)) for path in paths]
-        np.testing.assert_array_equal(frames, expected)
-    assert list(read_frames([], H, W, threads)) == []
-
-
-@pytest.mark.parametrize("threads", [0, 2])
-def test_read_frames_reads_a_bounded_number_ahead(monkeypatch, threads):
-    asked = []
-    monkeypatch.setattr(video_dataset, "read_image", lambda path: np.zeros((H, W, 3), np.uint8))
-    frames = read_frames((asked.append(i) or i for i in itertools.count()), H, W, threads)  # has no end
-    for taken in range(1, 50):
-        next(frames)
-        assert len(asked) <= taken + 2 * threads
-    frames.close()
-
-
-def test_read_frames_works_in_parallel_and_ends_its_threads(monkeypatch):
-    barrier = threading.Barrier(3, timeout=5)  # passes only if three reads are under way at once
-
-    def read(path):
-        barrier.wait()
-        time.sleep(0.001 * (path % 3))
-        return np.full((H, W, 3), path, np.uint8)
-
-    monkeypatch.setattr(video_dataset, "read_image", read)
-    before = threading.active_count()
-    assert [frame[0, 0, 0] for frame in read_frames(range(9), H, W, 3)] == list(range(9))
-    assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("threads", [0, 2])
-def test_read_frames_raises_when_the_damaged_frame_is_due(tmp_path, threads):
-    paths = [tmp_path / f"{t}.png" for t in range(4)]
-    for path in paths:
-        write_image(path, np.zeros((H, W, 3), np.uint8))
-    paths[2].write_bytes(b"")
-    frames = read_frames(paths, H, W, threads)
-    next(frames), next(frames)
-    assert f"cannot read image {paths[2]}" in message(next, frames)

@@ -73,7 +73,8 @@ def test_a_second_interrupt_does_not_wait(monkeypatch, data):
 
 def test_workers_do_not_hear_the_terminal(data):
     """Ctrl-C reaches every process of the terminal's group; the loop still needs its workers to save in peace."""
-    from timecyclegan.datasets.video_dataset import PairedVideoDataset, make_loader
+    from timecyclegan.datasets.loading import make_loader
+    from timecyclegan.datasets.video_dataset import PairedVideoDataset
 
     loader = make_loader(PairedVideoDataset(*data, 3, 12, 20), 1, 1, 0)
     batches = iter(loader)

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.training import checkpoint
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
@@ -44,11 +43,10 @@ def read_run(folder: Path, options: Options, growing: bool) -> dict[str, Any]:
     return saved
 
 
-def describe_data(dataset: PairedVideoDataset, source: Path, target: Path) -> dict[str, str]:
+def describe_data(names: list, source: Path | None, target: Path) -> dict[str, str]:
     """What tells the data of a run from other data: the names of all frames, and the folders."""
-    names = [(name, [(s.name, t.name) for s, t in pairs]) for name, pairs in dataset.pairs.items()]
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-    return {"digest": digest, "source": str(source.resolve()), "target": str(target.resolve())}
+    return {"digest": digest, "source": str(source.resolve()) if source else "", "target": str(target.resolve())}
 
 
 def check_data(saved: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
@@ -58,13 +56,14 @@ def check_data(saved: Mapping[str, str], now: Mapping[str, str], folder: Path) -
         UserError: frames of other names, or source and target swapped.
     """
     folders, before = (now["source"], now["target"]), (saved["source"], saved["target"])
+    known = " and ".join(filter(None, before))
     if now["digest"] != saved["digest"] or folders == before[::-1] != before:
         raise UserError(
-            f"the data changed: the run to resume was trained on other sequences, those of {before[0]} and "
-            f"{before[1]} as they were; restore them, or begin anew with --init_checkpoint_dir {folder}"
+            f"the data changed: the run to resume was trained on other sequences, those of {known} as they were; "
+            f"restore them, or begin anew with --init_checkpoint_dir {folder}"
         )
     if folders != before:
-        print(f"note: the run was begun with {before[0]} and {before[1]}")
+        print(f"note: the run was begun with {known}")
 
 
 def load_initial(networks: Mapping[str, nn.Module], states: Mapping[str, checkpoint.State], origin: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from timecyclegan.datasets.video_dataset import PairedVideoDataset, make_loader
-from timecyclegan.models import get_model, model_class
+from timecyclegan.datasets.loading import make_loader
+from timecyclegan.datasets.video_dataset import DATASETS
+from timecyclegan.models import get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.growing import describe, growth_stages
@@ -51,7 +53,7 @@ class Trainer:
 
     Args:
         name: of the run.
-        source, target: folders of frames.
+        source, target: folders of frames; an unconditional model's source is not read and may be None.
         options: see ``util.options``.
         resume: go on from the run's checkpoint; where there is none yet, begin.
         overwrite: begin although there is a checkpoint, which is lost.
@@ -61,14 +63,18 @@ class Trainer:
     """
 
     def __init__(
-        self, name: str, source: Path, target: Path, options: Options, resume: bool = False, overwrite: bool = False
+        self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
+        overwrite: bool = False,
     ):
         if resume and overwrite:
             raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
-        self.name, self.source, self.target = name, source, target
+        self.name, self.target = name, target
+        self.source = None if get_task(options.model_type) == "unconditional" else source
         self.folder = checkpoint.CHECKPOINTS / name
         self.device = pick_device(options.gpu)
         self.stages = growth_stages(options)
+        for stage in self.stages:  # before any data are read
+            model_class(stage.model_type).check(stage)
         self.options = options
         self.position, self.saved = Position(), None
         if resume and (self.folder / checkpoint.LATEST).exists():
@@ -84,9 +90,7 @@ class Trainer:
         self.log: TrainingLog | None = None
         initial = self._initial_weights()
         self.initialised = initial is not None
-        # Every stage's options are checked, and the data listed, before anything is written.
-        for stage in self.stages:
-            model_class(stage.model_type).check(stage)
+        # The data of every stage are listed before anything is written.
         self._dataset(max(self.stages, key=lambda stage: stage.block_size))  # long enough for the last stage too?
         # Weights of a run that ended at full size need not fit the first stage of one that grows.
         self._begin_stage(initial, growing=initial is not None and len(self.stages) > 1)
@@ -102,8 +106,8 @@ class Trainer:
         folder = Path(options.init_checkpoint_dir) if options.init_checkpoint_dir else self.folder
         return checkpoint.read_networks(folder, options.init_epoch)
 
-    def _dataset(self, stage: Options) -> PairedVideoDataset:
-        return PairedVideoDataset(
+    def _dataset(self, stage: Options) -> Dataset:
+        return DATASETS[get_task(stage.model_type)](
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
         )  # fmt: skip
@@ -112,9 +116,9 @@ class Trainer:
         """Data, model and optimizers of the current stage; weights from ``states``, as far as they fit if growing."""
         self.stage = stage = self.stages[self.position.stage]
         dataset = self._dataset(stage)
-        if warning := dataset.skipped_warning():
+        for warning in dataset.warnings():
             print(f"note: {warning}")
-        self.data = describe_data(dataset, self.source, self.target)
+        self.data = describe_data(dataset.names(), self.source, self.target)
         self.loader = make_loader(
             dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
         )
@@ -140,6 +144,7 @@ class Trainer:
         for role, optimizer in self.model.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][role])
         self.scaler.load_state_dict(saved["scaler"])
+        self.model.load_training_state(saved.get("model", {}))  # older checkpoints have none
         checkpoint.set_random_state(saved["random"])
 
     # ---- running
@@ -292,6 +297,7 @@ class Trainer:
             "networks": {name: _on_cpu(net.state_dict()) for name, net in self.model.networks().items()},
             "optimizers": {role: optimizer.state_dict() for role, optimizer in self.model.optimizers.items()},
             "scaler": self.scaler.state_dict(),
+            "model": self.model.training_state(),
             "random": checkpoint.random_state(),
         }
         checkpoint.save(self.folder / checkpoint.LATEST, content)

@@ -1,0 +1,193 @@
+import gc
+import itertools
+import multiprocessing
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.datasets.helpers import H, W, message, write_tree
+from timecyclegan.datasets import loading
+from timecyclegan.datasets.frames import write_image
+from timecyclegan.datasets.loading import EpochSampler, make_loader, read_frames
+from timecyclegan.datasets.video_dataset import PairedVideoDataset
+from timecyclegan.util.errors import command
+
+# --- order
+
+def test_every_epoch_visits_every_index_once_in_its_own_order():
+    sampler = EpochSampler(10, 4, seed=1)
+    epochs = [list(sampler) for _ in range(3)]
+    orders = [[index for batch in epoch for _, index in batch] for epoch in epochs]
+    assert [[len(batch) for batch in epoch] for epoch in epochs] == [[4, 4, 2]] * 3
+    assert len(sampler) == 3
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert [{number for batch in epoch for number, _ in batch} for epoch in epochs] == [{0}, {1}, {2}]
+    assert list(EpochSampler(10, 4, seed=2)) != epochs[0]
+
+
+def test_batches_that_fill_the_epoch_exactly():
+    assert len(EpochSampler(8, 4, 0)) == 2
+    assert [len(batch) for batch in EpochSampler(8, 4, 0)] == [4, 4]
+
+
+def test_set_position_goes_on_where_a_run_stopped():
+    sampler, resumed = EpochSampler(10, 3, 1), EpochSampler(10, 3, 1)
+    whole = [list(sampler) for _ in range(4)]
+    resumed.set_position(2, 3)
+    assert list(resumed) == whole[2][3:]
+    assert list(resumed) == whole[3]
+    resumed.set_position(1)
+    assert list(resumed) == whole[1]
+    resumed.set_position(1, len(resumed))
+    assert list(resumed) == []
+    for position in ((-1, 0), (0, 5), (0, -1)):
+        with pytest.raises(ValueError, match="no position"):
+            resumed.set_position(*position)
+
+
+def test_the_order_is_not_the_stream_of_sample_0():
+    order = [index for batch in EpochSampler(50, 1, 3) for _, index in batch]
+    assert order != np.random.default_rng([3, 0, 0]).permutation(50).tolist()
+
+
+# --- loading ---
+
+def flat(batch):
+    return [batch["source"].numpy().tobytes(), batch["target"].numpy().tobytes(), batch["sequence"],
+            batch["start"].tolist()]
+
+
+def test_batches_do_not_depend_on_the_workers_and_resume_exactly(tree):
+    def loader(threads):
+        return make_loader(PairedVideoDataset(*tree, 3, 10, 12, H, W, seed=4), 2, threads, seed=4)
+
+    plain, workers = loader(0), loader(2)
+    expected = [[flat(batch) for batch in plain] for _ in range(3)]
+    assert len(plain) == len(expected[0]) == 3
+    assert next(iter(loader(0)))["source"].shape == (2, 3, 3, 10, 12)
+    assert [[flat(batch) for batch in workers] for _ in range(2)] == expected[:2]
+    workers.batch_sampler.set_position(1, 2)
+    assert [flat(batch) for batch in workers] == expected[1][2:]
+    for _ in workers:  # left early, with batches read ahead
+        break
+    workers.batch_sampler.set_position(2, 1)
+    assert [flat(batch) for batch in workers] == expected[2][1:]
+
+
+def test_an_epoch_that_is_left_early_is_followed_by_the_next(tree):
+    for threads in (0, 2):
+        loader = make_loader(PairedVideoDataset(*tree, 3, H, W), 2, threads, seed=0)
+        for _ in loader:
+            break
+        assert loader.batch_sampler.epoch == 1
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_loading_leaves_the_global_generators_alone(tree, threads):
+    torch.manual_seed(0)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    loader = make_loader(PairedVideoDataset(*tree, 3, H, W), 2, threads, seed=0)
+    for _ in range(2):
+        list(loader)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_damaged_frame_is_one_line_also_from_a_worker(tmp_path, capsys, threads):
+    tree = write_tree(tmp_path, {"2": 3})
+    path = tree[1] / "2/1.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+    @command
+    def main():
+        list(make_loader(PairedVideoDataset(*tree, 3, H, W), 1, threads, seed=0))
+
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot read image {path}: it is damaged or no image")
+    assert error.count("\n") == 1
+
+
+def test_workers_end_at_once_after_an_error(tmp_path):
+    tree = write_tree(tmp_path, {"2": 3})
+    (tree[1] / "2/1.png").write_bytes(b"")
+    message(lambda: list(make_loader(PairedVideoDataset(*tree, 3, H, W), 1, 2, seed=0)))
+    start = time.monotonic()
+    gc.collect()  # a loader that only the collector ends waits 5 seconds for each worker
+    assert time.monotonic() - start < 4
+    assert not multiprocessing.active_children()
+
+
+def test_only_who_asks_for_pinned_memory_touches_a_gpu(tree, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append(True))
+    dataset = PairedVideoDataset(*tree, 3, H, W)
+    plain = make_loader(dataset, 2, 0, seed=0)
+    assert not asked and plain.pin_memory is False
+    assert make_loader(dataset, 2, 0, seed=0, pin_memory=True).pin_memory is True
+
+
+def test_programming_errors_are_not_hidden():
+    class Broken(torch.utils.data.Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, key):
+            raise RuntimeError("bug")
+
+    with pytest.raises(RuntimeError, match="bug"):
+        list(make_loader(Broken(), 1, 0, seed=0))
+
+
+# --- frames for testing ---
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_read_frames_in_order_and_of_the_size_asked_for(tree, threads):
+    paths = [tree[0] / f"10/{t}.png" for t in range(9)]
+    for height, width in ((H, W), (10, 30)):
+        frames = list(read_frames(iter(paths), height, width, threads))
+        expected = [np.asarray(Image.open(path).resize((width, height), Image.BICUBIC)) for path in paths]
+        np.testing.assert_array_equal(frames, expected)
+    assert list(read_frames([], H, W, threads)) == []
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_read_frames_reads_a_bounded_number_ahead(monkeypatch, threads):
+    asked = []
+    monkeypatch.setattr(loading, "read_image", lambda path: np.zeros((H, W, 3), np.uint8))
+    frames = read_frames((asked.append(i) or i for i in itertools.count()), H, W, threads)  # has no end
+    for taken in range(1, 50):
+        next(frames)
+        assert len(asked) <= taken + 2 * threads
+    frames.close()
+
+
+def test_read_frames_works_in_parallel_and_ends_its_threads(monkeypatch):
+    barrier = threading.Barrier(3, timeout=5)  # passes only if three reads are under way at once
+
+    def read(path):
+        barrier.wait()
+        time.sleep(0.001 * (path % 3))
+        return np.full((H, W, 3), path, np.uint8)
+
+    monkeypatch.setattr(loading, "read_image", read)
+    before = threading.active_count()
+    assert [frame[0, 0, 0] for frame in read_frames(range(9), H, W, 3)] == list(range(9))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_read_frames_raises_when_the_damaged_frame_is_due(tmp_path, threads):
+    paths = [tmp_path / f"{t}.png" for t in range(4)]
+    for path in paths:
+        write_image(path, np.zeros((H, W, 3), np.uint8))
+    paths[2].write_bytes(b"")
+    frames = read_frames(paths, H, W, threads)
+    next(frames), next(frames)
+    assert f"cannot read image {paths[2]}" in message(next, frames)

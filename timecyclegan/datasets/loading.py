@@ -1,0 +1,127 @@
+"""Loading: batches in an order that a resumed run repeats, and the frames of a video one after the other.
+
+An epoch's order is a pure function of (seed, epoch), as a sample is one of (seed, epoch, index).
+"""
+import itertools
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from timecyclegan.datasets.frames import read_image, resize_image
+from timecyclegan.datasets.video_dataset import Key
+from timecyclegan.util.errors import UserError
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Batches of keys ``(epoch, index)``; each epoch's order is a pure function of (seed, epoch).
+
+    Every iteration is one epoch and begins where :meth:`set_position` said, else at the epoch after the last
+    one. The position moves on when an iteration begins, not when it ends: how far workers have read ahead
+    must not matter to a loop that is left early.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int):
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.epoch = self.batch = 0
+
+    def set_position(self, epoch: int, batch: int = 0) -> None:
+        """Let the next iteration begin at this batch of this epoch (both count from 0)."""
+        if epoch < 0 or not 0 <= batch <= len(self):
+            raise ValueError(f"epoch {epoch}, batch {batch} of {len(self)} is no position")
+        self.epoch, self.batch = epoch, batch
+
+    def __len__(self) -> int:
+        """Batches in a full epoch."""
+        return (self.length + self.batch_size - 1) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        # A generator on purpose: DataLoader calls iter() twice, but only the one it uses is ever started.
+        epoch, first = self.epoch, self.batch
+        self.epoch, self.batch = epoch + 1, 0
+        # The spawn key keeps this stream apart from the samples' [seed, epoch, index], which [seed, epoch] is
+        # not: NumPy pads seeds with zeros, so it would be the stream of index 0.
+        seed = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
+        order = np.random.default_rng(seed).permutation(self.length).tolist()
+        for batch in range(first, len(self)):
+            yield [(epoch, index) for index in order[batch * self.batch_size:(batch + 1) * self.batch_size]]
+
+
+class _ErrorsAsSamples(Dataset):
+    """Hand a UserError over as if it were a sample: a worker would wrap it in pages of traceback."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, key: Key) -> Any:
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            return UserError(str(error))  # without the traceback, whose frames would hold the images
+
+
+def _collate(samples: list[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
+
+
+class VideoLoader(DataLoader):
+    """A DataLoader that raises a worker's UserError in the main process as it is, one clear line."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                self._iterator = None  # ends the workers now: left to the garbage collector, it takes 5 s each
+                raise batch
+            yield batch
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Ctrl-C and a kill of the process group would end the workers too, while the loop still wants to save."""
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:
+    """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
+
+    ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The
+    loader never touches torch's global generator, so it does not disturb a resumed run. The last batch of an
+    epoch may be smaller. ``pin_memory`` speeds up copies to a GPU, and needs one.
+    """
+    return VideoLoader(_ErrorsAsSamples(dataset), batch_sampler=EpochSampler(len(dataset), batch_size, seed),
+                       num_workers=threads, persistent_workers=threads > 0, collate_fn=_collate,
+                       worker_init_fn=_leave_signals_to_the_parent,
+                       pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
+
+
+def read_frames(paths: Iterable[Path], height: int, width: int, threads: int = 1) -> Iterator[np.ndarray]:
+    """Read images in order as uint8 (height, width, 3), with ``threads`` threads (0: none) that read ahead.
+
+    At most ``2 * threads`` frames beside the current one are held, however long the sequence.
+
+    Raises:
+        UserError: when its turn comes, an image that cannot be read (see :func:`read_image`).
+    """
+    def read(path: Path) -> np.ndarray:
+        return resize_image(read_image(path), height, width)
+
+    if threads < 1:
+        yield from map(read, paths)
+        return
+    paths = iter(paths)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        ahead = deque(pool.submit(read, path) for path in itertools.islice(paths, 2 * threads))
+        while ahead:
+            frame = ahead.popleft().result()
+            ahead.extend(pool.submit(read, path) for path in itertools.islice(paths, 1))
+            yield frame
+    finally:  # also when the reader stops early
+        pool.shutdown(cancel_futures=True)
