@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from timecyclegan.training import fitting, foreign
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 
@@ -22,7 +23,7 @@ LATEST = "latest.pth"
 OPTIONS = "options.json"
 CHECKPOINTS = Path("checkpoints")
 
-State = Mapping[str, Tensor]
+State = fitting.State
 
 
 def save(path: Path, content: Any) -> None:
@@ -47,7 +48,8 @@ def load(path: Path) -> Any:
         raise UserError(f"checkpoint {path} does not exist") from error
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"checkpoint {path} was refused: it is damaged, or holds objects that could run code instead of weights"
+            f"checkpoint {path} was refused: it is damaged, or holds objects that could run code instead of weights "
+            "(save a network's state_dict(), not the network)"
         ) from error
     except Exception as error:  # zip, pickle, EOF and storage errors: what a damaged file raises is anyone's guess
         raise UserError(f"checkpoint {path} cannot be read, it seems damaged ({type(error).__name__})") from error
@@ -67,16 +69,18 @@ def weight_files(folder: Path, epoch: int) -> dict[str, Path]:
     return files
 
 
-def read_networks(folder: Path, epoch: int = 0) -> dict[str, State]:
+def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State]:
     """Parameters by network, of an epoch's weight files or (epoch 0) of the newest checkpoint.
+
+    A folder without ``latest.pth`` may hold what other programs saved, see ``training.foreign``.
 
     Raises:
         UserError: nothing to read, or it cannot be read.
     """
+    if not (folder / LATEST).exists():
+        return foreign.Weights(folder, epoch, load)
     if epoch:
         return {name: load(path) for name, path in weight_files(folder, epoch).items()}
-    if not (folder / LATEST).exists():
-        raise UserError(f"no checkpoint {folder / LATEST}: train first, or check the name")
     content = load(folder / LATEST)
     if not isinstance(content, dict) or "networks" not in content:
         raise UserError(f"checkpoint {folder / LATEST} is not one of this program's")
@@ -91,20 +95,12 @@ def load_networks(networks: Mapping[str, nn.Module], states: Mapping[str, State]
     """
     for name, network in networks.items():
         if name not in states:
-            raise UserError(f"{origin} has no weights for {name}; it has {', '.join(states) or 'none'}")
-        own = network.state_dict()
-        for key, value in own.items():
-            found = states[name].get(key)
-            if found is None:
-                raise UserError(f"{origin}: {name} lacks the parameter {key}; is it another architecture?")
-            if found.shape != value.shape:
-                raise UserError(
-                    f"{origin}: {name} does not fit, its {key} is {tuple(found.shape)} where the model has "
-                    f"{tuple(value.shape)}; use the options that it was trained with"
-                )
-        if surplus := sorted(set(states[name]) - set(own)):
-            raise UserError(f"{origin}: {name} has a parameter {surplus[0]} that the model does not know")
-        network.load_state_dict(states[name])
+            hint = fitting.lacking(name, states)
+            raise UserError(f"{origin} has no weights for {name}; it has {', '.join(states) or 'none'}{hint}")
+        state = states[name]
+        where = states.origin(name) if isinstance(states, foreign.Weights) else origin
+        fitting.check_fit(name, state, network.state_dict(), where)
+        network.load_state_dict(state)
 
 
 def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State]) -> list[str]:
