@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from timecyclegan.training import checkpoint
+from timecyclegan.training import checkpoint, fitting, foreign
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
@@ -74,7 +74,10 @@ def load_initial(networks: Mapping[str, nn.Module], states: Mapping[str, checkpo
     """
     given = {name: network for name, network in networks.items() if name in states}
     if not given:
-        raise UserError(f"{origin} has weights for {', '.join(states)}, none for {', '.join(networks)}")
+        hint = fitting.lacking(next(iter(networks)), states)
+        raise UserError(f"{origin} has weights for {', '.join(states)}, none for {', '.join(networks)}{hint}")
     checkpoint.load_networks(given, states, origin)
     if anew := networks.keys() - given.keys():
         print(f"note: {origin} has no weights for {', '.join(sorted(anew))}: begun anew")
+    if isinstance(states, foreign.Weights):
+        states.note_unused(networks)
