@@ -1,12 +1,15 @@
 """Adversarial objectives."""
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from timecyclegan.losses import Losses, Term
 from timecyclegan.losses.modes import GAN_MODES
+
+GRADIENT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017
 
 
 def gan_loss(prediction: Tensor, is_real: bool, mode: str = "lsgan") -> Tensor:
@@ -32,12 +35,36 @@ def gan_loss(prediction: Tensor, is_real: bool, mode: str = "lsgan") -> Tensor:
 def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """E[(|grad_z D(z)|_2 - 1)^2] at points z between ``real`` and ``fake`` (N, C, H, W); Gulrajani et al. 2017, eq. 3.
 
-    The norm is taken over each whole sample, the points are uniform on the line between the two.
+    The norm is taken over each whole sample, the points are uniform on the line between the two. Where one side has
+    fewer pictures, the others of the other side have no partner and are left out.
     """
+    pairs = min(len(real), len(fake))
+    real, fake = real[:pairs], fake[:pairs]
     mix = torch.rand(real.shape[0], 1, 1, 1, dtype=real.dtype).to(real.device)
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def discriminator_terms(
+    name: str,
+    discriminator: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    criterion: Callable[[Tensor, bool], Tensor],
+    penalised: bool = False,
+) -> Losses:
+    """A discriminator's loss under ``name``, (real + fake) / 2, and its gradient penalty beside it if ``penalised``.
+
+    Args:
+        real, fake: pictures (N, C, H, W) and (M, C, H, W); ``fake`` is detached here.
+        criterion: (prediction, is_real) to a scalar, such as :func:`gan_loss`.
+    """
+    fake = fake.detach()
+    losses = {name: Term((criterion(discriminator(real), True) + criterion(discriminator(fake), False)) / 2)}
+    if penalised:
+        losses[f"{name}_gradient_penalty"] = Term(gradient_penalty(discriminator, real, fake), GRADIENT_PENALTY_WEIGHT)
+    return losses
 
 
 @contextlib.contextmanager

@@ -2,21 +2,31 @@
 import dataclasses
 import difflib
 import importlib
+from collections.abc import Iterable
+from typing import Any
 
 from timecyclegan.models.base_model import BaseModel
+from timecyclegan.models.presets import PRESETS
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 # --model_type: (module, class). Modules are imported on first use, since some need packages that others do not.
 MODELS = {
+    "dcgan": ("baselines.dcgan_model", "DCGANModel"),
     "pix2pix": ("baselines.pix2pix_model", "Pix2PixModel"),
+    "cyclegan": ("baselines.cyclegan_model", "CycleGANModel"),
+    "recyclegan": ("baselines.recyclegan_model", "RecycleGANModel"),
+    "seqdcgan": ("sequential.sequential_dcgan", "SequentialDCGAN"),
     "seqpix2pix": ("sequential.sequential_pix2pix", "SequentialPix2Pix"),
+    "seqcyclegan": ("sequential.sequential_cyclegan", "SequentialCycleGAN"),
+    "seqrecyclegan": ("sequential.sequential_recyclegan", "SequentialRecycleGAN"),
     "timecycle": ("timecycle_pix2pix", "TimeCyclePix2Pix"),
+    "tricyclegan": ("timecycle_cyclegan", "TimeCycleCycleGAN"),
+    "timecycledcgan": ("timecycle_dcgan", "TimeCycleDCGAN"),
+    "timerecyclegan": ("timecycle_recyclegan", "TimeCycleRecycleGAN"),
+    "timerecycleganv2": ("timecycle_recyclegan", "TimeCycleRecycleGANv2"),
 }
-LATER = (
-    "dcgan", "cyclegan", "recyclegan", "vid2vid", "timecyclep2", "tricyclegan", "timecycledcgan", "timerecyclegan",
-    "timerecycleganv2", "timecyclevid2vid", "flownet", "seqcyclegan", "seqrecyclegan", "seqdcgan",
-)  # fmt: skip
+LATER = ("vid2vid", "timecyclep2", "timecyclevid2vid", "flownet")
 
 
 def model_class(model_type: str) -> type[BaseModel]:
@@ -28,11 +38,15 @@ def model_class(model_type: str) -> type[BaseModel]:
     if model_type in LATER:
         raise UserError(f"--model_type {model_type} is not part of this version yet (there are {', '.join(MODELS)})")
     if model_type not in MODELS:
-        near = difflib.get_close_matches(model_type, MODELS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"--model_type {model_type!r} is not known{hint} (known: {', '.join(MODELS)})")
+        raise _unknown("--model_type", model_type, MODELS)
     module, name = MODELS[model_type]
     return getattr(importlib.import_module(f"timecyclegan.models.{module}"), name)
+
+
+def _unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UserError(f"{flag} {value!r} is not known{hint} (known: {', '.join(known)})")
 
 
 def get_task(model_type: str) -> str:
@@ -45,18 +59,46 @@ def calculate_block_size(options: Options) -> int:
     return options.block_size or model_class(options.model_type).default_block_size
 
 
+def default_options(model_type: str | None = None, preset: str | None = None, **given: Any) -> Options:
+    """Options for a model type: the general defaults, changed by the model's own, the preset's, and those ``given``.
+
+    Args:
+        model_type: where None, the preset's, else the general default.
+        preset: a key of :data:`PRESETS`.
+
+    Raises:
+        UserError: an unknown model type or preset, or a preset of another model type.
+    """
+    if preset and preset not in PRESETS:
+        raise _unknown("--preset", preset, PRESETS)
+    chosen = dict(PRESETS[preset]) if preset else {}
+    preset_type = chosen.pop("model_type", None)
+    if model_type and preset_type and model_type != preset_type:
+        raise UserError(f"--preset {preset} is for --model_type {preset_type}, not {model_type}")
+    model_type = model_type or preset_type or Options().model_type
+    return Options(**{"model_type": model_type, **model_class(model_type).defaults, **chosen, **given})
+
+
+def check(options: Options, training: bool = True) -> None:
+    """Refuse options that contradict each other, before anything is built or any data is read.
+
+    Raises:
+        UserError: the first mistake.
+    """
+    model_class(options.model_type).check(options, training)
+
+
 def get_model(model_type: str, options: Options | None = None, training: bool = True) -> BaseModel:
     """Build a model, checked and initialised, on the CPU.
 
     Args:
-        options: defaults where None; its ``model_type`` is replaced by the one given.
+        options: :func:`default_options` where None; its ``model_type`` is replaced by the one given.
         training: False builds only what generates.
 
     Raises:
         UserError: options that contradict each other or name what does not exist.
     """
-    options = dataclasses.replace(options or Options(), model_type=model_type)
+    options = dataclasses.replace(options or default_options(model_type), model_type=model_type)
     options = dataclasses.replace(options, block_size=calculate_block_size(options))
-    kind = model_class(model_type)
-    kind.check(options, training)
-    return kind(options, training=training)
+    check(options, training)
+    return model_class(model_type)(options, training=training)

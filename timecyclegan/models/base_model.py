@@ -1,24 +1,34 @@
-"""What all models share: named networks, named loss terms, one training step, inference frame by frame."""
-from collections.abc import Callable, Mapping
-from typing import Any
+"""What all models share: named networks, named loss terms, one training step, inference frame by frame.
+
+A model makes videos of one domain, "target", or of two, "target" and "source". Where there are two, names of networks
+and losses end in the domain that the network makes or judges: ``generator_target``, ``gan_target``.
+"""
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from timecyclegan.losses import Losses, Term, total
-from timecyclegan.losses.gan import frozen, gan_loss, gradient_penalty
-from timecyclegan.models.networks import discriminator, generator
+from timecyclegan.models import networks as architectures
+from timecyclegan.models.adversarial_training import AdversarialTraining, NonFiniteLoss
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
-GRADIENT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017
+__all__ = ["BaseModel", "Generated", "NonFiniteLoss", "PairedModel", "UnconditionalModel", "UnpairedModel"]
 
 
-class NonFiniteLoss(UserError):
-    """A loss became infinite or not a number; nothing was updated with it."""
+OTHER = {"target": "source", "source": "target"}
 
 
-class BaseModel(nn.Module):
+class Generated(NamedTuple):
+    """A generated training clip, (N, T, 3, H, W), beside the real clip of its domain and what it was made of."""
+
+    fake: Tensor
+    real: Tensor
+    condition: Tensor | None  # None: made of nothing
+
+
+class BaseModel(AdversarialTraining, nn.Module):
     """A GAN on videos (N, T, C, H, W) in [-1, 1].
 
     A subclass adds its networks with :meth:`add_network`, and its losses by extending :meth:`generator_losses` and
@@ -31,16 +41,30 @@ class BaseModel(nn.Module):
     """
 
     task: str  # "paired", "unpaired", "unconditional": what data the model is trained on
-    default_block_size = 1  # frames of a training clip
+    domains = ("target",)  # what it makes videos of
     inputs: tuple[str, ...]  # what :meth:`forward` takes of a batch
     channels = 3
-    uses: frozenset[str] = frozenset()  # the optional loss options that this model knows
+    condition_channels = 3  # of the frame that a frame is made of
+    frames_per_call = 1  # how many frames one call of a generator makes
+    default_block_size = 1  # frames of a training clip
+    defaults: ClassVar[Mapping[str, Any]] = {}  # the options that have another default; bases' count too
+    uses: frozenset[str] = frozenset()  # the optional loss options that this model knows; bases' count too
+    recurrent = False  # whether a generator sees its last outputs
+    takes_code = False  # whether a generator starts from a code instead of pictures
+    predicts = False  # whether there is a predictor of frames for each domain
+    discriminator_sees_condition = False  # whether frame discriminators see [condition, frame]
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         self.options = options
         self.roles: dict[str, str] = {}  # submodule -> the optimizer that trains it, "G" or "D"
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        bases = [vars(base) for base in reversed(cls.__mro__)]
+        cls.defaults = {key: value for base in bases for key, value in base.get("defaults", {}).items()}
+        cls.uses = frozenset().union(*(base.get("uses", ()) for base in bases))
 
     @classmethod
     def check(cls, options: Options, training: bool = True) -> None:
@@ -52,19 +76,38 @@ class BaseModel(nn.Module):
         Raises:
             UserError: an unknown architecture, or pictures of a size that a network cannot take.
         """
-        size = options.image_height, options.image_width
-        networks = {"--generator_architecture": generator(options.generator_architecture)}
+        size, flag = (options.image_height, options.image_width), "--generator_architecture"
+        name = options.generator_architecture
+        found = {flag: architectures.generator(name)}
+        if found[flag].takes_code != cls.takes_code:
+            other = "a code, this model's sees pictures" if not cls.takes_code else "pictures, this model's from a code"
+            use = "dcgan" if cls.takes_code else cls.defaults.get("generator_architecture", "resnet_6blocks")
+            raise UserError(f"{flag} {name} makes pictures from {other}: use {use}")
         if training:
-            networks["--discriminator_architecture"] = discriminator(options.discriminator_architecture)
-        walks = options.timecycle_loss_weight or options.timecycle_warp_loss_weight
-        if training and walks and options.timecycle_type != "pingpong" and "timecycle_loss_weight" in cls.uses:
-            flag = "--timecycle_motion_model_architecture"
-            networks[flag] = generator(options.timecycle_motion_model_architecture, flag=flag)
-        for flag, network in networks.items():
+            further = cls.further_networks(options)
+            for flag, network in further.items():
+                if network.takes_code:
+                    raise UserError(f"{flag} dcgan makes pictures from a code, this network sees pictures: use resnet")
+            judge = architectures.discriminator(options.discriminator_architecture)
+            found |= {"--discriminator_architecture": judge, **further}
+        for flag, network in found.items():
             if wrong := network.size_error(*size):
                 raise UserError(f"{flag}: {wrong}, not {size[0]}x{size[1]} (--image_height, --image_width)")
 
+    @classmethod
+    def further_networks(cls, options: Options) -> dict[str, architectures.Architecture]:
+        """By flag, the architectures beside generator and discriminator that training with ``options`` builds."""
+        return {}
+
     # ---- networks
+
+    def name_in(self, domain: str, name: str) -> str:
+        """What the network or loss ``name`` is called in ``domain``."""
+        return name if len(self.domains) == 1 else f"{name}_{domain}"
+
+    def network(self, name: str, domain: str = "target") -> nn.Module:
+        """The network ``name`` of ``domain``."""
+        return getattr(self, self.name_in(domain, name))
 
     def add_network(self, name: str, network: nn.Module, role: str) -> None:
         """Register ``network`` under ``name`` (dotted if it is registered already); ``role`` is "G" or "D"."""
@@ -72,92 +115,84 @@ class BaseModel(nn.Module):
             setattr(self, name, network)
         self.roles[name] = role
 
+    def add_generators(self) -> None:
+        """Build the generator of each domain as the options say."""
+        options = self.options
+        for domain in self.domains:
+            network = architectures.define_generator(
+                options.generator_architecture, self.generator_input_channels(), self.channels * self.frames_per_call,
+                options.generator_filters, options.upsample, size=options.image_height,
+            )  # fmt: skip
+            self.add_network(self.name_in(domain, "generator"), network, role="G")
+
+    def generator_input_channels(self) -> int:
+        """Channels that a generator sees."""
+        return self.condition_channels * self.frames_per_call
+
+    def add_discriminators(self, channels: int) -> None:
+        """Build the frame discriminator of each domain; it sees ``channels`` channels."""
+        for domain in self.domains:
+            self.add_network(self.name_in(domain, "discriminator"), self.define_discriminator(channels), role="D")
+
+    def define_discriminator(self, channels: int) -> nn.Module:
+        """A discriminator as the options say."""
+        options = self.options
+        return architectures.define_discriminator(
+            options.discriminator_architecture, channels, options.discriminator_filters, size=options.image_height
+        )
+
     def networks(self, role: str | None = None) -> dict[str, nn.Module]:
         """The networks by name, all or those that one optimizer trains; names are those of the weight files."""
         return {
             path.replace(".", "_"): self.get_submodule(path) for path, r in self.roles.items() if role in (None, r)
         }
 
-    def make_optimizers(self) -> None:
-        """Adam (Kingma and Ba 2015) for the generator side and, where there is one, the discriminator side."""
-        for role in ("G", "D"):
-            # A dictionary keeps the order and holds each parameter once, shared networks included.
-            parameters = {p: None for network in self.networks(role).values() for p in network.parameters()}
-            if parameters:
-                self.optimizers[role] = torch.optim.Adam(parameters, lr=self.options.learning_rate, betas=(0.5, 0.999))
+    # ---- videos and the per-frame networks
 
-    # ---- training
+    def fold(self, video: Tensor) -> Tensor:
+        """(N, T, C, H, W) as the pictures of one call each, (N * T / k, k * C, H, W) with k frames per call."""
+        return video.unflatten(1, (-1, self.frames_per_call)).flatten(2, 3).flatten(0, 1)
 
-    def generator_losses(self) -> Losses:
-        """The terms that the generator side minimises, for what the last :meth:`forward` made."""
-        return {}
+    def run(self, generator: nn.Module, source: Tensor, before: Tensor | None = None) -> Tensor:
+        """The video that ``generator`` makes of ``source`` (N, T, C_c, H, W), frame by frame: (N, T, C, H, W).
 
-    def discriminator_losses(self) -> Losses:
-        """The terms that the discriminators minimise."""
-        return {}
+        Args:
+            before: (N, n, C_c, H, W), source frames that came before; they matter to recurrent generators.
+        """
+        pictures = generator(self.fold(source))
+        return pictures.unflatten(0, (source.shape[0], -1)).unflatten(2, (-1, self.channels)).flatten(1, 2)
 
-    def training_step(
-        self, batch: Mapping[str, Any], scaler: torch.amp.GradScaler, amp: torch.dtype | None = None
-    ) -> dict[str, float]:
-        """One forward pass, then the discriminators' update, then the generator's.
+    def generated(self) -> dict[str, Generated]:
+        """By domain, what the last :meth:`forward` made."""
+        raise NotImplementedError
+
+    def visuals(self) -> dict[str, Tensor]:
+        """The videos of the last :meth:`forward` to look at, (N, T, 3, H, W) each."""
+        raise NotImplementedError
+
+    # ---- inference, one frame at a time
+
+    def context(self) -> int:
+        """How many source frames on each side of a frame :meth:`translate_frame` wants to see."""
+        return self.frames_per_call // 2
+
+    def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor | None:
+        """What is carried from frame to frame, before the ``first`` source frames (N, C_c, H, W).
+
+        Row i belongs to sequence i and draws from ``noise[i]``.
+        """
+        return None
+
+    def translate_frame(
+        self, source: Tensor, state: Tensor | None, domain: str = "target"
+    ) -> tuple[Tensor, Tensor | None]:
+        """The frame of ``domain`` for the middle frame of ``source`` (N, 2 * context + 1, C_c, H, W): (N, 3, H, W).
 
         Returns:
-            The losses by name, unweighted, ``Generator/...`` and ``Discriminator/...``, and their weighted ``total``.
-
-        Raises:
-            NonFiniteLoss: a term is not finite; the networks it belongs to were not updated.
+            The frame, and the next state. For an unconditional model a source frame has no channels.
         """
-        device = next(self.parameters()).device
-        with torch.autocast(device.type, amp, enabled=amp is not None):
-            self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
-        logs: dict[str, float] = {}
-        for role, name, losses in (
-            ("D", "Discriminator", self.discriminator_losses),
-            ("G", "Generator", self.generator_losses),
-        ):
-            if role in self.optimizers:
-                with torch.autocast(device.type, amp, enabled=amp is not None):
-                    terms = self._terms(role, losses)
-                logs |= self._update(role, name, terms, scaler)
-        scaler.update()
-        return logs
-
-    def _terms(self, role: str, losses: Callable[[], Losses]) -> Losses:
-        if role == "D":
-            return losses()
-        with frozen(*self.networks("D").values()):
-            return losses()
-
-    def _update(self, role: str, name: str, terms: Losses, scaler: torch.amp.GradScaler) -> dict[str, float]:
-        optimizer = self.optimizers[role]
-        # One transfer for all terms: on a GPU each would wait for the device.
-        values = dict(zip(terms, torch.stack([t.value.detach().float() for t in terms.values()]).tolist(), strict=True))
-        for key, value in values.items():
-            if not -float("inf") < value < float("inf"):
-                raise NonFiniteLoss(
-                    f"the loss {name}/{key} became {value}: training stopped before using it"
-                )
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(total(terms)).backward()
-        scaler.step(optimizer)
-        values["total"] = sum(term.weight * values[key] for key, term in terms.items())
-        return {f"{name}/{key}": value for key, value in values.items()}
-
-    # ---- adversarial terms, the same for every discriminator
-
-    def criterion_GAN(self, prediction: Tensor, is_real: bool) -> Tensor:
-        """``losses.gan.gan_loss`` with the mode of the options."""
-        return gan_loss(prediction, is_real, self.options.gan_mode)
-
-    def adversarial_D(self, name: str, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Losses:
-        """(real + fake) / 2 under ``name``, and the gradient penalty beside it where the GAN mode has one."""
-        fake = fake.detach()
-        on_real = self.criterion_GAN(discriminator(real), True)
-        losses = {name: Term((on_real + self.criterion_GAN(discriminator(fake), False)) / 2)}
-        if self.options.gan_mode == "wgangp":
-            penalty = gradient_penalty(discriminator, real, fake)
-            losses[f"{name}_gradient_penalty"] = Term(penalty, GRADIENT_PENALTY_WEIGHT)
-        return losses
+        block = self.run(self.network("generator", domain), source[:, : self.frames_per_call])
+        return block[:, self.context()], state
 
 
 class PairedModel(BaseModel):
@@ -169,30 +204,61 @@ class PairedModel(BaseModel):
     def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
         """Generate the video for ``source``; both (N, T, 3, H, W). Kept as ``self.source, self.target, self.fake``."""
         self.source, self.target = source, target
-        self.fake = self.generate(source)
+        self.fake = self.run(self.generator, source)
         return self.fake
 
-    def generate(self, source: Tensor) -> Tensor:
-        """The generated video of a training clip, (N, T, 3, H, W) to the same."""
-        raise NotImplementedError
+    def generated(self) -> dict[str, Generated]:
+        return {"target": Generated(self.fake, self.target, self.source)}
 
     def visuals(self) -> dict[str, Tensor]:
-        """The videos of the last :meth:`forward` to look at, (N, T, 3, H, W) each."""
         return {"source": self.source, "fake": self.fake.detach(), "real": self.target}
 
-    # ---- inference, one frame at a time
 
-    def context(self) -> int:
-        """How many source frames on each side of a frame :meth:`translate_frame` wants to see."""
-        return 0
+class UnconditionalModel(BaseModel):
+    """A model that makes videos from noise.
 
-    def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor | None:
-        """What is carried from frame to frame, before the ``first`` source frames (N, 3, H, W).
+    It is a model whose source frames have no channels: they say how many frames to make, and how large.
+    """
 
-        Row i belongs to sequence i and draws from ``noise[i]``.
-        """
-        return None
+    task = "unconditional"
+    inputs = ("target",)
+    condition_channels = 0
 
-    def translate_frame(self, source: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The middle frame of ``source`` (N, 2 * context + 1, 3, H, W) as (N, 3, H, W), and the next state."""
-        raise NotImplementedError
+    def forward(self, target: Tensor) -> Tensor:
+        """Generate a video as long and as large as ``target`` (N, T, 3, H, W), kept as ``self.fake``."""
+        self.target = target
+        self.fake = self.run(self.generator, target[:, :, :0])
+        return self.fake
+
+    def generated(self) -> dict[str, Generated]:
+        return {"target": Generated(self.fake, self.target, None)}
+
+    def visuals(self) -> dict[str, Tensor]:
+        return {"fake": self.fake.detach(), "real": self.target}
+
+
+class UnpairedModel(BaseModel):
+    """A model that translates between two domains, both ways, and learns from clips that do not belong together."""
+
+    task = "unpaired"
+    domains = ("target", "source")
+    inputs = ("source", "target")
+
+    def forward(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Translate both clips (N, T, 3, H, W); kept by domain as ``self.real`` and ``self.fake``."""
+        self.real = {"target": target, "source": source}
+        self.fake = {domain: self.translate(domain, self.real[OTHER[domain]]) for domain in self.domains}
+        return self.fake
+
+    def translate(self, domain: str, clip: Tensor, before: Tensor | None = None) -> Tensor:
+        """A clip of the other domain as one of ``domain``; both (N, T, 3, H, W)."""
+        return self.run(self.network("generator", domain), clip, before)
+
+    def generated(self) -> dict[str, Generated]:
+        return {domain: Generated(self.fake[domain], self.real[domain], self.real[OTHER[domain]])
+                for domain in self.domains}  # fmt: skip
+
+    def visuals(self) -> dict[str, Tensor]:
+        """Each real clip above what was made of it."""
+        return {"source": self.real["source"], "fake_target": self.fake["target"].detach(),
+                "target": self.real["target"], "fake_source": self.fake["source"].detach()}  # fmt: skip

@@ -40,9 +40,15 @@ def _weight(short: str, help: str) -> Any:
 class ModelOptions:
     """What a trained generator is: fixed once the training began."""
 
-    model_type: str = option("timecycle", "-m", "the model: pix2pix, seqpix2pix or timecycle")
+    model_type: str = option(
+        "timecycle", "-m",
+        "paired: pix2pix, seqpix2pix, timecycle, timecyclep2; unpaired: cyclegan, recyclegan, seqcyclegan, "
+        "seqrecyclegan, tricyclegan, timerecyclegan, timerecycleganv2; unconditional: dcgan, seqdcgan, timecycledcgan",
+    )  # fmt: skip
     block_size: int = option(0, "-b", "frames of a training clip; 0 is the model's default", NON_NEGATIVE)
-    generator_architecture: str = option("resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256")
+    generator_architecture: str = option(
+        "resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256; dcgan is dcgan's, dcgan_enc recurrent DCGANs'"
+    )
     generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
     n_frames_generator: int = option(
         1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE
@@ -68,7 +74,7 @@ class RunOptions:
 class DiscriminatorOptions:
     """The discriminators."""
 
-    discriminator_architecture: str = option("basic", "-d", "basic (3 layers), N_layers or pixel")
+    discriminator_architecture: str = option("basic", "-d", "basic (3 layers), N_layers, pixel or dcgan")
     discriminator_filters: int = option(64, "-df", "channels of a discriminator's first layer", POSITIVE)
     n_frames_discriminator: int = option(
         0, "-dn", "frames that a sequence discriminator sees; 0 is every frame of the clip that is judged", NON_NEGATIVE
@@ -83,19 +89,25 @@ class LossOptions:
     """The objective and the weights of its terms."""
 
     gan_mode: str = option("lsgan", "-gan", "adversarial objective", choices=GAN_MODES)
-    cycle_loss_weight: float = _weight("-clw", "the cycle loss (CycleGAN models)")
+    cycle_loss_weight: float = _weight("-clw", "the cycle loss, and half of it of the identity loss (CycleGAN models)")
     feature_matching_loss_weight: float = _weight("-fmlw", "feature matching in the discriminators (paired models)")
     flow_loss_weight: float = _weight("-flw", "the flow losses (vid2vid models)")
     l1_loss_weight: float = _weight("-llw", "the L1 distance to the target (paired models)")
     mask_loss_weight: float = _weight("-mlw", "the mask loss (vid2vid models)")
     perceptual_loss_weight: float = _weight("-plw", "the VGG19 perceptual distance to the target (paired models)")
-    recycle_loss_weight: float = _weight("-rclw", "the recycle loss (RecycleGAN models)")
+    recycle_loss_weight: float = _weight("-rclw", "the recycle and predictor losses (RecycleGAN models); -clw too")
     warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
     recycle_predictor_architecture: str = option(
         "resnet_6blocks", "-rcp", "architecture of RecycleGAN's predictor (RecycleGAN models)"
     )
     recycle_predictor_filters: int = option(
         64, "-rcpf", "channels of the predictor's first layer (RecycleGAN models)", POSITIVE
+    )
+    recycle_predictor_gan: bool = option(
+        False, None, "also judge what the predictor makes of real frames (RecycleGAN models): its code did not"
+    )
+    pool_size: int = option(
+        50, None, "earlier pictures that the discriminators are shown again (CycleGAN models)", NON_NEGATIVE
     )
 
 
@@ -202,6 +214,10 @@ class TestOptions:
 class ControlOptions:
     """How a training run begins; not a property of the run, so not saved with it."""
 
+    preset: str = option(
+        "", None, "flags that worked on the synthetic street: p, p++, up or u, after the TimeCycleGANs of these names; "
+        "flags that are given count more",
+    )  # fmt: skip
     resume: bool = option(False, None, "go on where the run of this name was interrupted")
     overwrite: bool = option(False, None, "begin anew although there are checkpoints of this name; they are lost")
 

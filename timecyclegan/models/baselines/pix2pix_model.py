@@ -1,12 +1,11 @@
 """pix2pix (Isola et al. 2017): paired translation, frame by frame or in blocks of frames."""
 import torch
-from torch import Tensor
+from torch import nn
 
 from timecyclegan.losses import Losses, Term
 from timecyclegan.losses.feature_matching import feature_matching_loss
 from timecyclegan.losses.perceptual import perceptual_loss
 from timecyclegan.models.base_model import PairedModel
-from timecyclegan.models.networks import define_discriminator, define_generator
 from timecyclegan.util.options import Options
 
 
@@ -17,53 +16,30 @@ class Pix2PixModel(PairedModel):
     and testing keeps the middle frame of the block around each frame.
     """
 
+    discriminator_sees_condition = True
     uses = frozenset({"l1_loss_weight", "feature_matching_loss_weight", "perceptual_loss_weight"})
 
     def __init__(self, options: Options, training: bool = True, **kwargs):
         super().__init__(options, training, **kwargs)
-        channels = self.channels * self.frames_per_call
-        self.add_network(
-            "generator",
-            define_generator(
-                options.generator_architecture, self.generator_input_channels(), channels, options.generator_filters,
-                options.upsample,
-            ),
-            role="G",
-        )  # fmt: skip
-        self._perceptual: list[torch.nn.Module] = []  # not registered: neither saved nor trained
+        self.add_generators()
+        self._perceptual: list[nn.Module] = []  # not registered: neither saved nor trained
         if training:
-            discriminator = define_discriminator(
-                options.discriminator_architecture, 2 * channels, options.discriminator_filters
-            )
-            self.add_network("discriminator", discriminator, role="D")
+            self.add_discriminators((self.condition_channels + self.channels) * self.frames_per_call)
             if options.perceptual_loss_weight:
                 from timecyclegan.models.networks.vgg19 import VGG19Features
 
                 self._perceptual.append(VGG19Features())
 
-    # ---- how a video meets the per-frame networks; the sequential models change this
-
     @property
     def frames_per_call(self) -> int:
-        """How many frames one call of the generator makes."""
+        """A block of frames is one picture; the sequential models change this."""
         return self.options.block_size
-
-    def generator_input_channels(self) -> int:
-        """Channels that the generator sees."""
-        return self.channels * self.frames_per_call
-
-    def fold(self, video: Tensor) -> Tensor:
-        """(N, T, C, H, W) as the pictures that the discriminator sees: here (N, T * C, H, W)."""
-        return video.flatten(1, 2)
-
-    def generate(self, source: Tensor) -> Tensor:
-        return self.generator(self.fold(source)).unflatten(1, (source.shape[1], self.channels))
 
     # ---- losses
 
     def discriminator_losses(self) -> Losses:
         source = self.fold(self.source)
-        real, fake = self.fold(self.target), self.fold(self.fake.detach())
+        real, fake = self.fold(self.target), self.fold(self.fake)
         real, fake = torch.cat([source, real], dim=1), torch.cat([source, fake], dim=1)
         return {**super().discriminator_losses(), **self.adversarial_D("gan", self.discriminator, real, fake)}
 
@@ -85,12 +61,3 @@ class Pix2PixModel(PairedModel):
             distance = perceptual_loss(network, self.fake.flatten(0, 1), self.target.flatten(0, 1))
             losses["perceptual"] = Term(distance, options.perceptual_loss_weight)
         return losses
-
-    # ---- inference
-
-    def context(self) -> int:
-        return self.frames_per_call // 2
-
-    def translate_frame(self, source: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        block = self.generate(source[:, : self.frames_per_call])
-        return block[:, self.context()], state

@@ -1,12 +1,17 @@
 """Sequence discriminators: networks that judge several frames at once."""
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from timecyclegan.losses import Losses, Term
+from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.feature_matching import feature_matching_loss
+from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss
+from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named
 from timecyclegan.models.networks import define_discriminator
+from timecyclegan.util.options import Options
 
 
 def windows(video: Tensor, n_frames: int, scale: int = 0, condition: Tensor | None = None) -> Tensor | None:
@@ -34,76 +39,206 @@ def windows(video: Tensor, n_frames: int, scale: int = 0, condition: Tensor | No
     return torch.cat(folded)
 
 
-class SeqDMixin:
-    """Adds one discriminator per temporal scale: scale i sees ``n_frames`` frames at stride ``n_frames ** i``.
+class SequenceDiscriminators:
+    """One discriminator per temporal scale: scale i sees ``n_frames`` frames at stride ``n_frames ** i``.
 
-    It asks of its host for ``add_network``, ``criterion_GAN``, ``adversarial_D`` and ``options``, as
-    ``models.base_model.BaseModel`` has them.
+    The networks are the caller's, who trains and moves them. Give a step's clips to :meth:`set_input`, then take the
+    terms.
+
+    Args:
+        networks: one for each scale; they see (N, n_frames * ([C_c +] C), H, W) as :func:`windows` makes it.
+        n_frames: frames that each of them sees.
+        n_frames_ignored: frames at the beginning of a sequence that are not judged.
+        conditional: whether they see the condition as well.
+        matching_weight: of feature matching (the networks then need ``features``); 0 does not compute it.
+        criterion: ``(prediction, is_real) -> scalar``.
+        penalised: whether the discriminators' loss has a gradient penalty.
     """
 
-    def define_seq_D(self, n_frames: int, temporal_scales: int, n_frames_ignored: int = 0, conditional: bool = False):
-        """Build the discriminators.
+    def __init__(
+        self, networks: list[nn.Module], n_frames: int, n_frames_ignored: int = 0, conditional: bool = False,
+        matching_weight: float = 0.0, criterion: Callable[[Tensor, bool], Tensor] = gan_loss, penalised: bool = False,
+    ):  # fmt: skip
+        self.networks, self.n_frames, self.ignored = networks, n_frames, n_frames_ignored
+        self.conditional, self.matching_weight = conditional, matching_weight
+        self.criterion, self.penalised = criterion, penalised
+        self._fake = self._real = self._condition = None
+
+    def set_input(self, fake: Video, real: Video, condition: Video | None = None) -> None:
+        """Take a step's clips, (N, T, C, H, W) or lists of T (N, C, H, W).
+
+        Raises:
+            ValueError: the discriminators are conditional and there is no condition.
+        """
+        if self.conditional and condition is None:
+            raise ValueError("conditional sequence discriminators need the conditioning sequence")
+        self._fake, self._real = as_video(fake, self.ignored), as_video(real, self.ignored)
+        self._condition = as_video(condition, self.ignored) if self.conditional else None
+
+    def discriminator_terms(self) -> Losses:
+        """(real + fake) / 2 for each scale, ``gan_sequence_0``, ...; means run over windows."""
+        losses: Losses = {}
+        for name, network, fake, real in self._scales():
+            losses |= discriminator_terms(f"gan_{name}", network, real, fake, self.criterion, self.penalised)
+        return losses
+
+    def generator_terms(self) -> Losses:
+        """The adversarial term of each scale, and feature matching beside it; they do not train a discriminator."""
+        losses: Losses = {}
+        for name, network, fake, real in self._scales():
+            with frozen(network):
+                if not self.matching_weight:
+                    losses[f"gan_{name}"] = Term(self.criterion(network(fake), True))
+                    continue
+                *features, prediction = network.features(fake)
+                with torch.no_grad():
+                    *targets, _ = network.features(real)
+            losses[f"gan_{name}"] = Term(self.criterion(prediction, True))
+            matching = feature_matching_loss(features, targets)
+            losses[f"feature_matching_{name}"] = Term(matching, self.matching_weight)
+        return losses
+
+    def _scales(self) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
+        """For each scale that has a window: its name, its network, the windows of the fake and the real clip."""
+        if self._fake is None:
+            raise ValueError("the sequence discriminators have no input yet: call set_seq_D_input first")
+        for scale, network in enumerate(self.networks):
+            fake, real = (windows(v, self.n_frames, scale, self._condition) for v in (self._fake, self._real))
+            if fake is not None and real is not None:
+                yield f"sequence_{scale}", network, fake, real
+
+
+class SeqDMixin:
+    """Adds sequence discriminators to a GAN class: put it before the GAN among the base classes.
+
+    The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``; on an ``nn.Module`` the
+    discriminators are registered. The objective is the host's ``criterion_GAN(prediction, is_real)`` (or
+    ``criterionGAN``) where it has one.
+
+    Args:
+        seq_D_gan_mode: else this objective, see ``losses.gan.gan_loss``; "wgangp" adds the gradient penalty.
+        seq_D_feature_matching_weight: weight of feature matching; 0 does not compute it.
+    """
+
+    def __init__(
+        self, *args: Any, seq_D_gan_mode: str = "lsgan", seq_D_feature_matching_weight: float = 0.0, **kwargs: Any
+    ):
+        super().__init__(*args, **kwargs)
+        self.seq_D_gan_mode, self._seq_D_matching = seq_D_gan_mode, seq_D_feature_matching_weight
+        self.seq_Ds: dict[str, SequenceDiscriminators] = {}
+        self.seq_D_networks: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
+
+    def define_seq_D(
+        self,
+        n_frames: int,
+        temporal_scales: int = 1,
+        n_frames_ignored: int = 0,
+        conditional: bool = False,
+        seq_D_name: str | None = None,
+        discriminators: Sequence[nn.Module] | None = None,
+        channels: int = 3,
+        condition_channels: int = 3,
+        architecture: str = "basic",
+        filters: int = 64,
+    ) -> None:
+        """Add a group of discriminators, one per temporal scale, see :class:`SequenceDiscriminators`.
 
         Args:
-            n_frames: frames that each of them sees.
-            temporal_scales: how many there are.
-            n_frames_ignored: frames at the beginning of a sequence that are not judged.
-            conditional: whether they see the source frames as well.
+            seq_D_name: to tell it from other groups of the same model; without a name it is "target".
+            discriminators: your own networks, one per scale; else they are built, see ``models.networks``, for frames
+                of ``channels`` and conditions of ``condition_channels``.
         """
-        self.seq_D_frames, self.seq_D_ignored, self.seq_D_conditional = n_frames, n_frames_ignored, conditional
-        self.seq_D_names = []
-        channels = n_frames * self.channels * (2 if conditional else 1)
-        for scale in range(temporal_scales):
-            name = f"sequence_discriminator_{scale}"
-            network = define_discriminator(
-                self.options.discriminator_architecture, channels, self.options.discriminator_filters
-            )
-            self.add_network(name, network, role="D")
-            self.seq_D_names.append(name)
+        name = seq_D_name or DEFAULT_NAME
+        if name in self.seq_Ds:
+            raise ValueError(f"there are sequence discriminators called {name!r} already: give these a seq_D_name")
+        if discriminators is None:
+            seen = n_frames * (channels + (condition_channels if conditional else 0))
+            discriminators = [define_discriminator(architecture, seen, filters) for _ in range(temporal_scales)]
+        for scale, network in enumerate(discriminators):
+            self._register_seq_D(name, scale, network)
+        self.seq_Ds[name] = SequenceDiscriminators(
+            list(discriminators), n_frames, n_frames_ignored, conditional, self._seq_D_matching,
+            partial(host_criterion, self, mode=self.seq_D_gan_mode), self.seq_D_gan_mode == "wgangp",
+        )  # fmt: skip
 
-    def _seq_D(
-        self, *videos: Tensor, condition: Tensor | None
-    ) -> Iterator[tuple[str, nn.Module, tuple[Tensor, ...]]]:
-        """For each scale that has a window: the name of its loss, its network, the windows of each of ``videos``."""
-        condition = condition[:, self.seq_D_ignored :] if self.seq_D_conditional else None
-        for scale, name in enumerate(self.seq_D_names):
-            cut = [windows(v[:, self.seq_D_ignored :], self.seq_D_frames, scale, condition) for v in videos]
-            if cut[0] is not None:
-                yield f"gan_sequence_{scale}", getattr(self, name), tuple(cut)
+    def set_seq_D_input(
+        self, sequence: Video, real_sequence: Video, conditioning_sequence: Video | None = None,
+        seq_D_name: str | None = None,
+    ) -> None:  # fmt: skip
+        """Give a step's generated and real clip, (N, T, C, H, W) or lists of T (N, C, H, W)."""
+        self._seq_D(seq_D_name or DEFAULT_NAME)[seq_D_name or DEFAULT_NAME].set_input(
+            sequence, real_sequence, conditioning_sequence
+        )
 
-    def seq_D_discriminator_losses(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> Losses:
-        """(real + fake) / 2 for each scale; videos are (N, T, C, H, W), means run over windows."""
-        losses: Losses = {}
-        for name, network, (real_windows, fake_windows) in self._seq_D(real, fake, condition=condition):
-            losses |= self.adversarial_D(name, network, real_windows, fake_windows)
-        return losses
+    def seq_D_backward(self, seq_D_name: str | None = None) -> Tensor | float:
+        """What to add to the generator's loss; a scalar. Without a name, of all groups together."""
+        return total(self.seq_D_terms(seq_D_name))
 
-    def seq_D_generator_losses(
-        self, fake: Tensor, condition: Tensor | None = None, real: Tensor | None = None, matching_weight: float = 0.0
-    ) -> Losses:
-        """The adversarial term of each scale, and with ``real`` and a weight feature matching beside it."""
-        losses: Losses = {}
-        videos = (fake, real) if matching_weight else (fake,)
-        for name, network, (fake_windows, *real_windows) in self._seq_D(*videos, condition=condition):
-            *features, prediction = network.features(fake_windows)
-            losses[name] = Term(self.criterion_GAN(prediction, True))
-            if real_windows:
-                with torch.no_grad():
-                    *targets, _ = network.features(real_windows[0])
-                matching = feature_matching_loss(features, targets)
-                losses[name.replace("gan", "feature_matching")] = Term(matching, matching_weight)
-        return losses
+    def seq_D_backward_D(self, seq_D_name: str | None = None) -> Tensor | float:
+        """What to add to the discriminator's loss; a scalar. Without a name, of all groups together."""
+        return total(self.seq_D_terms_D(seq_D_name))
+
+    def seq_D_parameters(self) -> list[nn.Parameter]:
+        """The discriminators' parameters, each once, for the discriminator's optimizer."""
+        networks = [network for group in self.seq_Ds.values() for network in group.networks]
+        return list({p: None for network in networks for p in network.parameters()})
+
+    def seq_D_terms(self, seq_D_name: str | None = None) -> Losses:
+        """What :meth:`seq_D_backward` adds up, as named terms with their weights."""
+        return self._collect_seq_D({name: d.generator_terms() for name, d in self._seq_D(seq_D_name).items()})
+
+    def seq_D_terms_D(self, seq_D_name: str | None = None) -> Losses:
+        """What :meth:`seq_D_backward_D` adds up, as named terms with their weights."""
+        return self._collect_seq_D({name: d.discriminator_terms() for name, d in self._seq_D(seq_D_name).items()})
+
+    def _collect_seq_D(self, terms: dict[str, Losses]) -> Losses:
+        named_terms = {}
+        for name, losses in terms.items():
+            suffix = "" if name == DEFAULT_NAME and len(self.seq_Ds) == 1 else f"_{name}"
+            named_terms |= {key + suffix: term for key, term in losses.items()}
+        return named_terms
+
+    def _register_seq_D(self, name: str, scale: int, network: nn.Module) -> None:
+        self.seq_D_networks[f"{name}_{scale}"] = network
+
+    def _seq_D(self, name: str | None) -> dict[str, SequenceDiscriminators]:
+        return named(self.seq_Ds, name, "group of sequence discriminators", "call define_seq_D first")
 
 
-class SeqDMixinPaired(SeqDMixin):
-    """Sequence discriminators on the generated and the target video of a ``PairedModel``, with feature matching."""
+class SeqDModel(SeqDMixin):
+    """Sequence discriminators on everything that a ``BaseModel`` generates, with its options."""
+
+    def __init__(self, options: Options, training: bool = True, **kwargs: Any):
+        matching = options.feature_matching_loss_weight if "feature_matching_loss_weight" in self.uses else 0.0
+        mode = {"seq_D_gan_mode": options.gan_mode, "seq_D_feature_matching_weight": matching}
+        super().__init__(options, training, **mode, **kwargs)
+
+    def define_seq_Ds(self, n_frames: int, temporal_scales: int, n_frames_ignored: int = 0, conditional: bool = False):
+        """Build the discriminators of every domain, see :meth:`define_seq_D`."""
+        channels = n_frames * (self.channels + (self.condition_channels if conditional else 0))
+        for domain in self.domains:
+            networks = [self.define_discriminator(channels) for _ in range(temporal_scales)]
+            self.define_seq_D(n_frames, temporal_scales, n_frames_ignored, conditional, domain, networks)
+
+    def _register_seq_D(self, name: str, scale: int, network: nn.Module) -> None:
+        self.add_network(self.name_in(name, f"sequence_discriminator_{scale}"), network, role="D")
+
+    def _seq_D_terms_of(self, kind: Callable[[], Losses]) -> Losses:
+        for domain, (fake, real, condition) in self.generated().items():
+            if domain in self.seq_Ds:
+                self.set_seq_D_input(fake, real, condition, domain)
+        return kind()
 
     def discriminator_losses(self) -> Losses:
-        losses = self.seq_D_discriminator_losses(self.target, self.fake, self.source)
-        return {**super().discriminator_losses(), **losses}
+        return {**super().discriminator_losses(), **self._seq_D_terms_of(self.seq_D_terms_D)}
 
     def generator_losses(self) -> Losses:
-        losses = self.seq_D_generator_losses(
-            self.fake, self.source, self.target, self.options.feature_matching_loss_weight
-        )
-        return {**super().generator_losses(), **losses}
+        return {**super().generator_losses(), **self._seq_D_terms_of(self.seq_D_terms)}
+
+
+class SeqDMixinPaired(SeqDModel):
+    """:class:`SeqDModel` on a ``PairedModel``, where feature matching is possible."""
+
+
+class SeqDMixinUnpaired(SeqDModel):
+    """:class:`SeqDModel` on an ``UnpairedModel``: a group of discriminators for each domain."""

@@ -1,5 +1,5 @@
 """TimeCycle as a module of its own: motion models, the last walk, and the losses on it."""
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -9,9 +9,8 @@ from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.gan import frozen, gan_loss
 from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES
 from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
+from timecyclegan.models.mixins.host import Video, as_video
 from timecyclegan.models.mixins.seq_d_mixin import windows
-
-Video = Tensor | Sequence[Tensor]
 
 
 class _Discriminator(NamedTuple):
@@ -19,14 +18,6 @@ class _Discriminator(NamedTuple):
     n_frames: int
     conditional: bool | None  # None: conditional where a conditioning sequence is given
     name: str
-
-
-def as_video(sequence: Video, ignore_first_n: int = 0) -> Tensor:
-    """A (N, T, C, H, W) tensor, or a list of T tensors (N, C, H, W), as the former; without its first frames."""
-    video = sequence if isinstance(sequence, Tensor) else torch.stack(list(sequence), dim=1)
-    if video.dim() != 5:
-        raise ValueError(f"a sequence is (N, T, C, H, W) or a list of (N, C, H, W), not {tuple(video.shape)}")
-    return video[:, ignore_first_n:]
 
 
 class TimeCycle(nn.Module):

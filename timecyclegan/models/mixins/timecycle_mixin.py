@@ -1,16 +1,15 @@
 """TimeCycle for any GAN class by inheritance."""
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
-from timecyclegan.losses.gan import gan_loss
 from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES, GAN_MODES
-from timecyclegan.models.mixins.timecycle import TimeCycle, Video, as_video
+from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named
+from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.models.networks import define_generator
 from timecyclegan.util.errors import UserError
-
-DEFAULT_NAME = "target"
 
 
 class TimeCycleMixin:
@@ -183,23 +182,14 @@ class TimeCycleMixin:
         name = name or DEFAULT_NAME
         if name in self.timecycles:
             raise ValueError(f"there is a TimeCycle called {name!r} already: give this one a timecycle_name")
-        criterion = self._timecycle_criterion
+        criterion = partial(host_criterion, self, mode=self.timecycle_gan_mode)
         self.timecycles[name] = TimeCycle(motion_model, cycle_type, criterion_GAN=criterion, **self._timecycle_loss)
-
-    def _timecycle_criterion(self, prediction: Tensor, is_real: bool) -> Tensor:
-        host = getattr(self, "criterion_GAN", None) or getattr(self, "criterionGAN", None)
-        return host(prediction, is_real) if host else gan_loss(prediction, is_real, self.timecycle_gan_mode)
 
     def _timecycle(self, name: str | None) -> TimeCycle:
         return self._named(name or DEFAULT_NAME)[name or DEFAULT_NAME]
 
     def _named(self, name: str | None) -> dict[str, TimeCycle]:
-        if name is None:
-            return dict(self.timecycles.items())
-        if name not in self.timecycles:
-            known = ", ".join(self.timecycles.keys()) or "none"
-            raise ValueError(f"there is no TimeCycle called {name!r} (defined: {known}): call define_timecycle first")
-        return {name: self.timecycles[name]}
+        return named(self.timecycles, name, "TimeCycle", "call define_timecycle first")
 
 
 def _term_name(term: str, cycle: str) -> str:
@@ -208,40 +198,3 @@ def _term_name(term: str, cycle: str) -> str:
 
 def _collect(terms: dict[str, Losses]) -> Losses:
     return {_term_name(key, name): term for name, losses in terms.items() for key, term in losses.items()}
-
-
-class TimeCycleMixinPaired(TimeCycleMixin):
-    """One cycle on the generated video of a ``PairedModel``, conditioned on its source."""
-
-    n_frames_ignored = 0
-
-    def __init__(self, options, training: bool = True, **kwargs: Any):
-        prefix = "timecycle_"
-        own = {key: value for key, value in vars(options).items() if key.startswith(prefix)}
-        super().__init__(options, training, timecycle_gan_mode=options.gan_mode, **own, **kwargs)
-
-    def define_timecycle_paired(self, *discriminators: tuple[nn.Module, int, bool]) -> None:
-        """Add the cycle that the options describe; ``discriminators`` are (network, n_frames, conditional)."""
-        if self.timecycle_type == "pingpong":
-            self.define_timecycle_pingpong(self.generator)
-        else:
-            kind = CYCLE_TYPES[self.timecycle_type]
-            self.define_timecycle(self.channels * (kind.history + kind.conditional), self.channels)
-            self.add_network(f"timecycles.{DEFAULT_NAME}", self.timecycles[DEFAULT_NAME], role="G")
-        for network, n_frames, conditional in discriminators:
-            self.add_timecycle_discriminator(network, n_frames, conditional=conditional)
-
-    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
-        fake = super().forward(source, target)
-        if self.timecycles:
-            conditional = CYCLE_TYPES[self.timecycle_type].conditional
-            self.timecycle_forward(fake, source if conditional else None, self.n_frames_ignored)
-            if target is not None:
-                self.set_timecycle_discriminator_input(target, source, self.n_frames_ignored)
-        return fake
-
-    def generator_losses(self) -> Losses:
-        return {**super().generator_losses(), **self.timecycle_terms()}
-
-    def discriminator_losses(self) -> Losses:
-        return {**super().discriminator_losses(), **self.timecycle_terms_D()}

@@ -3,6 +3,7 @@
 A name is looked up with :func:`generator` and :func:`discriminator`; both give the class with its architecture's
 arguments filled in, so what remains are channels and filters.
 """
+import difflib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from timecyclegan.models.networks import dcgan
 from timecyclegan.models.networks.init import init_weights
 from timecyclegan.models.networks.patchgan import PatchGAN, PixelDiscriminator
 from timecyclegan.models.networks.resnet import UPSAMPLING, ResnetGenerator
@@ -24,10 +26,17 @@ class Architecture(NamedTuple):
 
     build: Callable[..., nn.Module]  # (in_channels, [out_channels,] filters)
     size_error: Callable[[int, int], str | None]  # (height, width): why it cannot take such pictures, or None
+    takes_code: bool = False  # a generator's input is a code (N, channels, 1, 1), not pictures
 
 
-def generator(name: str, upsample: str = "transposed", flag: str = "--generator_architecture") -> Architecture:
-    """The generator architecture called ``name``: ``resnet_Nblocks`` (any N >= 1), ``unet_128`` or ``unet_256``.
+def generator(
+    name: str, upsample: str = "transposed", flag: str = "--generator_architecture", size: int = dcgan.SMALLEST
+) -> Architecture:
+    """The generator architecture called ``name``: ``resnet_Nblocks`` (any N >= 1), ``unet_128`` or ``unet_256``,
+    ``dcgan`` (from a code) or ``dcgan_enc`` (from pictures).
+
+    Args:
+        size: side of the pictures, which only DCGAN's networks ask for.
 
     Raises:
         UserError: the name is none of these; ``flag`` is the one that the message blames.
@@ -41,11 +50,22 @@ def generator(name: str, upsample: str = "transposed", flag: str = "--generator_
         return Architecture(
             partial(UnetGenerator, downsamplings=depth), partial(UnetGenerator.size_error, downsamplings=depth)
         )
-    raise UserError(f"{flag}: {name!r} is not known; use resnet_Nblocks (such as resnet_6blocks), unet_128 or unet_256")
+    if name == "dcgan":
+        return Architecture(partial(dcgan.DCGANGenerator, size=size), dcgan.size_error, takes_code=True)
+    if name == "dcgan_enc":
+        return Architecture(partial(dcgan.DCGANTranslator, size=size), dcgan.size_error)
+    known = ("resnet_1blocks", "resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256", "dcgan", "dcgan_enc")
+    raise UserError(
+        f"{flag}: {name!r} is not known{_suggestion(name, known)}; use resnet_Nblocks (such as resnet_6blocks), "
+        "unet_128, unet_256, dcgan or dcgan_enc"
+    )
 
 
-def discriminator(name: str, flag: str = "--discriminator_architecture") -> Architecture:
-    """The discriminator architecture called ``name``: ``basic`` (3 layers), ``N_layers`` (any N >= 1) or ``pixel``.
+def discriminator(
+    name: str, flag: str = "--discriminator_architecture", size: int = dcgan.SMALLEST
+) -> Architecture:
+    """The discriminator architecture called ``name``: ``basic`` (3 layers), ``N_layers`` (N from 1 to 9), ``pixel``,
+    or ``dcgan``, which judges whole pictures of side ``size``.
 
     Raises:
         UserError: the name is none of these; ``flag`` is the one that the message blames.
@@ -55,16 +75,33 @@ def discriminator(name: str, flag: str = "--discriminator_architecture") -> Arch
         return Architecture(partial(PatchGAN, layers=layers), partial(PatchGAN.size_error, layers=layers))
     if name == "pixel":
         return Architecture(PixelDiscriminator, PixelDiscriminator.size_error)
-    raise UserError(f"{flag}: {name!r} is not known; use basic, N_layers (such as 4_layers, 1 to 9) or pixel")
+    if name == "dcgan":
+        return Architecture(partial(dcgan.DCGANDiscriminator, size=size), dcgan.size_error)
+    known = ("basic", "3_layers", "4_layers", "pixel", "dcgan")
+    raise UserError(
+        f"{flag}: {name!r} is not known{_suggestion(name, known)}; use basic, N_layers (such as 4_layers, 1 to 9), "
+        "pixel or dcgan"
+    )
+
+
+def _suggestion(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def define_generator(
-    name: str, in_channels: int, out_channels: int, filters: int, upsample: str = "transposed", **flag: str
+    name: str, in_channels: int, out_channels: int, filters: int, upsample: str = "transposed", **lookup
 ) -> nn.Module:
-    """Build and initialise the generator called ``name``; it maps (N, in_channels, H, W) to (N, out_channels, H, W)."""
-    return init_weights(generator(name, upsample, **flag).build(in_channels, out_channels, filters))
+    """Build and initialise the generator called ``name``; it maps (N, in_channels, H, W) to (N, out_channels, H, W).
+
+    ``lookup``: the other arguments of :func:`generator`.
+    """
+    return init_weights(generator(name, upsample, **lookup).build(in_channels, out_channels, filters))
 
 
-def define_discriminator(name: str, in_channels: int, filters: int) -> nn.Module:
-    """Build and initialise the discriminator called ``name``; it maps (N, in_channels, H, W) to (N, 1, h, w)."""
-    return init_weights(discriminator(name).build(in_channels, filters))
+def define_discriminator(name: str, in_channels: int, filters: int, **lookup) -> nn.Module:
+    """Build and initialise the discriminator called ``name``; it maps (N, in_channels, H, W) to (N, 1, h, w).
+
+    ``lookup``: the other arguments of :func:`discriminator`.
+    """
+    return init_weights(discriminator(name, **lookup).build(in_channels, filters))

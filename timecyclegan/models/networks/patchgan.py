@@ -6,7 +6,7 @@ saw on the way, the prediction last, for feature matching.
 from torch import Tensor, nn
 
 
-def _features(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
+def layer_features(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
     """Outputs of every activation, and the prediction."""
     found = []
     for layer in layers:
@@ -37,7 +37,7 @@ class PatchGAN(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """One tensor per layer, the prediction last."""
-        return _features(self.model, x)
+        return layer_features(self.model, x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -65,7 +65,7 @@ class PixelDiscriminator(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """One tensor per layer, the prediction last."""
-        return _features(self.net, x)
+        return layer_features(self.net, x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)

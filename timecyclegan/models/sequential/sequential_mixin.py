@@ -1,8 +1,9 @@
 """Recurrent generators: every frame is made from its source and from the last frames that were made."""
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def rollout(
@@ -12,7 +13,7 @@ def rollout(
 
     Args:
         generator: maps (N, channels, H, W) to the next frame (N, C, H, W).
-        source: (N, T, C_c, H, W), the conditions c_t.
+        source: (N, T, C_c, H, W), the conditions c_t; C_c is 0 where there are none.
         past: (N, n, C, H, W), what stands for the outputs before frame 0.
         past_sources: (N, n, C_c, H, W), the sources before frame 0, where the generator sees them as well.
 
@@ -29,49 +30,91 @@ def rollout(
 
 
 class SequentialMixin:
-    """Makes the generator of a paired model recurrent (``--n_frames_generator`` frames of history).
+    """Gives any GAN class recurrent generation: put it before the GAN among the base classes.
 
-    Before frame 0 the outputs are N(0, 1) noise. At test time the history is carried from frame to frame, and begins
-    anew with every sequence.
+    The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``, and a generator that sees
+    :meth:`sequential_input_channels` channels. Before frame 0 the outputs are N(0, 1) noise, and the scene is taken to
+    have stood still.
+
+    Args:
+        n_frames_generator: how many of its last outputs the generator sees.
     """
 
     G_input_conditioning = False  # also show the generator the sources of its history
-    frames_per_call = 1
 
-    def generator_input_channels(self) -> int:
-        n = self.options.n_frames_generator
-        return self.channels * (1 + n + (n if self.G_input_conditioning else 0))
+    def __init__(self, *args: Any, n_frames_generator: int = 1, **kwargs: Any):
+        if n_frames_generator < 1:
+            raise ValueError(f"n_frames_generator must be 1 or more, not {n_frames_generator}")
+        self.n_frames_generator = n_frames_generator
+        super().__init__(*args, **kwargs)
 
-    def fold(self, video: Tensor) -> Tensor:
-        """(N, T, C, H, W) as the pictures that the discriminator sees: here (N * T, C, H, W)."""
-        return video.flatten(0, 1)
+    def sequential_input_channels(self, condition_channels: int = 3, channels: int = 3) -> int:
+        """Channels that the generator sees, for sources of ``condition_channels`` (0: none) and frames of ``channels``.
+        """
+        n = self.n_frames_generator
+        return condition_channels + n * channels + (n * condition_channels if self.G_input_conditioning else 0)
 
-    def generate(self, source: Tensor) -> Tensor:
-        n, (batch, _, _, height, width) = self.options.n_frames_generator, source.shape
-        # Drawn on the CPU, so that a seed means the same on every device.
-        past = torch.randn(batch, n, self.channels, height, width).to(source)
-        return rollout(self.generator, source, past, self._sources_before(source[:, 0]))
+    def generate_sequence(
+        self, generator: nn.Module, source: Tensor, past: Tensor | None = None, channels: int = 3
+    ) -> Tensor:
+        """The video that ``generator`` makes of ``source``.
+
+        Args:
+            source: (N, T, C_c, H, W); C_c may be 0.
+            past: (N, n_frames_generator, channels, H, W), the outputs before frame 0; noise where None.
+            channels: of a generated frame.
+
+        Returns:
+            (N, T, channels, H, W), see :func:`rollout`.
+        """
+        if past is None:
+            batch, _, _, height, width = source.shape
+            # Drawn on the CPU, so that a seed means the same on every device.
+            past = torch.randn(batch, self.n_frames_generator, channels, height, width).to(source)
+        return rollout(generator, source, past, self._sources_before(source[:, 0]))
 
     def _sources_before(self, first: Tensor) -> Tensor | None:
-        """(N, n, 3, H, W): before frame 0 the scene is taken to have stood still."""
+        """(N, n, C_c, H, W): before frame 0 the scene is taken to have stood still."""
         if not self.G_input_conditioning:
             return None
-        return first.unsqueeze(1).expand(-1, self.options.n_frames_generator, -1, -1, -1)
+        return first.unsqueeze(1).expand(-1, self.n_frames_generator, -1, -1, -1)
+
+
+class SequentialModel(SequentialMixin):
+    """Makes the generators of a ``BaseModel`` recurrent (``--n_frames_generator``).
+
+    At test time the history is carried from frame to frame, and begins anew with every sequence.
+    """
+
+    default_block_size = 5
+    frames_per_call = 1
+    recurrent = True
+    takes_code = False
+
+    def __init__(self, options, training: bool = True, **kwargs: Any):
+        super().__init__(options, training, n_frames_generator=options.n_frames_generator, **kwargs)
+
+    def generator_input_channels(self) -> int:
+        return self.sequential_input_channels(self.condition_channels, self.channels)
+
+    def run(self, generator: nn.Module, source: Tensor, before: Tensor | None = None) -> Tensor:
+        whole = source if before is None else torch.cat([before, source], dim=1)
+        return self.generate_sequence(generator, whole, channels=self.channels)[:, whole.shape[1] - source.shape[1] :]
 
     def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor:
         """(N, n, C, H, W): noise, each row from its own generator, so that a batch does not change what it draws.
 
         Where the generator sees past sources too, they are further channels.
         """
-        shape = (self.options.n_frames_generator, self.channels, *first.shape[2:])
+        shape = (self.n_frames_generator, self.channels, *first.shape[2:])
         past = torch.stack([torch.randn(shape, generator=generator) for generator in noise]).to(first)
         sources = self._sources_before(first)
         return past if sources is None else torch.cat([past, sources], dim=2)
 
-    def translate_frame(self, source: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def translate_frame(self, source: Tensor, state: Tensor, domain: str = "target") -> tuple[Tensor, Tensor]:
         past, sources = state, None
         if self.G_input_conditioning:
-            past, sources = state.split(self.channels, dim=2)
-        fake = rollout(self.generator, source, past, sources)
+            past, sources = state.split([self.channels, self.condition_channels], dim=2)
+        fake = rollout(self.network("generator", domain), source, past, sources)
         made = fake if sources is None else torch.cat([fake, source], dim=2)
         return fake[:, 0], torch.cat([state, made], dim=1)[:, 1:]

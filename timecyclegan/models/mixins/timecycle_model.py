@@ -1,0 +1,154 @@
+"""What makes a TimeCycleGAN of a model of ours: sequence discriminators, and a TimeCycle that all kinds judge."""
+from typing import Any
+
+from torch import nn
+
+from timecyclegan.losses import Losses
+from timecyclegan.losses.modes import CYCLE_TYPES
+from timecyclegan.models.mixins.seq_d_mixin import SeqDModel
+from timecyclegan.models.mixins.timecycle_mixin import TimeCycleMixin
+from timecyclegan.models.networks import Architecture, define_generator, generator
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import Options
+
+MOTION_MODEL = "--timecycle_motion_model_architecture"
+
+
+class TimeCycleModel(TimeCycleMixin, SeqDModel):
+    """Sequence discriminators and a TimeCycle for every domain of a ``BaseModel``, by its options.
+
+    The frame discriminator and the first sequence discriminator of a domain also judge the images of its walk. A
+    recurrent generator makes the first frame from noise, so sequence discriminators and the walk leave it out.
+    """
+
+    uses = frozenset({"timecycle_loss_weight", "timecycle_warp_loss_weight"})
+
+    def __init__(self, options: Options, training: bool = True, **kwargs: Any):
+        own = {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
+        super().__init__(options, training, timecycle_gan_mode=options.gan_mode, **own, **kwargs)
+        if not training:
+            return
+        judged = options.block_size - self.n_frames_ignored()
+        n_frames = options.n_frames_discriminator or judged
+        # While a run grows in time its clips may be too short for anything that looks at sequences.
+        scales = options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
+        self.define_seq_Ds(n_frames, scales, self.n_frames_ignored())
+        if _walks(options):
+            for domain in self.domains:
+                self._define_timecycle_of(domain)
+
+    def _define_timecycle_of(self, domain: str) -> None:
+        """The cycle that the options describe, and who judges it."""
+        kind = CYCLE_TYPES[self.timecycle_type]
+        if self.timecycle_type == "pingpong":
+            self.define_timecycle_pingpong(self.network("generator", domain), domain)
+        elif self.timecycle_type == "timerecycle":
+            seen = kind.history * self.channels
+            self.define_timecycle(seen, self.channels, domain, motion_model=self.network("predictor", domain))
+        else:
+            seen = kind.history * self.channels + (self.condition_channels if kind.conditional else 0)
+            self.define_timecycle(seen, self.channels, domain)
+            self.add_network(f"timecycles.{domain}", self.timecycles[domain], role="G")
+        frame_discriminator = self.network("discriminator", domain)
+        self.add_timecycle_discriminator(
+            frame_discriminator, timecycle_name=domain, conditional=self.discriminator_sees_condition
+        )
+        sequence_discriminators = self.seq_Ds[domain]
+        for network in sequence_discriminators.networks[:1]:
+            self.add_timecycle_discriminator(
+                network, sequence_discriminators.n_frames, timecycle_name=domain, conditional=False
+            )
+
+    def _build_motion_model(self, input_channels: int, output_channels: int) -> nn.Module:
+        options = self.options
+        return define_generator(
+            options.timecycle_motion_model_architecture, input_channels, output_channels,
+            options.timecycle_motion_model_filters, flag=MOTION_MODEL, size=options.image_height,
+        )  # fmt: skip
+
+    @classmethod
+    def n_frames_ignored(cls) -> int:
+        """How many frames at the beginning of a clip are not judged, nor walked."""
+        return int(cls.recurrent)
+
+    # ---- options
+
+    @classmethod
+    def further_networks(cls, options: Options) -> dict[str, Architecture]:
+        networks = super().further_networks(options)
+        if _walks(options) and options.timecycle_type in ("conditional", "unconditional"):
+            networks[MOTION_MODEL] = generator(options.timecycle_motion_model_architecture, flag=MOTION_MODEL)
+        return networks
+
+    @classmethod
+    def check(cls, options: Options, training: bool = True) -> None:
+        """Refuse what this model cannot do, before anything is built."""
+        super().check(options, training)
+        cls._check_type(options)
+        if training and options.temporal_scaling == (1.0,):  # a run that grows may begin with clips too short for all
+            cls._check_clip_length(options)
+
+    @classmethod
+    def _check_type(cls, options: Options) -> None:
+        kind, own = options.timecycle_type, f"--model_type {options.model_type}"
+        flag = f"--timecycle_type {kind}"
+        if CYCLE_TYPES[kind].conditional and not cls.condition_channels:
+            raise UserError(f"{flag} needs a source, which {own} does not have: use unconditional")
+        if kind == "timerecycle" and not cls.predicts:
+            raise UserError(f"{flag} needs RecycleGAN's predictor, which {own} does not have")
+        if kind != "pingpong":
+            return
+        if not cls.recurrent:
+            raise UserError(f"{flag} walks with a recurrent generator, which {own} does not have")
+        if options.n_frames_generator != 1:
+            raise UserError(
+                f"{flag} feeds the generator one frame: use --n_frames_generator 1, not {options.n_frames_generator}"
+            )
+
+    @classmethod
+    def _check_clip_length(cls, options: Options) -> None:
+        """What looks at sequences must have some: it would be left out of the training without a word."""
+        block, ignored = options.block_size or cls.default_block_size, cls.n_frames_ignored()
+        n_frames = options.n_frames_discriminator or max(block - ignored, 2)
+        scales = options.discriminator_temporal_scales
+        if n_frames < 2:
+            raise UserError(f"--n_frames_discriminator {n_frames} is no sequence: use 2 or more, or 0")
+        walked = CYCLE_TYPES[options.timecycle_type].history + 1
+        needed = {
+            f"--timecycle_type {options.timecycle_type}": walked if _walks(options) else 0,
+            f"--n_frames_discriminator {n_frames} with --discriminator_temporal_scales {scales}":
+                _span(n_frames, scales),
+        }  # fmt: skip
+        for flag, frames in needed.items():
+            if frames + ignored > block:
+                because = " (the first is not judged)" if ignored else ""
+                raise UserError(f"{flag} needs clips of {frames + ignored} frames{because}, --block_size is {block}")
+
+    # ---- every step
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        made = super().forward(*args, **kwargs)
+        conditional = CYCLE_TYPES[self.timecycle_type].conditional
+        judge_sees = self.discriminator_sees_condition
+        for domain, (fake, real, condition) in self.generated().items():
+            if domain in self.timecycles:
+                ignored = self.n_frames_ignored()
+                self.timecycle_forward(fake, condition if conditional else None, ignored, domain)
+                if real is not None:
+                    self.set_timecycle_discriminator_input(real, condition if judge_sees else None, ignored, domain)
+        return made
+
+    def generator_losses(self) -> Losses:
+        return {**super().generator_losses(), **self.timecycle_terms()}
+
+    def discriminator_losses(self) -> Losses:
+        return {**super().discriminator_losses(), **self.timecycle_terms_D()}
+
+
+def _walks(options: Options) -> bool:
+    return bool(options.timecycle_loss_weight or options.timecycle_warp_loss_weight)
+
+
+def _span(n_frames: int, scales: int) -> int:
+    """Frames that one window of the widest of ``scales`` sequence discriminators covers; 0 without any."""
+    return (n_frames - 1) * n_frames ** (scales - 1) + 1 if scales else 0
