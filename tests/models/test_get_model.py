@@ -3,26 +3,30 @@ import pytest
 import torch
 
 from timecyclegan import get_model, get_task
-from timecyclegan.models import MODELS, calculate_block_size, model_class
+from timecyclegan.models import MODELS, calculate_block_size, default_options, model_class
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 
-def options(**changes):
-    return Options(
-        **{"image_height": 24, "image_width": 28, "generator_filters": 2, "generator_architecture": "resnet_1blocks",
-           "discriminator_filters": 2, "timecycle_motion_model_filters": 2, **changes}
-    )  # fmt: skip
+def options(model_type=None, **changes):
+    size = (24, 28) if model_type is None or get_task(model_type) != "unconditional" else (64, 64)
+    small = {"image_height": size[0], "image_width": size[1], "generator_filters": 2, "discriminator_filters": 2,
+             "timecycle_motion_model_filters": 2, "recycle_predictor_filters": 2}  # fmt: skip
+    if size == (24, 28):
+        small["generator_architecture"] = small["recycle_predictor_architecture"] = "resnet_1blocks"
+    return default_options(model_type, **{**small, **changes})
 
 
 @pytest.mark.parametrize("model_type", MODELS)
 @pytest.mark.parametrize("training", [True, False])
 def test_every_model_can_be_built(model_type, training):
-    model = get_model(model_type, options(), training)
+    model = get_model(model_type, options(model_type), training)
     assert isinstance(model, BaseModel) and model.options.model_type == model_type
     assert model.options.block_size == model.default_block_size
     assert get_task(model_type) == model.task
+    if not training:
+        assert all(name.startswith("generator") for name in model.networks())
 
 
 def test_default_model_type_exists():
@@ -30,7 +34,14 @@ def test_default_model_type_exists():
 
 
 def test_tasks_and_clips_as_specified():
-    expected = {"pix2pix": ("paired", 1), "seqpix2pix": ("paired", 5), "timecycle": ("paired", 5)}
+    expected = {
+        "dcgan": ("unconditional", 1), "pix2pix": ("paired", 1), "cyclegan": ("unpaired", 1),
+        "recyclegan": ("unpaired", 3), "timecycle": ("paired", 5), "tricyclegan": ("unpaired", 5),
+        "timecycledcgan": ("unconditional", 5), "timerecyclegan": ("unpaired", 3), "timerecycleganv2": ("unpaired", 5),
+        "seqdcgan": ("unconditional", 5), "seqpix2pix": ("paired", 5), "seqcyclegan": ("unpaired", 5),
+        "seqrecyclegan": ("unpaired", 5),
+    }  # fmt: skip
+    assert expected.keys() == MODELS.keys()
     for model_type, (task, frames) in expected.items():
         assert (get_task(model_type), calculate_block_size(options(model_type=model_type))) == (task, frames)
     assert calculate_block_size(options(model_type="pix2pix", block_size=3)) == 3

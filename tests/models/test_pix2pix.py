@@ -220,7 +220,7 @@ def test_order_of_a_step(model_type, length, monkeypatch):
     D, G = (torch.nn.ModuleList(model.networks(role).values()) for role in "DG")
     before_D, before_G = weights(D), weights(G)
     made, judged = [], []
-    generate, losses_D, losses_G = model.generate, model.discriminator_losses, model.generator_losses
+    run, losses_D, losses_G = model.run, model.discriminator_losses, model.generator_losses
 
     def watch_D():
         assert same(D, before_D) and same(G, before_G)
@@ -232,7 +232,7 @@ def test_order_of_a_step(model_type, length, monkeypatch):
         judged.extend(weights(D))
         return losses_G()
 
-    monkeypatch.setattr(model, "generate", lambda source: made.append(1) or generate(source))
+    monkeypatch.setattr(model, "run", lambda *source: made.append(1) or run(*source))
     monkeypatch.setattr(model, "discriminator_losses", watch_D)
     monkeypatch.setattr(model, "generator_losses", watch_G)
     step(model, batch)

@@ -4,9 +4,8 @@ import torch
 from torch import nn
 
 from timecyclegan.losses.gan import gan_loss
-from timecyclegan.models.base_model import BaseModel
-from timecyclegan.models.mixins.seq_d_mixin import SeqDMixin, SeqDMixinPaired, windows
-from timecyclegan.util.options import Options
+from timecyclegan.models import default_options, get_model
+from timecyclegan.models.mixins.seq_d_mixin import SeqDMixin, windows
 
 N, C, H, W = 2, 3, 24, 25
 
@@ -69,19 +68,26 @@ def test_windows_equal_plain_loop(n, scale, length, conditional):
         assert torch.equal(ours, torch.cat(plain))
 
 
-class Host(SeqDMixin, BaseModel):
-    """Of a model only what the mixin asks for."""
+class Plain:
+    """A GAN that knows nothing of sequences."""
 
-    def __init__(self, n, scales, ignored=0, conditional=False, **options):
-        super().__init__(Options(discriminator_architecture="1_layers", discriminator_filters=2, **options))
+
+class Host(SeqDMixin, nn.Module):
+    def __init__(self, n, scales, ignored=0, conditional=False, matching=0.0, mode="lsgan"):
+        super().__init__(seq_D_gan_mode=mode, seq_D_feature_matching_weight=matching)
         torch.manual_seed(0)
-        self.define_seq_D(n, scales, ignored, conditional)
+        self.define_seq_D(n, scales, ignored, conditional, channels=C, condition_channels=C,
+                          architecture="1_layers", filters=2)  # fmt: skip
         self.double()
+
+    def on(self, fake, real, source=None):
+        self.set_seq_D_input(fake, real, source)
+        return self
 
 
 def plain_losses(host, n, scale, ignored, conditional, real, fake, source):
     """D's loss, G's adversarial loss and feature matching of one scale, window by window; None without a window."""
-    network = host.get_submodule(f"sequence_discriminator_{scale}")
+    network = host.seq_Ds["target"].networks[scale]
     real, fake, source = (v[:, ignored:] for v in (real, fake, source))
     sums, count = [0.0, 0.0, 0.0], 0
     for frames in frames_of_windows(fake.shape[1], n, n**scale):
@@ -100,10 +106,10 @@ def plain_losses(host, n, scale, ignored, conditional, real, fake, source):
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize(("n", "scales", "ignored", "length"), [(3, 1, 1, 6), (2, 3, 0, 7), (3, 2, 1, 9), (3, 2, 0, 6)])
 def test_losses_equal_plain_loop(n, scales, ignored, length, conditional):
-    host = Host(n, scales, ignored, conditional)
+    host = Host(n, scales, ignored, conditional, matching=4.0)
     real, fake, source = (video(length, seed) for seed in range(3))
-    losses_D = host.seq_D_discriminator_losses(real, fake, source)
-    losses_G = host.seq_D_generator_losses(fake, source, real, 4.0)
+    host.set_seq_D_input(fake, real, source)
+    losses_D, losses_G = host.seq_D_terms_D(), host.seq_D_terms()
     expected_D, expected_G = {}, {}
     for scale in range(scales):
         plain = plain_losses(host, n, scale, ignored, conditional, real, fake, source)
@@ -121,78 +127,121 @@ def test_losses_equal_plain_loop(n, scales, ignored, length, conditional):
 
 def test_one_network_for_each_scale():
     host = Host(3, 2, conditional=True)
-    assert list(host.networks("D")) == ["sequence_discriminator_0", "sequence_discriminator_1"]
-    assert not host.networks("G")
-    for network in host.networks("D").values():
+    networks = host.seq_Ds["target"].networks
+    assert len(networks) == 2 and set(host.parameters()) == set(host.seq_D_parameters())
+    for network in networks:
         assert next(network.parameters()).shape[1] == 3 * (C + C)
     assert next(Host(3, 1).parameters()).shape[1] == 3 * C
-    kernels = [next(network.parameters()) for network in host.networks("D").values()]
-    assert not torch.equal(*kernels)
+    assert not torch.equal(*(next(network.parameters()) for network in networks))
 
 
 def test_no_window_contributes_nothing():
-    host = Host(3, 1, ignored=1)
-    assert host.seq_D_discriminator_losses(video(3), video(3, 1)) == {}
-    assert host.seq_D_generator_losses(video(3), None, video(3, 1), 1.0) == {}
-    assert set(host.seq_D_generator_losses(video(4))) == {"gan_sequence_0"}
+    host = Host(3, 1, ignored=1, matching=1.0).on(video(3), video(3, 1))
+    assert host.seq_D_terms() == host.seq_D_terms_D() == {}
+    assert host.seq_D_backward() == host.seq_D_backward_D() == 0
+    assert set(Host(3, 1, ignored=1).on(video(4), video(4, 1)).seq_D_terms()) == {"gan_sequence_0"}
 
 
 def test_ignored_frames_are_not_seen():
-    host = Host(2, 1, ignored=2)
     real, fake = video(5).requires_grad_(True), video(5, 1).requires_grad_(True)
-    host.seq_D_generator_losses(fake)["gan_sequence_0"].value.backward()
+    host = Host(2, 1, ignored=2).on(fake, real)
+    host.seq_D_backward().backward()
     assert not fake.grad[:, :2].any() and fake.grad[:, 2:].flatten(2).any(dim=2).all()
-    host.seq_D_discriminator_losses(real, fake.detach())["gan_sequence_0"].value.backward()
+    host.seq_D_backward_D().backward()
     assert not real.grad[:, :2].any() and real.grad[:, 2:].any()
 
 
 def test_losses_are_means_over_the_batch():
     host = Host(3, 1)
     real, fake = video(5), video(5, 1)
-    together = host.seq_D_discriminator_losses(real, fake)["gan_sequence_0"].value
-    alone = [host.seq_D_discriminator_losses(real[n : n + 1], fake[n : n + 1]) for n in range(N)]
-    torch.testing.assert_close(together, sum(one["gan_sequence_0"].value for one in alone) / N, rtol=0, atol=1e-10)
+    together = host.on(fake, real).seq_D_backward_D()
+    alone = [host.on(fake[n : n + 1], real[n : n + 1]).seq_D_backward_D() for n in range(N)]
+    torch.testing.assert_close(together, sum(alone) / N, rtol=0, atol=1e-10)
 
 
 def test_gradients_go_where_they_should():
-    host = Host(3, 1)
+    """The discriminators' loss to them alone, the generator's to the clip alone."""
     real, fake = video(5).requires_grad_(True), video(5, 1).requires_grad_(True)
-    host.seq_D_discriminator_losses(real.detach(), fake)["gan_sequence_0"].value.backward()
+    host = Host(3, 1, matching=1.0).on(fake, real)
+    host.seq_D_backward_D().backward()
     assert fake.grad is None and all(p.grad is not None for p in host.parameters())
-    terms = host.seq_D_generator_losses(fake, None, real, 1.0)
-    sum(term.value for term in terms.values()).backward()
+    host.zero_grad(set_to_none=True)
+    real.grad = None
+    host.seq_D_backward().backward()
     assert fake.grad.abs().sum() > 0 and real.grad is None
+    assert all(p.grad is None and p.requires_grad for p in host.parameters())
 
 
 def test_wgangp_has_its_penalty():
-    losses = Host(3, 2, gan_mode="wgangp").seq_D_discriminator_losses(video(7), video(7, 1))
+    losses = Host(3, 2, mode="wgangp").on(video(7), video(7, 1)).seq_D_terms_D()
     assert {name: term.weight for name, term in losses.items()} == {
         "gan_sequence_0": 1, "gan_sequence_0_gradient_penalty": 10,
         "gan_sequence_1": 1, "gan_sequence_1_gradient_penalty": 10,
     }  # fmt: skip
 
 
-class Base:
-    def generator_losses(self):
-        return {"base": 1}
+def test_any_class_with_networks_of_its_own_and_lists_of_frames():
+    class Any(SeqDMixin, Plain):
+        pass
 
-    def discriminator_losses(self):
-        return {"base": 2}
+    class Judge(nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(1, 2, 3))
+
+    host = Any()
+    host.define_seq_D(2, discriminators=[Judge()])
+    host.define_seq_D(3, seq_D_name="other", discriminators=[Judge()])
+    fake, real = video(3), video(3, 1)
+    host.set_seq_D_input(fake.unbind(1), real.unbind(1))
+    host.set_seq_D_input(fake, real, seq_D_name="other")
+    pairs = [fake[:, t : t + 2].mean(dim=(1, 2, 3, 4)) for t in range(2)]
+    judged = (torch.cat(pairs) - 1).square().mean(), (fake.mean(dim=(1, 2, 3, 4)) - 1).square().mean()
+    torch.testing.assert_close(host.seq_D_backward("target"), judged[0])
+    torch.testing.assert_close(host.seq_D_backward(), sum(judged))
+    assert set(host.seq_D_terms()) == {"gan_sequence_0_target", "gan_sequence_0_other"}
+    assert host.seq_D_parameters() == []
+    with pytest.raises(ValueError, match="already: give these a seq_D_name"):
+        host.define_seq_D(2, discriminators=[Judge()])
+    with pytest.raises(ValueError, match=r"no group of sequence discriminators called 'x' \(defined: target, other\)"):
+        host.seq_D_backward("x")
 
 
-def test_paired_adds_to_the_models_terms():
-    class Paired(SeqDMixinPaired, Base):
-        options = Options(feature_matching_loss_weight=2.0)
-        criterion_GAN = staticmethod(gan_loss)
-        seq_D_frames, seq_D_ignored, seq_D_conditional, seq_D_names = 3, 0, False, ["d"]
-        adversarial_D = BaseModel.adversarial_D
+def test_criterion_of_the_host_counts():
+    class Own(Plain):
+        def criterionGAN(self, prediction, is_real):  # as pix2pix spells it
+            return prediction.sum() * 0 + (7.0 if is_real else 5.0)
 
-    model = Paired()
-    model.d = Host(3, 1).sequence_discriminator_0
-    assert isinstance(model.d, nn.Module)
-    model.source, model.target, model.fake = video(5), video(5, 1), video(5, 2)
+    class WithSeqD(SeqDMixin, Own):
+        pass
+
+    host = WithSeqD()
+    host.define_seq_D(2, architecture="1_layers", filters=2)
+    host.set_seq_D_input(video(3).float(), video(3).float())
+    assert host.seq_D_backward() == 7 and host.seq_D_backward_D() == 6
+
+
+@pytest.mark.parametrize("call", ["seq_D_backward", "seq_D_backward_D"])
+def test_input_is_asked_for(call):
+    with pytest.raises(ValueError, match="call set_seq_D_input first"):
+        getattr(Host(2, 1), call)()
+    with pytest.raises(ValueError, match="need the conditioning sequence"):
+        Host(2, 1, conditional=True).on(video(3), video(3))
+
+
+def test_models_terms_are_those_of_the_mixin():
+    """One group for each domain, the model's own terms beside them, feature matching where the model knows it."""
+    torch.manual_seed(0)
+    small = {"image_height": 24, "image_width": 25, "discriminator_architecture": "1_layers", "generator_filters": 2,
+             "discriminator_filters": 2, "generator_architecture": "resnet_1blocks"}  # fmt: skip
+    model = get_model("timecycle", default_options("timecycle", feature_matching_loss_weight=2.0, **small)).double()
+    source, target = video(5), video(5, 1)
+    model(source, target)
     losses = model.generator_losses()
-    assert list(losses) == ["base", "gan_sequence_0", "feature_matching_sequence_0"]
-    torch.testing.assert_close(losses["gan_sequence_0"].value,
-                               gan_loss(model.d(windows(model.fake, 3)), True))  # fmt: skip
-    assert list(model.discriminator_losses()) == ["base", "gan_sequence_0"]
+    assert list(losses) == ["gan", "feature_matching", "gan_sequence_0", "feature_matching_sequence_0"]
+    D = model.sequence_discriminator_0
+    torch.testing.assert_close(losses["gan_sequence_0"].value, gan_loss(D(windows(model.fake[:, 1:], 4)), True))
+    assert list(model.discriminator_losses()) == ["gan", "gan_sequence_0"]
+    both = get_model("tricyclegan", default_options("tricyclegan", feature_matching_loss_weight=2.0, **small)).double()
+    both(source, target)
+    assert list(both.generator_losses()) == ["gan_target", "gan_source", "gan_sequence_0_target",
+                                             "gan_sequence_0_source"]  # fmt: skip

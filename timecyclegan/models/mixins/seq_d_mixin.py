@@ -1,6 +1,5 @@
 """Sequence discriminators: networks that judge several frames at once."""
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -158,8 +157,11 @@ class SeqDMixin:
             self._register_seq_D(name, scale, network)
         self.seq_Ds[name] = SequenceDiscriminators(
             list(discriminators), n_frames, n_frames_ignored, conditional, self._seq_D_matching,
-            partial(host_criterion, self, mode=self.seq_D_gan_mode), self.seq_D_gan_mode == "wgangp",
+            self._seq_D_criterion, self.seq_D_gan_mode == "wgangp",
         )  # fmt: skip
+
+    def _seq_D_criterion(self, prediction: Tensor, is_real: bool) -> Tensor:
+        return host_criterion(self, prediction, is_real, self.seq_D_gan_mode)
 
     def set_seq_D_input(
         self, sequence: Video, real_sequence: Video, conditioning_sequence: Video | None = None,

@@ -1,5 +1,4 @@
 """TimeCycle for any GAN class by inheritance."""
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -182,8 +181,11 @@ class TimeCycleMixin:
         name = name or DEFAULT_NAME
         if name in self.timecycles:
             raise ValueError(f"there is a TimeCycle called {name!r} already: give this one a timecycle_name")
-        criterion = partial(host_criterion, self, mode=self.timecycle_gan_mode)
+        criterion = self._timecycle_criterion
         self.timecycles[name] = TimeCycle(motion_model, cycle_type, criterion_GAN=criterion, **self._timecycle_loss)
+
+    def _timecycle_criterion(self, prediction: Tensor, is_real: bool) -> Tensor:
+        return host_criterion(self, prediction, is_real, self.timecycle_gan_mode)
 
     def _timecycle(self, name: str | None) -> TimeCycle:
         return self._named(name or DEFAULT_NAME)[name or DEFAULT_NAME]
