@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
 from timecyclegan.datasets.frames import resize_image
-from timecyclegan.evaluation import compute_metrics, report
+from timecyclegan.evaluation import measuring, report
 from timecyclegan.evaluation.compute_metrics import METRIC_COLUMNS, METRICS, csv_row, evaluate, main
 from timecyclegan.evaluation.report import format_metrics
 from timecyclegan.util.errors import UserError
@@ -129,13 +129,13 @@ def test_results_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
     real = {"a": moving(6), "b": moving(1), "c": moving(3)}
     fake = {name: noisy(clip) for name, clip in real.items()}
     threaded = evaluated(tmp_path, real, fake)
-    monkeypatch.setattr(compute_metrics, "MAX_THREADS", 1)
+    monkeypatch.setattr(measuring, "MAX_THREADS", 1)
     assert evaluated(tmp_path, real, fake) == threaded
 
 
 def test_every_frame_is_read_once(tmp_path, monkeypatch):
-    read, seen = compute_metrics.read_image, []
-    monkeypatch.setattr(compute_metrics, "read_image", lambda path: seen.append(path) or read(path))
+    read, seen = measuring.read_image, []
+    monkeypatch.setattr(measuring, "read_image", lambda path: seen.append(path) or read(path))
     evaluated(tmp_path, {"a": moving(5)}, {"a": moving(5)})
     assert len(seen) == len(set(seen)) == 10
 

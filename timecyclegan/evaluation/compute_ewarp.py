@@ -63,7 +63,7 @@ def e_warp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarra
 class EWarp(Metric):
     """Mean over the pairs of a sequence, then over sequences, by Farneback's flow of the real clip."""
     spec = Spec("e_warp", "E_warp", LOWER, "ewarp-fwd-farneback", PER_PAIR, has_real=True,
-                mean_over_sequences=True)
+                mean_over_sequences=True, same_motion=True)
     undefined = "the flow leaves no visible pixel"
 
     def sample(self, step: Step) -> Sample:

@@ -22,6 +22,13 @@ class Flicker(Metric):
         return Sample(flicker(step.previous_fake, step.fake), flicker(step.previous_real, step.real))
 
 
+class FlickerOfOne(Flicker):
+    """Of clips by themselves: mean over all pairs."""
+
+    def sample(self, step: Step) -> Sample:
+        return Sample(flicker(step.previous_fake, step.fake))
+
+
 if __name__ == "__main__":
     from timecyclegan.evaluation.compute_metrics import main
 

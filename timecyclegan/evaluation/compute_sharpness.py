@@ -25,7 +25,7 @@ def gradient_energy(image: np.ndarray) -> float:
 
 class Sharpness(Metric):
     """Mean energy over the frames of each side first, then the ratio: an empty frame does not blow it up."""
-    spec = Spec("sharpness", "sharpness", CLOSER_TO_1, "gradient-energy-ratio-1")
+    spec = Spec("sharpness", "sharpness", CLOSER_TO_1, "gradient-energy-ratio-1", same_moment=True)
     undefined = "the real frames have no gradient"
 
     def sample(self, step: Step) -> Sample:

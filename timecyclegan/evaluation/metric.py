@@ -5,7 +5,7 @@ averages are taken here, once: over frames or over pairs of neighbouring frames,
 """
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -14,17 +14,19 @@ import numpy as np
 from timecyclegan.evaluation.flow import TrueFlow, farneback
 
 PER_FRAME, PER_PAIR = "frame", "pair"
-LOWER, HIGHER, CLOSER_TO_REAL, CLOSER_TO_1 = "lower", "higher", "closer to real", "closer to 1"
+LOWER, HIGHER, CLOSER_TO_1 = "lower", "higher", "closer to 1"
+CLOSER_TO_REAL, CLOSER_TO_SOURCE = "closer to real", "closer to source"
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """Frame t of both clips with its predecessor: uint8 (H, W, 3), RGB, all of one size.
 
-    The predecessors are None at the start of a sequence. Flows are computed on first use and then shared by all
-    metrics. ``true_flow`` leads from frame t back to frame t - 1 of the real clip.
+    The predecessors are None at the start of a sequence, the real frames where a clip is looked at by itself. Flows
+    are computed on first use and then shared by all metrics. ``true_flow`` leads from frame t back to frame t - 1 of
+    the real clip.
     """
-    real: np.ndarray
+    real: np.ndarray | None
     fake: np.ndarray
     previous_real: np.ndarray | None = None
     previous_fake: np.ndarray | None = None
@@ -51,7 +53,11 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Spec:
-    """What a metric is called and how to read it; the columns of tables and files follow from it."""
+    """What a metric is called and how to read it; the columns of tables and files follow from it.
+
+    same_moment: it needs a real frame that shows what the fake one should. same_motion: it needs a clip that moves as
+    the fake one should.
+    """
     name: str
     title: str
     better: str
@@ -60,6 +66,8 @@ class Spec:
     unit: str = ""
     has_real: bool = False
     mean_over_sequences: bool = False
+    same_moment: bool = False
+    same_motion: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ class Result:
 
     frames, pairs, sequences: how many were looked at. skipped: how many frames (pairs) among them have no value
     and are left out of the averages; ``skipped_because`` says why. per_frame has one entry per frame; the entry of
-    a pair stands at its later frame. real...: the same numbers of the real clip, for metrics that have them.
+    a pair stands at its later frame. real...: the same numbers of the real clip, for metrics that have them. means:
+    what ``value`` is the distance of, where sets of clips are compared by their means.
     """
     value: float | None = None
     reason: str | None = None
@@ -82,6 +91,7 @@ class Result:
     per_frame: dict[str, list[float | None]] = field(default_factory=dict)
     real_per_sequence: dict[str, float | None] = field(default_factory=dict)
     real_per_frame: dict[str, list[float | None]] = field(default_factory=dict)
+    means: dict[str, float] | None = None
 
 
 class Metric:
@@ -104,7 +114,7 @@ class Metric:
 
     def measure(self, step: Step) -> Sample | None:
         """The step's sample; None at the start of a sequence if the metric looks at pairs."""
-        if self.spec.over == PER_PAIR and step.previous_real is None:
+        if self.spec.over == PER_PAIR and step.previous_fake is None:
             return None
         return self.sample(step)
 
@@ -145,6 +155,11 @@ class Metric:
             skipped_because=self.undefined if skipped else None,
             **_split("per_sequence", means, self.spec.has_real, lambda mean, side: mean[side]),
             **_split("per_frame", each, self.spec.has_real, lambda row, side: [s[side] for s in row]))
+
+    def beside(self, real: "Metric") -> Result:
+        """The averages beside those that ``real``, of the same class, has of other clips: as many, and as they like."""
+        own, other = self.result(), real.result()
+        return replace(own, real=other.value, real_per_sequence=other.per_sequence, real_per_frame=other.per_frame)
 
     def _overall(self, every: list[Sample], means: dict[str, Sample]) -> Sample:
         if not self.spec.mean_over_sequences:

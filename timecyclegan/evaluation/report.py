@@ -9,18 +9,18 @@ import json
 import sys
 from pathlib import Path
 
+from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.util.errors import UserError, command
-
-HEADER = ("metric", "value", "real clip", "better", "unit")
 
 
 def format_metrics(evaluation: dict) -> str:
-    """Table of what ``evaluate`` returns: value, the real clip's own, which way is better; then the notes.
+    """Table of what ``evaluate`` returns: value, that of what is compared with, which way is better; then the notes.
 
     The notes say what was compared, why a value is missing ("-") and what was left out of an average.
     """
     metrics = list(evaluation["metrics"].values())
-    rows = [HEADER] + [(facts["title"], _number(facts["value"]), _number(facts.get("real")), facts["better"],
+    header = ("metric", "value", reference(evaluation), "better", "unit")
+    rows = [header] + [(facts["title"], _number(facts["value"]), _number(facts.get("real")), facts["better"],
                         facts["unit"]) for facts in metrics]
     return "\n".join([_table(rows), "", *_notes(evaluation, metrics)])
 
@@ -28,16 +28,25 @@ def format_metrics(evaluation: dict) -> str:
 def format_comparison(evaluations: dict[str, dict]) -> str:
     """Table of several evaluations by label: their values side by side, the real clip's own, which way is better.
 
-    Metrics that none of them has are left out.
+    Metrics that none of them has are left out; a last line names those that are not the same metric in all.
     """
     first = next(iter(evaluations.values()))
-    rows = [("metric", *evaluations, *HEADER[2:])]
+    rows, apart = [("metric", *evaluations, reference(first), "better", "unit")], []
     for name, facts in first["metrics"].items():
-        values = [evaluation["metrics"].get(name, {}).get("value") for evaluation in evaluations.values()]
+        found = [evaluation["metrics"].get(name, {}) for evaluation in evaluations.values()]
+        values = [each.get("value") for each in found]
         if any(value is not None for value in values):
+            if len({each["definition"] for each in found if each}) > 1:
+                apart.append(facts["title"])
             cells = (facts["title"], *map(_number, values), _number(facts.get("real")), facts["better"], facts["unit"])
             rows.append(cells)
-    return _table(rows)
+    warning = f"\nnot comparable, the definitions differ: {', '.join(apart)}" if apart else ""
+    return _table(rows) + warning
+
+
+def reference(evaluation: dict) -> str:
+    """What an evaluation compares with; those of before there were several kinds do not say it."""
+    return evaluation.get("reference", KINDS["paired"].reference)
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
@@ -54,9 +63,12 @@ def _notes(evaluation: dict, metrics: list[dict]) -> list[str]:
     height, width = evaluation["frame_size"]
     seen = max(metrics, key=lambda facts: facts["frames"])
     notes = [f"{seen['frames']} frames in {seen['sequences']} sequence(s), {width}x{height} pixels"]
+    if evaluation.get("kind") == "unconditional":
+        notes.append(f"beside {evaluation['reference_frames']} frames in {evaluation['reference_sequences']} "
+                     "real sequence(s)")
     if evaluation["resized_real"]:
         sizes = ", ".join(f"{w}x{h}" for h, w in evaluation["resized_real"])
-        notes.append(f"real frames resized from {sizes}")
+        notes.append(f"frames of the {reference(evaluation)} resized from {sizes}")
     reasons: dict[str, list[str]] = {}
     for facts in metrics:
         if facts["reason"]:
