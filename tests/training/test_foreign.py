@@ -1,0 +1,306 @@
+"""Weights of the 2020 release and of pytorch-CycleGAN-and-pix2pix: which file is which network, and what is refused.
+
+The files are made from the published parameters' names and shapes, which ``tests.models.test_networks`` writes out.
+"""
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.models.test_networks import DISCRIMINATORS, GENERATORS
+from tests.seeded import seeded_weights
+from tests.training.helpers import message, same, trainer, write_data
+from timecyclegan.models import MODELS
+from timecyclegan.training import checkpoint, foreign
+
+FOLDER = Path("checkpoints/theirs")
+
+
+def published(layout, filters=2, inputs=3, outputs=3):
+    """The weights of a published network, but narrow: 64 filters become ``filters``; and with other channels."""
+    shapes = {key: tuple(n // 64 * filters if n >= 64 else n for n in shape) for key, shape in layout.items()}
+    first, *_, last = (key.removesuffix(".weight") for key in shapes if key.endswith(".weight"))
+    last = "model.model.3" if first == "model.model.0" else last
+    out, _, *kernel = shapes[f"{first}.weight"]
+    shapes[f"{first}.weight"] = (out, inputs, *kernel)
+    if outputs != 3:
+        shapes[f"{last}.weight"] = (outputs, *shapes[f"{last}.weight"][1:])
+        shapes[f"{last}.bias"] = (outputs,)
+    return OrderedDict(seeded_weights(shapes))
+
+
+def generator(name="resnet_6blocks", seed=0, **channels):
+    return OrderedDict((key, value.roll(seed)) for key, value in published(GENERATORS[name], **channels).items())
+
+
+def discriminator(name="basic", inputs=6):
+    return published(DISCRIMINATORS[name], inputs=inputs)
+
+
+def parallel(state):
+    return OrderedDict((f"module.{key}", value) for key, value in state.items())
+
+
+def with_statistics(state):
+    """As PyTorch 0.3 saved networks with InstanceNorm: statistics of the layer after each convolution but the last."""
+    *kernels, _ = [key for key in state if key.endswith(".weight")]
+    for key in kernels:
+        prefix, index = key.removesuffix(".weight").rpartition(".")[::2]
+        norm = f"{prefix}.{int(index) + 1}"
+        state[f"{norm}.running_mean"] = torch.ones(state[key].shape[0])
+        state[f"{norm}.running_var"] = torch.ones(state[key].shape[0])
+        state[f"{norm}.num_batches_tracked"] = torch.tensor(7)
+    state._metadata = OrderedDict({"": {"version": 1}})
+    return state
+
+
+def with_dropout(state):
+    """pytorch-CycleGAN-and-pix2pix's residual blocks with dropout: pad, conv 1, norm, relu, dropout, pad, conv 6."""
+    return OrderedDict((key.replace("conv_block.5.", "conv_block.6."), value) for key, value in state.items())
+
+
+def with_batch_norm(state):
+    """Its networks with --norm batch: no biases before the norm layers, which have weights and statistics."""
+    state = with_statistics(state)
+    for key in [key for key in state if key.endswith("running_mean")]:
+        norm = key.removesuffix(".running_mean")
+        state[f"{norm}.weight"] = state[f"{norm}.bias"] = state[key]
+    return OrderedDict((key, value) for key, value in state.items() if not (key.endswith("bias") and value.min() < 0))
+
+
+def save(name, state, folder=FOLDER, **kwargs):
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(state, folder / name, **kwargs)
+
+
+# --- which file is which network
+
+@pytest.mark.parametrize(("stem", "expected"), [
+    ("generator", (0, "generator", "")), ("generator_5", (5, "generator", "")), ("generator_15", (15, "generator", "")),
+    ("discriminator_source_5", (5, "discriminator_source", "")), ("predictor_target", (0, "predictor_target", "")),
+    ("sequence_discriminator_1", (0, "sequence_discriminator_1", "")),
+    ("sequence_discriminator_0_12", (12, "sequence_discriminator_0", "")),
+    ("sequence_discriminator_target_1_2", (2, "sequence_discriminator_target_1", "")),
+    ("timecycles_source_3", (3, "timecycles_source", "")), ("generator_0", (0, "generator_0", "")),
+    ("generator_source_to_target", (0, "generator_target", "")),
+    ("generator_target_to_source_4", (4, "generator_source", "")),
+    ("motion_model", (0, "timecycles_target", "backward_model.")),
+    ("timecycle_motion_model_source_7", (7, "timecycles_source", "backward_model.")),
+    ("motion_model_target_forward", (0, "timecycles_target", "forward_model.")),
+    ("latest_net_G", (0, "generator", "")), ("latest_net_D", (0, "discriminator", "")),
+    ("5_net_G", (5, "generator", "")), ("200_net_D_B", (200, "discriminator_source", "")),
+    # G_A makes B of A, D_A judges it; A is the source.
+    ("latest_net_G_A", (0, "generator_target", "")), ("latest_net_G_B", (0, "generator_source", "")),
+    ("latest_net_D_A", (0, "discriminator_target", "")), ("latest_net_F", (0, "F", "")),
+    ("iter_500_net_G", (0, "iter_500_net_G", "")),
+])  # fmt: skip
+def test_names(stem, expected):
+    assert foreign.identify(stem) == expected
+
+
+@pytest.mark.parametrize("change", [
+    lambda state: state, parallel, with_statistics, lambda state: parallel(with_statistics(state)), with_dropout,
+    lambda state: {"state_dict": state, "epoch": 3}, lambda state: {**state, "_metadata": {}},
+    lambda state: with_statistics(parallel(with_dropout(state))), lambda state: OrderedDict(reversed(state.items())),
+    lambda state: {key: nn.Parameter(value) for key, value in state.items()},
+])  # fmt: skip
+def test_parameters_come_under_their_names_here(change, tmp_path):
+    save("latest_net_G.pth", change(generator("resnet_9blocks")), tmp_path)
+    states = checkpoint.read_networks(tmp_path)
+    assert same(dict(states["generator"]), dict(generator("resnet_9blocks")))
+
+
+def test_what_is_not_a_statistic_of_a_norm_layer_stays(tmp_path):
+    state = generator()
+    save("generator.pth", {**state, "model.1.running_mean": torch.zeros(2), "model.99.bias": torch.zeros(2)}, tmp_path)
+    assert checkpoint.read_networks(tmp_path)["generator"].keys() - state.keys() == {
+        "model.1.running_mean", "model.99.bias"
+    }  # fmt: skip
+
+
+def test_a_file_is_read_and_announced_when_it_is_needed(tmp_path, capsys):
+    save("5_net_G_A.pth", generator(), tmp_path)
+    (tmp_path / "5_net_D_A.pth").write_bytes(b"damaged")
+    states = checkpoint.read_networks(tmp_path, 5)
+    assert sorted(states) == ["discriminator_target", "generator_target"] and len(states) == 2
+    assert capsys.readouterr().out == ""
+    assert states["generator_target"] is states["generator_target"] and "generator" not in states
+    assert capsys.readouterr().out == f"{tmp_path / '5_net_G_A.pth'} -> generator_target\n"
+    assert f"{tmp_path / '5_net_D_A.pth'} was refused: it is damaged" in message(states.get, "discriminator_target")
+
+
+def test_motion_models(tmp_path, capsys):
+    save("motion_model_forward.pth", parallel(generator(seed=1)), tmp_path)
+    save("motion_model_backward.pth", generator(seed=2), tmp_path)
+    found = checkpoint.read_networks(tmp_path)["timecycles_target"]
+    expected = {f"forward_model.{key}": value for key, value in generator(seed=1).items()}
+    expected |= {f"backward_model.{key}": value for key, value in generator(seed=2).items()}
+    assert same(dict(found), expected)
+    assert capsys.readouterr().out.count(" -> timecycles_target\n") == 2
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    ("generator.pth", "latest_net_G.pth"), ("generator_target.pth", "latest_net_G_A.pth"),
+    ("generator_source_to_target.pth", "generator_target.pth"), ("motion_model.pth", "motion_model_backward.pth"),
+    ("motion_model.pth", "timecycles_target.pth"),
+])  # fmt: skip
+def test_two_files_for_one_network_are_refused(tmp_path, first, second):
+    for name in (first, second):
+        save(name, generator(), tmp_path)
+    found = message(checkpoint.read_networks, tmp_path)
+    assert str(tmp_path / first) in found and str(tmp_path / second) in found
+
+
+def test_our_own_checkpoint_counts_first(tmp_path, capsys):
+    for name, seed in (("generator.pth", 1), ("latest_net_G.pth", 2), ("5_net_G.pth", 3), ("generator_5.pth", 4)):
+        save(name, generator(seed=seed), tmp_path)
+    checkpoint.save(tmp_path / checkpoint.LATEST, {"networks": {"generator": generator(seed=5)}})
+    assert same(checkpoint.read_networks(tmp_path)["generator"], generator(seed=5))
+    assert same(checkpoint.read_networks(tmp_path, 5)["generator"], generator(seed=4))
+    assert capsys.readouterr().out == ""
+
+
+def test_epochs_that_are_not_there(tmp_path):
+    for name in ("generator_5.pth", "10_net_G.pth"):
+        save(name, generator(), tmp_path)
+    assert "no weights of epoch 3" in (found := message(checkpoint.read_networks, tmp_path, 3)) and "5, 10" in found
+    assert "there are epochs 5, 10" in message(checkpoint.read_networks, tmp_path)
+    assert "train first" in message(checkpoint.read_networks, tmp_path / "nowhere")
+
+
+class Whole(nn.Module):
+    pass
+
+
+@pytest.mark.parametrize(("content", "part"), [
+    (Whole(), "state_dict"), ([1, 2], "no weights"), ({}, "no weights"), ({"epoch": 3}, "'epoch' is no tensor"),
+    ({1: torch.zeros(1)}, "1 is no tensor"), (None, "no weights"),
+])  # fmt: skip
+def test_files_without_weights_are_one_clear_line(tmp_path, content, part):
+    save("latest_net_G.pth", content, tmp_path)
+    states = checkpoint.read_networks(tmp_path)
+    found = message(states.get, "generator")
+    assert str(tmp_path / "latest_net_G.pth") in found and part in found
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_batch_norm_is_refused(tmp_path, dropout):
+    state = with_batch_norm(with_dropout(generator()) if dropout else generator())
+    assert "model.1.bias" not in state and "model.2.weight" in state
+    save("latest_net_G.pth", state, tmp_path)
+    found = message(checkpoint.read_networks(tmp_path).get, "generator")
+    assert str(tmp_path / "latest_net_G.pth") in found and "model.2.weight" in found and "--norm instance" in found
+
+
+# --- training from them
+
+NARROW = {"generator_filters": 2, "discriminator_filters": 2, "image_height": 48, "image_width": 48, "block_size": 1,
+          "generator_architecture": "resnet_6blocks", "discriminator_architecture": "basic"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), (4,), 32, 32)
+
+
+def begin(data, **options):
+    options = {"model_type": "pix2pix", "init_checkpoint_dir": str(FOLDER), **options}
+    return trainer(data, "new", **{**NARROW, **options})
+
+
+@pytest.mark.parametrize("files", [
+    ("generator.pth", "discriminator.pth"), ("latest_net_G.pth", "latest_net_D.pth"),
+    ("generator_3.pth", "discriminator_3.pth"), ("3_net_G.pth", "3_net_D.pth"),
+])  # fmt: skip
+@pytest.mark.parametrize("architecture", DISCRIMINATORS)
+def test_a_training_begins_with_them(data, capsys, files, architecture):
+    save(files[0], generator())
+    save(files[1], parallel(discriminator(architecture)))
+    save("vgg.pth" if "3" not in files[0] else "vgg_3.pth", generator())
+    begun = begin(data, discriminator_architecture=architecture, init_epoch=3 if "3" in files[0] else 0)
+    assert same(dict(begun.model.generator.state_dict()), dict(generator()))
+    assert same(dict(begun.model.discriminator.state_dict()), dict(discriminator(architecture)))
+    *lines, note = capsys.readouterr().out.splitlines()
+    assert lines == [f"{FOLDER / files[0]} -> generator", f"{FOLDER / files[1]} -> discriminator"]
+    assert note.startswith("note: not used: checkpoints/theirs/vgg") and "net" not in note
+
+
+def test_a_generator_alone_begins_a_training(data, capsys):
+    save("latest_net_G.pth", generator())
+    begin(data)
+    assert f"note: {FOLDER} has no weights for discriminator: begun anew" in capsys.readouterr().out
+
+
+def test_weights_of_every_network_of_timecyclegan(data):
+    """The motion model and the sequence discriminator too, as the 2020 release named their files (with ours)."""
+    options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 3,
+               "timecycle_motion_model_architecture": "resnet_6blocks"}  # fmt: skip
+    expected = {"generator": generator(inputs=6), "discriminator": discriminator(),
+                "sequence_discriminator_0": discriminator(inputs=6), "timecycles_target": generator(inputs=6, seed=3)}
+    files = dict(zip(expected, ("generator", "discriminator", "sequence_discriminator_0", "motion_model"), strict=True))
+    for network, name in files.items():
+        save(f"{name}.pth", parallel(expected[network]))
+    networks = begin(data, **options).model.networks()
+    assert networks.keys() == expected.keys()
+    for name, network in networks.items():
+        state = {key.removeprefix("backward_model."): value for key, value in network.state_dict().items()}
+        assert same(state, dict(expected[name])), name
+
+
+# --- what does not fit
+
+@pytest.mark.parametrize(("state", "options", "parts"), [
+    (generator(filters=3), {}, ["(3, 3, 7, 7)", "(2, 3, 7, 7)", "use --generator_filters 3"]),
+    (generator("resnet_9blocks"), {}, ["model.16.weight", "use --generator_architecture resnet_9blocks"]),
+    (generator("unet_256", filters=4), {}, ["--generator_architecture unet_256 --generator_filters 4"]),
+    (generator(), {"generator_architecture": "unet_128", "image_height": 128, "image_width": 128},
+     ["model.model.0.weight", "--generator_architecture resnet_6blocks"]),
+    # A still generator where a recurrent one is, the other way round, and with another memory.
+    (generator(), {"model_type": "seqpix2pix"},
+     ["(2, 3, 7, 7)", "(2, 6, 7, 7)", "--model_type pix2pix --block_size 1"]),
+    (generator(inputs=6), {}, ["(2, 6, 7, 7)", "(2, 3, 7, 7)", "--n_frames_generator 1", "seqpix2pix or timecycle"]),
+    (generator(inputs=9), {"model_type": "seqpix2pix"}, ["(2, 9, 7, 7)", "(2, 6, 7, 7)", "--n_frames_generator 2"]),
+    (generator("resnet_9blocks"), {"model_type": "seqpix2pix"}, ["resnet_9blocks and it sees one frame alone"]),
+    (generator(inputs=9, outputs=9), {}, ["--model_type pix2pix --block_size 3"]),
+    (generator(inputs=1, outputs=1), {}, ["(2, 1, 7, 7)", "it sees 1 channels", "frames have 3"]),
+    (generator(), {"upsample": "resize"}, ["--upsample transposed"]),
+    ({"weight": torch.zeros(2)}, {}, ["lacks the parameter model.1.weight", "the options that it was trained with"]),
+    ({**generator(), "model.99.bias": torch.zeros(1)}, {}, ["model.99.bias that the model does not know", "damaged"]),
+])  # fmt: skip
+def test_a_generator_that_does_not_fit(data, state, options, parts):
+    save("latest_net_G.pth", state)
+    found = message(begin, data, **options)
+    assert f"{FOLDER / 'latest_net_G.pth'}: generator " in found
+    assert all(part in found for part in parts), found
+    assert not Path("checkpoints/new").exists()
+
+
+@pytest.mark.parametrize(("state", "part"), [
+    (discriminator("4_layers"), "use --discriminator_architecture 4_layers"),
+    (discriminator("pixel"), "use --discriminator_architecture pixel"),
+    (published(DISCRIMINATORS["basic"], filters=4, inputs=6), "use --discriminator_filters 4"),
+    (discriminator(inputs=3), "sees 3 channels"),
+])  # fmt: skip
+def test_a_discriminator_that_does_not_fit(data, state, part):
+    save("generator.pth", generator())
+    save("discriminator.pth", state)
+    found = message(begin, data)
+    assert "checkpoints/theirs/discriminator.pth: discriminator" in found and part in found, found
+
+
+def test_a_sequence_discriminator_that_does_not_fit(data):
+    save("generator.pth", generator(inputs=6))
+    save("sequence_discriminator_0.pth", discriminator(inputs=9))
+    found = message(begin, data, model_type="timecycle", block_size=3)
+    assert "(2, 9, 4, 4)" in found and "(2, 6, 4, 4)" in found and "use --n_frames_discriminator 3" in found
+
+
+def test_model_types_that_messages_name_exist(data):
+    save("latest_net_G.pth", generator(inputs=6))
+    save("latest_net_G_A.pth", generator(), Path("both"))
+    found = message(begin, data) + message(begin, data, init_checkpoint_dir="both")
+    named = re.findall(r"--model_type,? (?:such as )?(\w+)(?: or (\w+))?", found)
+    assert {name for names in named for name in names if name} == {"seqpix2pix", "timecycle", "cyclegan"} <= set(MODELS)
