@@ -60,7 +60,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     from timecyclegan import inference
 
     test = arguments.options(TestOptions)
-    saved = inference.load_options(arguments.name)
+    saved = inference.load_options(arguments.name, arguments.given)
     changed_architecture(arguments.given, saved)
     options = arguments.options(Options, saved)
     sources, reals = frames_to_test(arguments)

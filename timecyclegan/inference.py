@@ -1,9 +1,11 @@
 """Translating videos with a trained model: recurrent, streaming, several sequences side by side."""
 import contextlib
+import dataclasses
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,25 +14,31 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.datasets.loading import read_frames
-from timecyclegan.models import get_model
+from timecyclegan.models import default_options, get_model
 from timecyclegan.models.base_model import PairedModel
-from timecyclegan.training import checkpoint
+from timecyclegan.training import checkpoint, foreign
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 from timecyclegan.util.video import VideoWriter, side_by_side
 
 
-def load_options(name: str) -> Options:
+def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     """The options that the run ``name`` was trained with.
+
+    Weights of other programs (``training.foreign``) come without: the ``given`` ones describe their model.
 
     Raises:
         UserError: there is no such run.
     """
-    path = checkpoint.CHECKPOINTS / name / checkpoint.OPTIONS
-    if not path.exists():
+    folder = checkpoint.CHECKPOINTS / name
+    path = folder / checkpoint.OPTIONS
+    if path.exists():
+        return Options.load(path)
+    if (folder / checkpoint.LATEST).exists() or not any(folder.glob("*.pth")):
         raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
-    return Options.load(path)
+    known = {field.name for field in dataclasses.fields(Options)}
+    return default_options(**{key: value for key, value in (given or {}).items() if key in known})
 
 
 def load_model(name: str, options: Options, epoch: int = 0) -> PairedModel:
@@ -44,6 +52,8 @@ def load_model(name: str, options: Options, epoch: int = 0) -> PairedModel:
     model = get_model(options.model_type, options, training=False)
     states = checkpoint.read_networks(folder, epoch)
     checkpoint.load_networks(model.networks(), states, folder)
+    if isinstance(states, foreign.Weights):
+        states.note_unused(model.networks())
     return model.to(device).eval()
 
 

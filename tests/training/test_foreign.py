@@ -301,6 +301,6 @@ def test_a_sequence_discriminator_that_does_not_fit(data):
 def test_model_types_that_messages_name_exist(data):
     save("latest_net_G.pth", generator(inputs=6))
     save("latest_net_G_A.pth", generator(), Path("both"))
-    found = message(begin, data) + message(begin, data, init_checkpoint_dir="both")
+    found = message(begin, data) + " " + message(begin, data, init_checkpoint_dir="both")
     named = re.findall(r"--model_type,? (?:such as )?(\w+)(?: or (\w+))?", found)
     assert {name for names in named for name in names if name} == {"seqpix2pix", "timecycle", "cyclegan"} <= set(MODELS)
