@@ -15,7 +15,7 @@ from tqdm import tqdm
 from timecyclegan.datasets.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.models import default_options, get_model
-from timecyclegan.models.base_model import PairedModel
+from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training import checkpoint, foreign
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
@@ -41,7 +41,7 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     return default_options(**{key: value for key, value in (given or {}).items() if key in known})
 
 
-def load_model(name: str, options: Options, epoch: int = 0) -> PairedModel:
+def load_model(name: str, options: Options, epoch: int = 0) -> BaseModel:
     """The generating part of the run ``name`` with its newest weights or those of an epoch, on ``options.gpu``.
 
     Raises:
@@ -58,7 +58,7 @@ def load_model(name: str, options: Options, epoch: int = 0) -> PairedModel:
 
 
 def _windows(frames: Iterable[Tensor], context: int) -> Iterator[Tensor]:
-    """For each frame (3, H, W) the (2 * context + 1, 3, H, W) around it; the first and last frame are repeated."""
+    """For each frame (C, H, W) the (2 * context + 1, C, H, W) around it; the first and last frame are repeated."""
     window: deque[Tensor] = deque(maxlen=2 * context + 1)
     for frame in _extended(frames, context):
         window.append(frame)
@@ -82,14 +82,16 @@ def noise_generator(seed: int, sequence: str) -> torch.Generator:
 
 @torch.inference_mode()
 def translate(
-    model: PairedModel, sources: Mapping[str, Iterable[Tensor]], seed: int = 0
+    model: BaseModel, sources: Mapping[str, Iterable[Tensor]], seed: int = 0, domain: str = "target"
 ) -> Iterator[tuple[str, Tensor]]:
     """Translate sequences side by side, one frame of each at a time, however long they are.
 
     Args:
         model: on the device to compute on.
-        sources: by sequence name, its source frames (3, H, W) in [-1, 1]; all of one size.
+        sources: by sequence name, its source frames (3, H, W) in [-1, 1]; all of one size. An unconditional model
+            takes frames without channels, (0, H, W), which say how many to make, and how large.
         seed: of the noise that stands for the frames before the first one.
+        domain: what to translate to; "source" takes the target's frames as the source (unpaired models).
 
     Yields:
         (sequence name, its next frame (3, H, W) in [-1, 1]). The recurrent state is carried within a sequence only.
@@ -108,23 +110,27 @@ def translate(
         if not began:
             noise = [noise_generator(seed, name) for name in active]
             state, began = model.initial_state(noise, batch[:, context]), True
-        frames, state = model.translate_frame(batch, state)
+        frames, state = model.translate_frame(batch, state, domain)
         yield from zip(active, frames, strict=True)
 
 
 def translate_folders(
-    model: PairedModel,
+    model: BaseModel,
     sequences: Mapping[str, list[Path]],
     output: Path,
     options: Options,
     batch_size: int = 1,
     seed: int = 0,
+    domain: str = "target",
 ) -> dict[str, list[Path]]:
     """Translate sequences of image files into PNG files ``output/<sequence>/<frame>.png``.
+
+    An unconditional model takes the number of the files and their names; they are not read.
 
     Args:
         options: the picture size and the number of loading threads.
         batch_size: sequences side by side.
+        seed, domain: see :func:`translate`.
 
     Returns:
         The written files by sequence, in order.
@@ -133,11 +139,9 @@ def translate_folders(
     names, size = list(sequences), (options.image_height, options.image_width)
     with tqdm(total=sum(map(len, sequences.values())), desc="translating", unit="frame", dynamic_ncols=True) as bar:
         for start in range(0, len(names), batch_size):
-            sources = {
-                name: (to_video(frame[None])[0] for frame in read_frames(sequences[name], *size, options.threads))
-                for name in names[start : start + batch_size]
-            }
-            for name, frame in translate(model, sources, seed):
+            beside = names[start : start + batch_size]
+            sources = {name: _source_frames(model, sequences[name], size, options.threads) for name in beside}
+            for name, frame in translate(model, sources, seed, domain):
                 path = output / name / f"{sequences[name][len(written[name])].stem}.png"
                 write_image(path, to_uint8(frame))
                 written[name].append(path)
@@ -145,14 +149,19 @@ def translate_folders(
     return written
 
 
+def _source_frames(model: BaseModel, paths: list[Path], size: tuple[int, int], threads: int) -> Iterator[Tensor]:
+    if model.task == "unconditional":
+        return (torch.empty(0, *size) for _ in paths)
+    return (to_video(frame[None])[0] for frame in read_frames(paths, *size, threads))
+
+
 def write_side_by_side(
-    path: Path, panels: Mapping[str, list[Path] | None], size: tuple[int, int], fps: float
+    path: Path, panels: Mapping[str, list[Path]], size: tuple[int, int], fps: float
 ) -> None:
-    """Write a video of sequences of image files beside each other, captioned by name; None panels are left out."""
-    shown = {name: frames for name, frames in panels.items() if frames}
+    """Write a video of sequences of image files beside each other, captioned by name."""
     with contextlib.ExitStack() as stack:
         writer = None
-        for paths in zip(*shown.values(), strict=True):
-            picture = side_by_side([resize_image(read_image(p), *size) for p in paths], list(shown))
+        for paths in zip(*panels.values(), strict=True):
+            picture = side_by_side([resize_image(read_image(p), *size) for p in paths], list(panels))
             writer = writer or stack.enter_context(VideoWriter(path, fps, *picture.shape[:2]))
             writer.write(picture)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.loading import make_loader
 from timecyclegan.datasets.video_dataset import DATASETS
-from timecyclegan.models import get_model, get_task, model_class
+from timecyclegan.models import check, get_model, get_task
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.growing import describe, growth_stages
@@ -74,7 +74,7 @@ class Trainer:
         self.device = pick_device(options.gpu)
         self.stages = growth_stages(options)
         for stage in self.stages:  # before any data are read
-            model_class(stage.model_type).check(stage)
+            check(stage)
         self.options = options
         self.position, self.saved = Position(), None
         if resume and (self.folder / checkpoint.LATEST).exists():

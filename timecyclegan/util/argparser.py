@@ -10,10 +10,11 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import ControlOptions, Options, RunOptions, TestOptions, check_value, value_type
 
 FOLDERS = {
-    "source_dir": "frames to translate from (a folder per sequence)",
+    "source_dir": "frames to translate from (a folder per sequence); - for unconditional models",
     "target_dir": "frames to translate to",
-    "test_source_dir": "frames to translate when testing",
-    "test_target_dir": "the real frames that metrics compare with",
+    "test_source_dir": "frames to translate when testing; - for none",
+    "test_target_dir": "the real frames that metrics compare with; unpaired models translate them back, unconditional "
+                       "ones generate as many",
 }
 # command: its folders in order, those that may be missing, and the option classes that it takes
 COMMANDS = {
@@ -32,16 +33,20 @@ SUMMARY = {
 
 @dataclasses.dataclass
 class Arguments:
-    """A parsed command line: the run's name, its folders, and only those options that were given."""
+    """A parsed command line: the run's name, its folders (None: not given, or -), and only what options were given."""
 
     name: str
     folders: dict[str, Path | None]
     given: dict[str, Any]
 
+    def given_for(self, kind: type) -> dict[str, Any]:
+        """What was given of the options of class ``kind``."""
+        names = {field.name for field in dataclasses.fields(kind)}
+        return {key: value for key, value in self.given.items() if key in names}
+
     def options(self, kind: type, base: Any = None) -> Any:
         """The options of class ``kind``: defaults (or those of ``base``), replaced by what was given."""
-        names = {field.name for field in dataclasses.fields(kind)}
-        given = {key: value for key, value in self.given.items() if key in names}
+        given = self.given_for(kind)
         return dataclasses.replace(base, **given) if base is not None else kind(**given)
 
 
@@ -101,14 +106,14 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
     """Parse and check a command line.
 
     Raises:
-        UserError: an unknown flag, a value out of its range, a name that is not a plain folder name.
+        UserError: an unknown flag, a value out of its range, a name that is not a plain folder name, - for a target.
     """
     folders, _, kinds = COMMANDS[command]
     given = vars(build_parser(command).parse_intermixed_args(argv))  # folders may stand between flags
     name = given.pop("name")
     if name in ("", ".", "..") or Path(name).name != name:
         raise UserError(f"NAME must be a plain folder name, not {name!r}")
-    paths = {folder: Path(value) if (value := given.pop(folder, None)) else None for folder in folders}
+    paths = {folder: _folder(folder, given.pop(folder, None)) for folder in folders}
     for kind in kinds:
         for field in dataclasses.fields(kind):
             if field.name in given:
@@ -117,6 +122,12 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
                 if isinstance(given[field.name], list):
                     given[field.name] = tuple(given[field.name])
     return Arguments(name, paths, given)
+
+
+def _folder(name: str, value: str | None) -> Path | None:
+    if value == "-" and "source" not in name:
+        raise UserError(f"{name} cannot be -, only a source can be left out")
+    return None if value in (None, "-") else Path(value)
 
 
 def changed_architecture(given: dict[str, Any], saved: Options) -> None:

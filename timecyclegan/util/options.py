@@ -96,6 +96,7 @@ class LossOptions:
     mask_loss_weight: float = _weight("-mlw", "the mask loss (vid2vid models)")
     perceptual_loss_weight: float = _weight("-plw", "the VGG19 perceptual distance to the target (paired models)")
     recycle_loss_weight: float = _weight("-rclw", "the recycle and predictor losses (RecycleGAN models); -clw too")
+    flow_backend: str = option("farneback", None, "what computes optical flow (models with flow)")
     warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
     recycle_predictor_architecture: str = option(
         "resnet_6blocks", "-rcp", "architecture of RecycleGAN's predictor (RecycleGAN models)"
@@ -204,9 +205,13 @@ class TestOptions:
     test_init_epoch: int = option(0, "-tie", "use the weights of this epoch; 0 is the newest", NON_NEGATIVE)
     test_output_dir: str = option("results", "-to", "where results/NAME goes")
     test_unpaired_target_to_source: bool = option(
-        False, "-tts", "translate from target to source (unpaired models)"
+        False, "-tts", "translate only from target to source (unpaired models); one folder is then the target"
     )
     test_seed: int = option(0, None, "of the noise before a sequence's first frame", SEED)
+    n_sequences: int = option(
+        0, None, "sequences to generate (unconditional models); 0 is as many as the target folder has", NON_NEGATIVE
+    )
+    n_frames: int = option(0, None, "frames of each of the --n_sequences", NON_NEGATIVE)
     fps: float = option(20.0, None, "frames per second of the side-by-side videos", POSITIVE)
 
 

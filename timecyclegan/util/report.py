@@ -14,12 +14,13 @@ from timecyclegan.util.report_sequence import ReportSequence, sequence_html
 
 __all__ = ["ReportSequence", "write_report"]
 
-# What a metric tells, in words for someone who has not read the definitions; unknown metrics have none.
+# What a metric tells, in words for someone who has not read the definitions; unknown metrics have none. {reference} is
+# what the evaluation compares with.
 _HINTS = {
     "fid": "distance between the distributions of generated and real images",
     "lpips": "perceptual distance of each frame to the real one",
-    "tlp": "perceptual change from frame to frame, compared with the real clip's",
-    "tof": "motion compared with the real clip's, by optical flow",
+    "tlp": "perceptual change from frame to frame, compared with that of the {reference}",
+    "tof": "motion compared with that of the {reference}, by optical flow",
     "e_warp": "what changes along the motion: flicker and popping",
     "flicker": "likeness of neighbouring frames; a frozen video scores 1",
     "sharpness": "gradient energy relative to real; blur alone improves the temporal metrics",
@@ -53,6 +54,7 @@ def write_report(path: str | Path, *, title: str, evaluation: dict, losses_csv: 
     shown = list(sequences)[:max_sequences]
     parts = {
         "title": escape(title),
+        "reference": escape(_reference(evaluation)),
         "facts": _facts_html(options, evaluation, shown),
         "metrics": _metrics_html(evaluation, comparison),
         "losses": _losses_html(losses_csv),
@@ -105,14 +107,20 @@ def _metrics_html(evaluation: dict, comparison: dict | None) -> str:
     computed = {name: metric for name, metric in metrics.items()
                 if metric.get("value") is not None or (others.get(name) or {}).get("value") is not None}
     missing = {name: metric for name, metric in metrics.items() if name not in computed}
-    return _table_html(computed, others, label) + _missing_html(missing) + _per_sequence_html(computed)
+    table = _table_html(computed, others, label, _reference(evaluation))
+    return table + _missing_html(missing) + _per_sequence_html(computed)
 
 
-def _table_html(metrics: dict, others: dict, label: str | None) -> str:
+def _reference(evaluation: dict) -> str:
+    return str(evaluation.get("reference") or "real clip")
+
+
+def _table_html(metrics: dict, others: dict, label: str | None, reference: str) -> str:
     if not metrics:
         return ""
-    heads = ["metric", "this run", *([label] if label else []), "real clip", "better", "measured over"]
-    rows = "".join(_metric_row(name, metric, others.get(name) or {}, label) for name, metric in metrics.items())
+    heads = ["metric", "this run", *([label] if label else []), reference, "better", "measured over"]
+    rows = "".join(_metric_row(name, metric, others.get(name) or {}, label, reference)
+                   for name, metric in metrics.items())
     return (f'<table class="metrics"><thead><tr>{"".join(f"<th>{escape(head)}</th>" for head in heads)}</tr></thead>'
             f"<tbody>{rows}</tbody></table>")
 
@@ -126,7 +134,7 @@ def _missing_html(metrics: dict) -> str:
     return f'<p class="note">Not computed: {escape("; ".join(parts))}</p>' if parts else ""
 
 
-def _metric_row(name: str, metric: dict, other: dict, label: str | None) -> str:
+def _metric_row(name: str, metric: dict, other: dict, label: str | None, reference: str) -> str:
     value, past = metric.get("value"), other.get("value")
     better = str(metric.get("better") or "")
     real = metric.get("real")
@@ -134,17 +142,18 @@ def _metric_row(name: str, metric: dict, other: dict, label: str | None) -> str:
     if label:
         cells.append(_value_cell(label, other, _is_better(past, value, better, real)))
     definition = f"<code>{escape(str(metric['definition']))}</code>" if metric.get("definition") else ""
-    cells += [f'<td data-label="real clip" class="number">{_number(real)}</td>',
+    cells += [f'<td data-label="{escape(reference, quote=True)}" class="number">{_number(real)}</td>',
               f'<td data-label="better">{_ARROWS.get(better, "")}{escape(better)}</td>',
               f'<td data-label="measured over">{_counts(metric)}{definition}</td>']
-    hint = f"<small>{_HINTS[name]}</small>" if name in _HINTS else ""
+    hint = f"<small>{escape(_HINTS[name].format(reference=reference))}</small>" if name in _HINTS else ""
     shown = str(metric.get("title") or name)
     return f"<tr><th scope=row>{escape(shown)}{hint}</th>{''.join(cells)}</tr>"
 
 
 def _is_better(value: float | None, other: float | None, better: str, real: float | None) -> bool:
     """Whether a value is nearer to the best one, by more than noise; not if that cannot be said."""
-    targets = {"lower": -math.inf, "higher": math.inf, "closer to 1": 1.0, "closer to real": real}
+    targets = {"lower": -math.inf, "higher": math.inf, "closer to 1": 1.0, "closer to real": real,
+               "closer to source": real}
     target = targets.get(better)
     if value is None or other is None or target is None:
         return False

@@ -21,11 +21,21 @@ HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 
 @dataclass(frozen=True)
 class ReportSequence:
-    """The frames of a sequence on disk; ``source`` is empty for unconditional models, ``real`` without a target."""
+    """The frames of a sequence on disk.
+
+    ``source`` is empty for unconditional models. ``real`` are the frames of the same moments, where there are any;
+    ``example`` is some real clip to look at, where there are none.
+    """
     name: str
     source: list[Path]
     generated: list[Path]
     real: list[Path] | None = None
+    example: list[Path] | None = None
+
+    def panels(self) -> dict[str, list[Path]]:
+        """What there is to show beside each other, by caption."""
+        panels = {"source": self.source, "generated": self.generated, "real": self.real, "a real clip": self.example}
+        return {name: list(frames) for name, frames in panels.items() if frames}
 
 
 @dataclass
@@ -47,8 +57,7 @@ def load_clip(sequence: ReportSequence, max_frames: int, max_width: int) -> Clip
     Raises:
         UserError: there are no generated frames, or one cannot be read.
     """
-    paths = {"source": sequence.source, "generated": sequence.generated, "real": sequence.real}
-    paths = {name: list(frames) for name, frames in paths.items() if frames}
+    paths = sequence.panels()
     if "generated" not in paths:
         raise UserError(f"cannot report on sequence {sequence.name}: it has no generated frames")
     available = min(len(frames) for frames in paths.values())

@@ -1,0 +1,127 @@
+"""What a trained model is to generate when it is tested, and what that is compared with: a question of its task."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from timecyclegan.datasets.frames import find_sequences, match_sequences
+from timecyclegan.models import get_task
+from timecyclegan.util.argparser import Arguments
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import TestOptions
+from timecyclegan.util.report_sequence import ReportSequence
+
+Frames = dict[str, list[Path]]
+
+BOTH_WAYS = {"target": "source_to_target", "source": "target_to_source"}  # by the domain that is generated
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One set of videos to generate.
+
+    Attributes:
+        task: the model's.
+        inputs: by sequence, the frames to translate; an unconditional model takes their number and names alone.
+        reference: the sequences that metrics compare with; None: there are none.
+        root: the folder of ``reference``.
+        domain: what the model generates.
+        name: the folder of the results, and what a row of metrics.csv says; empty where there is one direction only.
+    """
+
+    task: str
+    inputs: Frames
+    reference: Frames | None
+    root: Path | None
+    domain: str = "target"
+    name: str = ""
+
+    def flow_dir(self) -> Path | None:
+        """Where the true flow of the reference lies, if it is known."""
+        if self.task == "unconditional":  # no real flow belongs to what it generates
+            return None
+        flow = self.root.resolve().parent / "flow"  # another folder of this name is none of our business
+        return flow if all((flow / name).is_dir() for name in self.reference) else None
+
+    def shown(self, fakes: Frames) -> list[ReportSequence]:
+        """What to look at beside each generated sequence."""
+        if self.task == "unconditional":
+            return [ReportSequence(name, [], frames, example=self._example(place, name, len(frames)))
+                    for place, (name, frames) in enumerate(fakes.items())]
+        real = self.reference if self.task == "paired" else None
+        return [ReportSequence(name, self.inputs[name], frames, real and real[name]) for name, frames in fakes.items()]
+
+    def _example(self, place: int, name: str, length: int) -> list[Path] | None:
+        """A real clip beside number ``place``, of the same name where there is one; a short one stays at its end."""
+        if not self.reference:
+            return None
+        clip = self.reference.get(name) or list(self.reference.values())[place % len(self.reference)]
+        return [*clip, *[clip[-1]] * (length - len(clip))][:length]
+
+
+def check_arguments(arguments: Arguments, model_type: str) -> None:
+    """Refuse folders and test options that do not go with the model; nothing is read.
+
+    Raises:
+        UserError: a source that is missing, a flag for another task, or nothing to generate.
+    """
+    task, folders, test = get_task(model_type), arguments.folders, arguments.options(TestOptions)
+    model = f"--model_type {model_type} is {task}"
+    needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired",)}
+    for folder, tasks in needed.items():
+        if task in tasks and folder in folders and folders[folder] is None:
+            raise UserError(f"{model}, it needs a source: give its folder where - stands")
+    if "test_source_dir" not in folders:
+        return
+    if test.test_unpaired_target_to_source and task != "unpaired":
+        raise UserError(f"--test_unpaired_target_to_source is for unpaired models, {model}")
+    if (test.n_sequences or test.n_frames) and task != "unconditional":
+        raise UserError(f"--n_sequences and --n_frames are for unconditional models, {model}")
+    if bool(test.n_sequences) != bool(test.n_frames):
+        raise UserError("--n_sequences and --n_frames belong together: give both")
+    nothing = folders["test_target_dir"] is None
+    if nothing and task == "unconditional" and not test.n_sequences:
+        raise UserError(f"{model}: give a target folder, to generate as many sequences and frames as it has, or "
+                        "--n_sequences and --n_frames")
+    if nothing and task == "unpaired" and folders["test_source_dir"] is None:
+        raise UserError("there is nothing to translate: give a source folder, or a target folder after the -")
+
+
+def find_directions(arguments: Arguments, model_type: str) -> list[Direction]:
+    """List the test folders' sequences and what is to be made of them.
+
+    Raises:
+        UserError: a folder has no frames, or the two of a paired model do not match.
+    """
+    folders = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    return _FINDERS[get_task(model_type)](*folders, arguments.options(TestOptions))
+
+
+def _paired(source: Path, target: Path | None, _test: TestOptions) -> list[Direction]:
+    sources = find_sequences(source)
+    reals = find_sequences(target) if target else None
+    if target:
+        match_sequences(sources, reals, source, target)
+    return [Direction("paired", sources, reals, target)]
+
+
+def _unpaired(source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:
+    """Both ways, as far as there is something to translate; what comes out is compared with what went in."""
+    roots = {"target": source, "source": target}  # by the domain that is generated
+    if test.test_unpaired_target_to_source:
+        roots = {"source": target or source}
+    found = {domain: (find_sequences(root), root) for domain, root in roots.items() if root}
+    return [Direction("unpaired", inputs, inputs, root, domain, BOTH_WAYS[domain])
+            for domain, (inputs, root) in found.items()]
+
+
+def _unconditional(_source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:
+    reals = find_sequences(target) if target else None
+    names = {f"sequence_{i:03}": [Path(f"{t:05}.png") for t in range(test.n_frames)] for i in range(test.n_sequences)}
+    return [Direction("unconditional", names or reals, reals, target)]
+
+
+_FINDERS: dict[str, Callable[..., list[Direction]]] = {
+    "paired": _paired,
+    "unpaired": _unpaired,
+    "unconditional": _unconditional,
+}
