@@ -111,6 +111,8 @@ def lacking(name: str, states: Mapping[str, object]) -> str:
     if name.startswith("generator_") and "generator" in states:
         return ("; its one generator translates one way: use --model_type pix2pix, or name its file for its direction, "
                 "latest_net_G_A.pth from source to target, latest_net_G_B.pth back")  # fmt: skip
+    if name.startswith("generator_") and any(other.startswith("generator_") for other in states):
+        return "; to translate one way, call its file latest_net_G.pth and use --model_type pix2pix"
     if name == "generator" and "generator_target" in states:
         return "; it translates both ways: use an unpaired --model_type such as cyclegan"
     return ""
