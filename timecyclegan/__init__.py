@@ -11,6 +11,7 @@ _PUBLIC = {
     "SequentialMixin": "timecyclegan.models.sequential.sequential_mixin",
     "TimeCycle": "timecyclegan.models.mixins.timecycle",
     "TimeCycleMixin": "timecyclegan.models.mixins.timecycle_mixin",
+    "WarpLossMixin": "timecyclegan.models.mixins.warp_loss_mixin",
     "get_model": "timecyclegan.models",
     "get_task": "timecyclegan.models",
 }

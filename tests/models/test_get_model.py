@@ -39,7 +39,7 @@ def test_tasks_and_clips_as_specified():
         "recyclegan": ("unpaired", 3), "timecycle": ("paired", 5), "tricyclegan": ("unpaired", 5),
         "timecycledcgan": ("unconditional", 5), "timerecyclegan": ("unpaired", 3), "timerecycleganv2": ("unpaired", 5),
         "seqdcgan": ("unconditional", 5), "seqpix2pix": ("paired", 5), "seqcyclegan": ("unpaired", 5),
-        "seqrecyclegan": ("unpaired", 5),
+        "seqrecyclegan": ("unpaired", 5), "timecyclep2": ("paired", 5),
     }  # fmt: skip
     assert expected.keys() == MODELS.keys()
     for model_type, (task, frames) in expected.items():
@@ -72,9 +72,9 @@ def test_unknown_name_lists_the_known_ones():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"generator_architecture": "resnet"}, "--generator_architecture: 'resnet'"),
-        ({"discriminator_architecture": "patch"}, "--discriminator_architecture: 'patch'"),
-        ({"timecycle_motion_model_architecture": "unet_64"}, "--timecycle_motion_model_architecture: 'unet_64'"),
+        ({"generator_architecture": "resnet"}, "--generator_architecture 'resnet'"),
+        ({"discriminator_architecture": "patch"}, "--discriminator_architecture 'patch'"),
+        ({"timecycle_motion_model_architecture": "unet_64"}, "--timecycle_motion_model_architecture 'unet_64'"),
         ({"generator_architecture": "unet_128"}, "--generator_architecture: unet_128 .*128, not 24x28"),
         ({"image_width": 23}, "--discriminator_architecture: .* 24x24 pixels, not 24x23"),
         ({"image_height": 4, "discriminator_architecture": "pixel"}, "--generator_architecture: .* not 4x28"),

@@ -411,7 +411,7 @@ def test_unknown_options_are_refused_at_once():
         TimeCycle(nn.Identity(), "sideways")
     with pytest.raises(ValueError, match=r"loss must be one of l1, l2.*'l3'"):
         TimeCycle(nn.Identity(), loss="l3")
-    with pytest.raises(UserError, match="timecycle_motion_model_architecture: 'resnet'"):
+    with pytest.raises(UserError, match="timecycle_motion_model_architecture 'resnet'"):
         Plain(1, timecycle_motion_model_architecture="resnet").define_timecycle(3, 2)
 
 

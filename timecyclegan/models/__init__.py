@@ -1,13 +1,11 @@
 """All model types by name."""
 import dataclasses
-import difflib
 import importlib
-from collections.abc import Iterable
 from typing import Any
 
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.models.presets import PRESETS
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.options import Options
 
 # --model_type: (module, class). Modules are imported on first use, since some need packages that others do not.
@@ -21,12 +19,13 @@ MODELS = {
     "seqcyclegan": ("sequential.sequential_cyclegan", "SequentialCycleGAN"),
     "seqrecyclegan": ("sequential.sequential_recyclegan", "SequentialRecycleGAN"),
     "timecycle": ("timecycle_pix2pix", "TimeCyclePix2Pix"),
+    "timecyclep2": ("timecycle_pix2pix", "TimeCyclePix2PixWarp"),
     "tricyclegan": ("timecycle_cyclegan", "TimeCycleCycleGAN"),
     "timecycledcgan": ("timecycle_dcgan", "TimeCycleDCGAN"),
     "timerecyclegan": ("timecycle_recyclegan", "TimeCycleRecycleGAN"),
     "timerecycleganv2": ("timecycle_recyclegan", "TimeCycleRecycleGANv2"),
 }
-LATER = ("vid2vid", "timecyclep2", "timecyclevid2vid", "flownet")
+LATER = ("vid2vid", "timecyclevid2vid", "flownet")
 
 
 def model_class(model_type: str) -> type[BaseModel]:
@@ -38,15 +37,9 @@ def model_class(model_type: str) -> type[BaseModel]:
     if model_type in LATER:
         raise UserError(f"--model_type {model_type} is not part of this version yet (there are {', '.join(MODELS)})")
     if model_type not in MODELS:
-        raise _unknown("--model_type", model_type, MODELS)
+        raise unknown("--model_type", model_type, MODELS)
     module, name = MODELS[model_type]
     return getattr(importlib.import_module(f"timecyclegan.models.{module}"), name)
-
-
-def _unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
-    near = difflib.get_close_matches(value, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return UserError(f"{flag} {value!r} is not known{hint} (known: {', '.join(known)})")
 
 
 def get_task(model_type: str) -> str:
@@ -70,7 +63,7 @@ def default_options(model_type: str | None = None, preset: str | None = None, **
         UserError: an unknown model type or preset, or a preset of another model type.
     """
     if preset and preset not in PRESETS:
-        raise _unknown("--preset", preset, PRESETS)
+        raise unknown("--preset", preset, PRESETS)
     chosen = dict(PRESETS[preset]) if preset else {}
     preset_type = chosen.pop("model_type", None)
     if model_type and preset_type and model_type != preset_type:

@@ -1,7 +1,8 @@
 """Errors that the user can cause and mend: one clear line, exit code 2, no traceback."""
+import difflib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -9,6 +10,14 @@ class UserError(Exception):
 
     Raise it for everything that a user can mend. Programming errors raise ordinary exceptions.
     """
+
+
+def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not among the ``known`` ones; suggests the nearest."""
+    known = list(known)
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UserError(f"{flag} {value!r} is not known{hint} (known: {', '.join(known)})")
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:

@@ -3,7 +3,6 @@
 A name is looked up with :func:`generator` and :func:`discriminator`; both give the class with its architecture's
 arguments filled in, so what remains are channels and filters.
 """
-import difflib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from timecyclegan.models.networks.init import init_weights
 from timecyclegan.models.networks.patchgan import PatchGAN, PixelDiscriminator
 from timecyclegan.models.networks.resnet import UPSAMPLING, ResnetGenerator
 from timecyclegan.models.networks.unet import UnetGenerator
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import unknown
 
 __all__ = ["UPSAMPLING", "Architecture", "define_discriminator", "define_generator", "discriminator", "generator"]
 
@@ -54,11 +53,7 @@ def generator(
         return Architecture(partial(dcgan.DCGANGenerator, size=size), dcgan.size_error, takes_code=True)
     if name == "dcgan_enc":
         return Architecture(partial(dcgan.DCGANTranslator, size=size), dcgan.size_error)
-    known = ("resnet_1blocks", "resnet_6blocks", "resnet_9blocks", "unet_128", "unet_256", "dcgan", "dcgan_enc")
-    raise UserError(
-        f"{flag}: {name!r} is not known{_suggestion(name, known)}; use resnet_Nblocks (such as resnet_6blocks), "
-        "unet_128, unet_256, dcgan or dcgan_enc"
-    )
+    raise unknown(flag, name, ("resnet_6blocks", "resnet_Nblocks", "unet_128", "unet_256", "dcgan", "dcgan_enc"))
 
 
 def discriminator(
@@ -77,16 +72,7 @@ def discriminator(
         return Architecture(PixelDiscriminator, PixelDiscriminator.size_error)
     if name == "dcgan":
         return Architecture(partial(dcgan.DCGANDiscriminator, size=size), dcgan.size_error)
-    known = ("basic", "3_layers", "4_layers", "pixel", "dcgan")
-    raise UserError(
-        f"{flag}: {name!r} is not known{_suggestion(name, known)}; use basic, N_layers (such as 4_layers, 1 to 9), "
-        "pixel or dcgan"
-    )
-
-
-def _suggestion(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    raise unknown(flag, name, ("basic", "N_layers", "4_layers", "pixel", "dcgan"))
 
 
 def define_generator(

@@ -1,0 +1,109 @@
+"""The warp loss for any GAN class by inheritance."""
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timecyclegan.flow import FlowBackend, flow_backend
+from timecyclegan.losses import Losses, Term, total
+from timecyclegan.losses.warp import warp_loss
+from timecyclegan.models.mixins.host import Video, as_video
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import Options
+
+
+class WarpLossMixin:
+    """Adds the warp loss to a GAN class: put it before the GAN among the base classes.
+
+    The generated video shall move as the real one does: the real video's flow, from each frame back to the one before
+    it, says where what a generated frame shows was in the frame before. The host needs nothing but a cooperative
+    ``super().__init__(*args, **kwargs)``.
+
+    Args:
+        warp_loss_weight: weight of the loss.
+        warp_flow_backend: the name of a flow back end, or a callable like one (see ``timecyclegan.flow``); not used
+            where the flow is given.
+    """
+
+    def __init__(
+        self, *args: Any, warp_loss_weight: float = 1.0, warp_flow_backend: str | FlowBackend = "farneback",
+        **kwargs: Any,
+    ):  # fmt: skip
+        super().__init__(*args, **kwargs)
+        self.warp_loss_weight = warp_loss_weight
+        self.warp_flow_backend = warp_flow_backend
+        self._warp_terms: Losses | None = None
+
+    def warp_forward(
+        self,
+        sequence: Video,
+        real_sequence: Video | None = None,
+        ignore_first_n: int = 0,
+        flow: Tensor | None = None,
+        confidence: Tensor | None = None,
+    ) -> None:
+        """Take a generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), in [-1, 1].
+
+        Args:
+            real_sequence: of the same form, whose flow is computed where none is given.
+            ignore_first_n: frames at the beginning that the loss leaves out; flow is given for the others.
+            flow: (N, T - 1, 2, H, W) in pixels, entry t leads from frame t + 1 back to frame t of the real sequence.
+            confidence: (N, T - 1, 1, H, W) in [0, 1]; 1 where None.
+
+        Raises:
+            ValueError: neither a flow nor a real sequence, or one that does not fit.
+        """
+        video = as_video(sequence, ignore_first_n)
+        self._warp_terms = {}
+        if video.shape[1] < 2:
+            return
+        if flow is None:
+            if real_sequence is None:
+                raise ValueError("the warp loss needs the real sequence, or its flow")
+            flow, confidence = self._flow_of(as_video(real_sequence, ignore_first_n))
+        self._warp_terms["warp"] = Term(warp_loss(video, flow, confidence), self.warp_loss_weight)
+
+    def warp_backward(self) -> Tensor | float:
+        """The weighted loss, a scalar to add to the generator's; 0 where the sequence has one frame."""
+        return total(self.warp_terms())
+
+    def warp_terms(self) -> Losses:
+        """What :meth:`warp_backward` adds up, as a named term with its weight."""
+        if self._warp_terms is None:
+            raise ValueError("call warp_forward first")
+        return self._warp_terms
+
+    @torch.no_grad()
+    def _flow_of(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        backend = self.warp_flow_backend
+        backend = flow_backend(backend) if isinstance(backend, str) else backend
+        pairs = (video.shape[0], video.shape[1] - 1)
+        flow, confidence = backend(video[:, 1:].flatten(0, 1), video[:, :-1].flatten(0, 1))
+        return flow.unflatten(0, pairs), confidence.unflatten(0, pairs)
+
+
+class WarpLossModel(WarpLossMixin):
+    """The warp loss on the generated video of a ``PairedModel`` with a ``TimeCycle``, by its options."""
+
+    uses = frozenset({"warp_loss_weight"})
+
+    def __init__(self, options: Options, training: bool = True, **kwargs: Any):
+        own = {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": options.flow_backend}
+        super().__init__(options, training, **own, **kwargs)
+
+    @classmethod
+    def check(cls, options: Options, training: bool = True) -> None:
+        """Refuse a back end that does not exist, and clips without a pair of frames to compare."""
+        super().check(options, training)
+        flow_backend(options.flow_backend)
+        needed, block = 2 + cls.n_frames_ignored(), options.block_size or cls.default_block_size
+        grows = options.temporal_scaling != (1.0,)  # then its first clips may be too short
+        if training and options.warp_loss_weight and block < needed and not grows:
+            raise UserError(f"--warp_loss_weight needs clips of {needed} frames, --block_size is {block}")
+
+    def generator_losses(self) -> Losses:
+        losses = super().generator_losses()
+        if self.warp_loss_weight:
+            self.warp_forward(self.fake, self.target, self.n_frames_ignored())
+            losses |= self.warp_terms()
+        return losses
