@@ -5,7 +5,7 @@ from torch import nn
 
 from timecyclegan.models import get_model
 from timecyclegan.models.sequential import sequential_pix2pix
-from timecyclegan.models.sequential.sequential_mixin import rollout
+from timecyclegan.models.sequential.sequential_mixin import SequentialMixin, rollout
 from timecyclegan.util.options import Options
 
 N, T, C, C_C, H, W = 2, 5, 2, 3, 8, 12
@@ -184,3 +184,51 @@ def test_losses_are_those_of_the_frames(build):
 def test_default_clip_has_five_frames():
     assert get_model("seqpix2pix", options(), training=False).options.block_size == 5
     assert get_model("seqpix2pix", options(block_size=3), training=False).options.block_size == 3
+
+
+# --- any class
+
+class Foreign:
+    """A GAN that knows nothing of time; its generator sees six channels."""
+
+    def __init__(self, channels):
+        self.generator = nn.Conv2d(channels, 3, 3, padding=1).double()
+
+
+class Recurrent(SequentialMixin, Foreign):
+    pass
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("conditioning", [False, True])
+def test_any_class_generates_a_sequence(n, conditioning):
+    class Host(Recurrent):
+        G_input_conditioning = conditioning
+
+    channels = 3 + 3 * n + (3 * n if conditioning else 0)
+    host = Host(channels, n_frames_generator=n)
+    assert host.sequential_input_channels() == channels
+    source, past = torch.rand(N, T, 3, H, W).double(), torch.rand(N, n, 3, H, W).double()
+    before = source[:, :1].expand(-1, n, -1, -1, -1) if conditioning else None
+    plain = plain_rollout(host.generator, source, past, before)
+    close(host.generate_sequence(host.generator, source, past), plain)
+    torch.manual_seed(5)
+    made = host.generate_sequence(host.generator, source)
+    torch.manual_seed(5)
+    noise = torch.randn(N, n, 3, H, W).double()
+    close(made, plain_rollout(host.generator, source, noise, before))
+
+
+def test_without_sources_the_outputs_alone_are_seen():
+    host = Recurrent(6, n_frames_generator=2)
+    assert host.sequential_input_channels(condition_channels=0) == 6
+    nothing, past = torch.empty(N, T, 0, H, W).double(), torch.rand(N, 2, 3, H, W).double()
+    frames = list(past.unbind(1))
+    for _ in range(T):
+        frames.append(host.generator(torch.cat(frames[-2:], dim=1)))
+    close(host.generate_sequence(host.generator, nothing, past), torch.stack(frames[2:], 1))
+
+
+def test_history_has_at_least_one_frame():
+    with pytest.raises(ValueError, match="n_frames_generator must be 1 or more, not 0"):
+        Recurrent(6, n_frames_generator=0)
