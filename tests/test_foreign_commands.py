@@ -29,8 +29,13 @@ def as_flags(options):
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("data"), (2, 1), 24, 32)[0]
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), (2, 1), 24, 32)
+
+
+@pytest.fixture
+def sources(data):
+    return data[0]
 
 
 def ours(networks, **options):
@@ -40,11 +45,11 @@ def ours(networks, **options):
     checkpoint.save(folder / checkpoint.LATEST, {"networks": networks})
 
 
-def same_pictures(script, sources, networks, epoch=0, **options):
+def same_pictures(script, folders, networks, epoch=0, **options):
     """Whether "theirs", described by flags, makes what "ours" makes, whose options are saved."""
     ours(networks, **options)
-    assert script("test", "ours", sources, *as_flags({"gpu": -1, "threads": 0})) == 0
-    assert script("test", "theirs", sources, *as_flags({**FLAGS, **options, "test_init_epoch": epoch})) == 0
+    assert script("test", "ours", *folders, *as_flags({"gpu": -1, "threads": 0})) == 0
+    assert script("test", "theirs", *folders, *as_flags({**FLAGS, **options, "test_init_epoch": epoch})) == 0
     expected = pictures("results/ours")
     assert len(expected) >= 3 and len(set(expected.values())) == len(expected)
     return pictures(f"results/theirs/epoch{epoch}" if epoch else "results/theirs") == expected
@@ -67,7 +72,7 @@ def test_paired(script, sources, capsys, layout):
     name, change = PAIRED[layout]
     save(name, change(generator()))
     save("generator_6.pth", {"not": "looked at"})
-    assert same_pictures(script, sources, {"generator": generator()}, 5 if "5" in name else 0, model_type="pix2pix")
+    assert same_pictures(script, [sources], {"generator": generator()}, 5 if "5" in name else 0, model_type="pix2pix")
     assert f"checkpoints/theirs/{name} -> generator\n" in capsys.readouterr().out
 
 
@@ -78,7 +83,7 @@ def test_architectures(script, sources, architecture, height, width):
     """Old files too: before 1.6, PyTorch did not write zip archives."""
     save("latest_net_G.pth", with_statistics(generator(architecture)), _use_new_zipfile_serialization=False)
     assert same_pictures(
-        script, sources, {"generator": generator(architecture)}, model_type="pix2pix", image_height=height,
+        script, [sources], {"generator": generator(architecture)}, model_type="pix2pix", image_height=height,
         image_width=width, generator_architecture=architecture,
     )  # fmt: skip
 
@@ -89,7 +94,7 @@ def test_recurrent(script, sources, capsys):
     for name in ("discriminator", "sequence_discriminator_0", "motion_model"):
         save(f"{name}.pth", {"not": "looked at"})
     assert same_pictures(
-        script, sources, {"generator": generator(inputs=9)}, model_type="timecycle", n_frames_generator=2
+        script, [sources], {"generator": generator(inputs=9)}, model_type="timecycle", n_frames_generator=2
     )
     out = capsys.readouterr().out
     assert "checkpoints/theirs/generator.pth -> generator\n" in out
@@ -137,25 +142,32 @@ def test_weights_that_cannot_be_used(refused, sources):
     ("latest_net_G_A", "latest_net_G_B"), ("generator_target", "generator_source"),
     ("generator_source_to_target", "generator_target_to_source"),
 ])  # fmt: skip
-def test_unpaired(script, sources, capsys, names):
+def test_unpaired(script, data, capsys, names):
     networks = {"generator_target": generator(seed=1), "generator_source": generator(seed=2)}
     for name, state in zip(names, networks.values(), strict=True):
         save(f"{name}.pth", parallel(state))
     save("latest_net_D_A.pth", discriminator(inputs=3))
-    assert same_pictures(script, sources, networks, model_type="cyclegan", generator_architecture="resnet_6blocks")
+    assert same_pictures(script, data, networks, model_type="cyclegan", generator_architecture="resnet_6blocks")
+    assert {path.name for path in Path("results/theirs").iterdir()} == {"source_to_target", "target_to_source"}
     out = capsys.readouterr().out
     for name, network in zip(names, networks, strict=True):
         assert f"checkpoints/theirs/{name}.pth -> {network}\n" in out
 
 
-def test_one_direction_of_a_cyclegan(script, refused, sources):
+def test_one_direction_of_a_cyclegan(script, refused, data, sources):
     """Its published weights are one generator each, for its own one-way test: they translate as pix2pix's do."""
     save("latest_net_G.pth", generator())
     test = ["test", "theirs", sources, *as_flags(FLAGS), "-g", "resnet_6blocks"]
     line = refused(*test, "-m", "cyclegan")
     assert "has no weights for generator_target; it has generator" in line and "use --model_type pix2pix" in line
     Path("checkpoints/theirs/latest_net_G.pth").rename("checkpoints/theirs/latest_net_G_A.pth")
-    line = refused(*test, "-m", "cyclegan")
-    assert "has no weights for generator_source; it has generator_target" in line and "latest_net_G.pth" in line
+    line = refused("test", "theirs", *data, *test[3:], "-m", "cyclegan")
+    assert "has no weights for generator_source; it has generator_target; to translate one way only, give -" in line
     assert "use an unpaired --model_type such as cyclegan" in refused(*test, "-m", "pix2pix")
     assert not Path("results").exists()
+    assert script(*test, "-m", "cyclegan") == 0
+    one_way = pictures("results/theirs/source_to_target")
+    assert pictures("results/theirs").keys() == {f"source_to_target/{name}" for name in one_way}
+    Path("checkpoints/theirs/latest_net_G_A.pth").rename("checkpoints/theirs/latest_net_G.pth")
+    assert script(*test, "-m", "pix2pix", "-to", "alone") == 0
+    assert pictures("alone/theirs") == one_way != {}

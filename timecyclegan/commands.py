@@ -82,7 +82,8 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     check_arguments(arguments, options.model_type)
     _note_unread(arguments, "test_source_dir", options.model_type)
     directions = find_directions(arguments, options.model_type)
-    model = inference.load_model(arguments.name, options, test.test_init_epoch)
+    domains = {direction.domain for direction in directions}
+    model = inference.load_model(arguments.name, options, test.test_init_epoch, domains)
     output = Path(test.test_output_dir) / arguments.name
     if test.test_init_epoch:
         output /= f"epoch{test.test_init_epoch}"

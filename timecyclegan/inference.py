@@ -3,7 +3,7 @@ import contextlib
 import dataclasses
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,11 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     return default_options(**{key: value for key, value in (given or {}).items() if key in known})
 
 
-def load_model(name: str, options: Options, epoch: int = 0) -> BaseModel:
+def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[str] | None = None) -> BaseModel:
     """The generating part of the run ``name`` with its newest weights or those of an epoch, on ``options.gpu``.
+
+    Args:
+        domains: what it will generate, all by default; an unpaired model's other generator gets no weights.
 
     Raises:
         UserError: no such run or epoch, or its weights do not fit ``options``.
@@ -51,9 +54,11 @@ def load_model(name: str, options: Options, epoch: int = 0) -> BaseModel:
     device = pick_device(options.gpu)
     model = get_model(options.model_type, options, training=False)
     states = checkpoint.read_networks(folder, epoch)
-    checkpoint.load_networks(model.networks(), states, folder)
+    idle = {model.name_in(domain, "generator") for domain in model.domains if domains and domain not in domains}
+    networks = {key: network for key, network in model.networks().items() if key not in idle}
+    checkpoint.load_networks(networks, states, folder)
     if isinstance(states, foreign.Weights):
-        states.note_unused(model.networks())
+        states.note_unused(networks)
     return model.to(device).eval()
 
 

@@ -45,13 +45,21 @@ def parallel(state):
 
 
 def with_statistics(state):
-    """As PyTorch 0.3 saved networks with InstanceNorm: statistics of the layer after each convolution but the last."""
-    *kernels, _ = [key for key in state if key.endswith(".weight")]
-    for key in kernels:
-        prefix, index = key.removesuffix(".weight").rpartition(".")[::2]
+    """As PyTorch 0.3 saved networks with InstanceNorm: statistics of the layer after each convolution that has one.
+
+    Those that have none: the last one, a discriminator's first one, a U-Net's first, last and innermost one.
+    """
+    kernels = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
+    unet = "model.model.0" in kernels
+    innermost = max((key for key in kernels if key.endswith("model.1")), key=len, default="")
+    bare = {"model.0", "net.0", *(("model.model.0", "model.model.3", innermost) if unet else kernels[-1:])}
+    for name in kernels:
+        if name in bare:
+            continue
+        prefix, index = name.rpartition(".")[::2]
         norm = f"{prefix}.{int(index) + 1}"
-        state[f"{norm}.running_mean"] = torch.ones(state[key].shape[0])
-        state[f"{norm}.running_var"] = torch.ones(state[key].shape[0])
+        state[f"{norm}.running_mean"] = torch.ones_like(state[f"{name}.bias"])
+        state[f"{norm}.running_var"] = torch.ones_like(state[f"{name}.bias"])
         state[f"{norm}.num_batches_tracked"] = torch.tensor(7)
     state._metadata = OrderedDict({"": {"version": 1}})
     return state
@@ -263,7 +271,7 @@ def test_weights_of_every_network_of_timecyclegan(data):
      ["(2, 3, 7, 7)", "(2, 6, 7, 7)", "--model_type pix2pix --block_size 1"]),
     (generator(inputs=6), {}, ["(2, 6, 7, 7)", "(2, 3, 7, 7)", "--n_frames_generator 1", "seqpix2pix or timecycle"]),
     (generator(inputs=9), {"model_type": "seqpix2pix"}, ["(2, 9, 7, 7)", "(2, 6, 7, 7)", "--n_frames_generator 2"]),
-    (generator("resnet_9blocks"), {"model_type": "seqpix2pix"}, ["resnet_9blocks and it sees one frame alone"]),
+    (generator("resnet_9blocks"), {"model_type": "seqpix2pix"}, ["resnet_9blocks; it sees one frame alone"]),
     (generator(inputs=9, outputs=9), {}, ["--model_type pix2pix --block_size 3"]),
     (generator(inputs=1, outputs=1), {}, ["(2, 1, 7, 7)", "it sees 1 channels", "frames have 3"]),
     (generator(), {"upsample": "resize"}, ["--upsample transposed"]),

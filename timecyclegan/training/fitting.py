@@ -82,7 +82,7 @@ def _remedy(name: str, found: State, own: State) -> str:
         flags.append(f"--upsample {theirs.upsample}")
     text = f"use {' '.join(flags)}" if flags else ""
     if (theirs.inputs, theirs.outputs) != (ours.inputs, ours.outputs):
-        text += f"{' and ' if text else ''}{_channels(name, kind, theirs, ours)}"
+        text += f"{'; ' if text else ''}{_channels(name, kind, theirs, ours)}"
     return text or "is it damaged?"
 
 
@@ -112,7 +112,7 @@ def lacking(name: str, states: Mapping[str, object]) -> str:
         return ("; its one generator translates one way: use --model_type pix2pix, or name its file for its direction, "
                 "latest_net_G_A.pth from source to target, latest_net_G_B.pth back")  # fmt: skip
     if name.startswith("generator_") and any(other.startswith("generator_") for other in states):
-        return "; to translate one way, call its file latest_net_G.pth and use --model_type pix2pix"
+        return "; to translate one way only, give - for the folder of the other"
     if name == "generator" and "generator_target" in states:
         return "; it translates both ways: use an unpaired --model_type such as cyclegan"
     return ""
