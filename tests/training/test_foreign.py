@@ -242,6 +242,20 @@ def test_a_generator_alone_begins_a_training(data, capsys):
     assert f"note: {FOLDER} has no weights for discriminator: begun anew" in capsys.readouterr().out
 
 
+def test_a_run_that_grows_begins_with_them(data, capsys):
+    """Its first stage keeps what fits; BatchNorm's kernels would fit, but not do what they did."""
+    options = {"spatial_scaling": (0.5, 1.0)}
+    save("latest_net_G.pth", parallel(generator()))
+    save("latest_net_F.pth", generator())
+    begun = begin(data, **options)
+    assert same(dict(begun.model.generator.state_dict()), dict(generator()))
+    out = capsys.readouterr().out
+    assert "latest_net_G.pth -> generator\n" in out and f"note: not used: {FOLDER / 'latest_net_F.pth'}\n" in out
+    assert "begun anew in this stage: discriminator: all of it" in out
+    save("latest_net_G.pth", with_batch_norm(generator()))
+    assert "--norm instance" in message(begin, data, **options)
+
+
 def test_weights_of_every_network_of_timecyclegan(data):
     """The motion model and the sequence discriminator too, as the 2020 release named their files (with ours)."""
     options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 3,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from timecyclegan.training import checkpoint, fitting, foreign
+from timecyclegan.training import checkpoint, fitting
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
@@ -79,5 +79,3 @@ def load_initial(networks: Mapping[str, nn.Module], states: Mapping[str, checkpo
     checkpoint.load_networks(given, states, origin)
     if anew := networks.keys() - given.keys():
         print(f"note: {origin} has no weights for {', '.join(sorted(anew))}: begun anew")
-    if isinstance(states, foreign.Weights):
-        states.note_unused(networks)

@@ -16,7 +16,7 @@ from timecyclegan.datasets.loading import make_loader
 from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.models import check, get_model, get_task
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
-from timecyclegan.training import checkpoint
+from timecyclegan.training import checkpoint, foreign
 from timecyclegan.training.growing import describe, growth_stages
 from timecyclegan.training.guards import exclusive, log_errors, signals
 from timecyclegan.training.resuming import check_data, describe_data, load_initial, read_run
@@ -132,6 +132,8 @@ class Trainer:
             print("\n".join([f"begun anew in this stage: {line}" for line in anew]) or "all weights were kept")
         elif states is not None:
             load_initial(self.model.networks(), states, Path(self.options.init_checkpoint_dir or self.folder))
+        if isinstance(states, foreign.Weights):
+            states.note_unused(self.model.networks())
         self.model.to(self.device)
         self.model.make_optimizers()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
