@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from timecyclegan.datasets.frames import write_image
+from timecyclegan.models import default_options, model_class
 from timecyclegan.training import checkpoint
 from timecyclegan.training.trainer import Trainer
 from timecyclegan.util.errors import UserError
@@ -17,6 +18,22 @@ TINY = {
     "block_size": 3, "threads": 0, "num_epochs": 2, "log_every": 1, "gpu": -1, "l1_loss_weight": 10.0,
 }  # fmt: skip
 P = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "timecycle_warp_loss_weight": 1.0}
+
+
+def given(model_type, **changes):
+    """What to give beside the defaults for a small model of this type, with every loss that it knows switched on."""
+    kind = model_class(model_type)
+    size = (64, 64) if kind.task == "unconditional" else (TINY["image_height"], TINY["image_width"])  # DCGANs need it
+    options = {**TINY, "model_type": model_type, "image_height": size[0], "image_width": size[1], "block_size": 0,
+               "recycle_predictor_architecture": "resnet_1blocks", "recycle_predictor_filters": 2, "pool_size": 2,
+               **dict.fromkeys(kind.uses - {"perceptual_loss_weight"}, 2.0)}  # fmt: skip
+    unwanted = kind.defaults.keys() | ({"l1_loss_weight"} - kind.uses)
+    return {key: value for key, value in options.items() if key not in unwanted} | changes
+
+
+def small(model_type, **changes):
+    """All options of :func:`given`."""
+    return vars(default_options(**given(model_type, **changes)))
 
 
 class Killed(BaseException):

@@ -125,7 +125,7 @@ def nothing_written():
 def test_a_stage_too_small_for_a_network_is_refused_before_data_are_read(data, monkeypatch):
     from timecyclegan.training import trainer as module
 
-    monkeypatch.setattr(module, "PairedVideoDataset", None)
+    monkeypatch.setattr(module, "DATASETS", None)
     options = {**P, "spatial_scaling": (0.25, 1.0), "image_height": 32, "image_width": 32}
     found = message(trainer, data, discriminator_architecture="basic", **options)
     assert "--discriminator_architecture" in found and "8x8" in found and "24x24" in found

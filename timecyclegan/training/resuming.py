@@ -17,7 +17,7 @@ RESUMABLE = {
 }  # fmt: skip
 
 
-# What ``latest.pth`` holds.
+# What ``latest.pth`` holds; older ones have no "model", which only some models need.
 STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
 
 

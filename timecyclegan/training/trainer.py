@@ -146,7 +146,7 @@ class Trainer:
         for role, optimizer in self.model.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][role])
         self.scaler.load_state_dict(saved["scaler"])
-        self.model.load_training_state(saved.get("model", {}))  # older checkpoints have none
+        self.model.load_training_state(saved.get("model", {}))
         checkpoint.set_random_state(saved["random"])
 
     # ---- running
