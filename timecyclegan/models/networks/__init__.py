@@ -29,30 +29,34 @@ class Architecture(NamedTuple):
 
 
 def generator(
-    name: str, upsample: str = "transposed", flag: str = "--generator_architecture", size: int = dcgan.SMALLEST
-) -> Architecture:
+    name: str, upsample: str = "transposed", flag: str = "--generator_architecture", size: int = dcgan.SMALLEST,
+    output: nn.Module | None = None,
+) -> Architecture:  # fmt: skip
     """The generator architecture called ``name``: ``resnet_Nblocks`` (any N >= 1), ``unet_128`` or ``unet_256``,
     ``dcgan`` (from a code) or ``dcgan_enc`` (from pictures).
 
     Args:
         size: side of the pictures, which only DCGAN's networks ask for.
+        output: what is applied to the last layer; tanh where None.
 
     Raises:
         UserError: the name is none of these; ``flag`` is the one that the message blames.
     """
     if match := re.fullmatch(r"resnet_([1-9]\d*)blocks", name):
         return Architecture(
-            partial(ResnetGenerator, blocks=int(match[1]), upsample=upsample), ResnetGenerator.size_error
+            partial(ResnetGenerator, blocks=int(match[1]), upsample=upsample, output=output),
+            ResnetGenerator.size_error,
         )
     if name in ("unet_128", "unet_256"):
         depth = {"unet_128": 7, "unet_256": 8}[name]
         return Architecture(
-            partial(UnetGenerator, downsamplings=depth), partial(UnetGenerator.size_error, downsamplings=depth)
+            partial(UnetGenerator, downsamplings=depth, output=output),
+            partial(UnetGenerator.size_error, downsamplings=depth),
         )
     if name == "dcgan":
-        return Architecture(partial(dcgan.DCGANGenerator, size=size), dcgan.size_error, takes_code=True)
+        return Architecture(partial(dcgan.DCGANGenerator, size=size, output=output), dcgan.size_error, takes_code=True)
     if name == "dcgan_enc":
-        return Architecture(partial(dcgan.DCGANTranslator, size=size), dcgan.size_error)
+        return Architecture(partial(dcgan.DCGANTranslator, size=size, output=output), dcgan.size_error)
     raise unknown(flag, name, ("resnet_6blocks", "resnet_Nblocks", "unet_128", "unet_256", "dcgan", "dcgan_enc"))
 
 

@@ -30,16 +30,20 @@ class DCGANGenerator(nn.Module):
 
     Args:
         filters: channels of the last hidden layer; deeper ones have up to eight times as many.
+        output: what is applied to the last layer; tanh where None.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, filters: int = 64, size: int = SMALLEST):
+    def __init__(
+        self, in_channels: int, out_channels: int, filters: int = 64, size: int = SMALLEST,
+        output: nn.Module | None = None,
+    ):  # fmt: skip
         super().__init__()
         widths = _channels(filters, size)[::-1]
         layers = [nn.ConvTranspose2d(in_channels, widths[0], _CORE, bias=False)]
         for channels, narrower in zip(widths, [*widths[1:], out_channels], strict=True):
             layers += [nn.InstanceNorm2d(channels), nn.ReLU(True)]
             layers += [nn.ConvTranspose2d(channels, narrower, 4, stride=2, padding=1, bias=False)]
-        self.model = nn.Sequential(*layers, nn.Tanh())
+        self.model = nn.Sequential(*layers, output or nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -74,10 +78,13 @@ class DCGANDiscriminator(nn.Module):
 class DCGANTranslator(nn.Module):
     """(N, in_channels, size, size) to (N, out_channels, size, size) in [-1, 1], by way of a code (``dcgan_enc``)."""
 
-    def __init__(self, in_channels: int, out_channels: int, filters: int = 64, size: int = SMALLEST):
+    def __init__(
+        self, in_channels: int, out_channels: int, filters: int = 64, size: int = SMALLEST,
+        output: nn.Module | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.encoder = DCGANDiscriminator(in_channels, filters, size, out_channels=CODE)
-        self.decoder = DCGANGenerator(CODE, out_channels, filters, size)
+        self.decoder = DCGANGenerator(CODE, out_channels, filters, size, output)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x))

@@ -63,14 +63,16 @@ class ResnetGenerator(nn.Module):
     Args:
         filters: channels of the first layer; the residual blocks have four times as many.
         upsample: ``"transposed"`` (published weights need it) or ``"resize"`` (nearest neighbour, then a convolution).
+        output: what is applied to the last layer; tanh where None.
     """
 
     multiple = 4
     smallest = 5  # padded to 8: the residual blocks reflect one pixel at a quarter of the size
 
     def __init__(
-        self, in_channels: int, out_channels: int, filters: int = 64, blocks: int = 6, upsample: str = "transposed"
-    ):
+        self, in_channels: int, out_channels: int, filters: int = 64, blocks: int = 6, upsample: str = "transposed",
+        output: nn.Module | None = None,
+    ):  # fmt: skip
         super().__init__()
         layers = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7), nn.InstanceNorm2d(filters), nn.ReLU(True)]
         for channels in (filters, 2 * filters):
@@ -79,7 +81,7 @@ class ResnetGenerator(nn.Module):
         layers += [ResnetBlock(4 * filters) for _ in range(blocks)]
         for channels in (4 * filters, 2 * filters):
             layers += _upsample(channels, upsample)
-        layers += [nn.ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

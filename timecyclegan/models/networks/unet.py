@@ -11,18 +11,18 @@ from timecyclegan.util.errors import UserError
 class UnetBlock(nn.Module):
     """Halve, apply ``inside``, double, and append the result to the input.
 
-    The outermost block has no skip connection and ends in tanh; the innermost has nothing inside.
+    The outermost block has no skip connection and ends in the activation ``outermost``; the innermost has nothing inside.
     """
 
     def __init__(self, outer: int, inner: int, in_channels: int | None = None, inside: nn.Module | None = None,
-                 outermost: bool = False):
+                 outermost: nn.Module | None = None):
         super().__init__()
-        self.outermost = outermost
+        self.outermost = outermost is not None
         down = nn.Conv2d(outer if in_channels is None else in_channels, inner, 4, stride=2, padding=1)
         up = nn.ConvTranspose2d(inner if inside is None else 2 * inner, outer, 4, stride=2, padding=1)
         # Nothing here works in place: the skip connection needs the input as it came.
-        if outermost:
-            layers = [down, inside, nn.ReLU(), up, nn.Tanh()]
+        if outermost is not None:
+            layers = [down, inside, nn.ReLU(), up, outermost]
         elif inside is None:
             layers = [nn.LeakyReLU(0.2), down, nn.ReLU(), up, nn.InstanceNorm2d(outer)]
         else:
@@ -40,9 +40,13 @@ class UnetGenerator(nn.Module):
     Args:
         filters: channels of the first layer; deeper layers have up to eight times as many.
         downsamplings: 7 for ``unet_128``, 8 for ``unet_256``.
+        output: what is applied to the last layer; tanh where None.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, filters: int = 64, downsamplings: int = 8):
+    def __init__(
+        self, in_channels: int, out_channels: int, filters: int = 64, downsamplings: int = 8,
+        output: nn.Module | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.downsamplings = downsamplings
         block = UnetBlock(8 * filters, 8 * filters)
@@ -50,7 +54,7 @@ class UnetGenerator(nn.Module):
             block = UnetBlock(8 * filters, 8 * filters, inside=block)
         for outer in (4 * filters, 2 * filters, filters):
             block = UnetBlock(outer, 2 * outer, inside=block)
-        self.model = UnetBlock(out_channels, filters, in_channels=in_channels, inside=block, outermost=True)
+        self.model = UnetBlock(out_channels, filters, in_channels=in_channels, inside=block, outermost=output or nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
