@@ -11,7 +11,8 @@ from timecyclegan.util.errors import UserError
 class UnetBlock(nn.Module):
     """Halve, apply ``inside``, double, and append the result to the input.
 
-    The outermost block has no skip connection and ends in the activation ``outermost``; the innermost has nothing inside.
+    The outermost block has no skip connection and ends in the activation ``outermost``; the innermost has nothing
+    inside.
     """
 
     def __init__(self, outer: int, inner: int, in_channels: int | None = None, inside: nn.Module | None = None,
@@ -54,7 +55,8 @@ class UnetGenerator(nn.Module):
             block = UnetBlock(8 * filters, 8 * filters, inside=block)
         for outer in (4 * filters, 2 * filters, filters):
             block = UnetBlock(outer, 2 * outer, inside=block)
-        self.model = UnetBlock(out_channels, filters, in_channels=in_channels, inside=block, outermost=output or nn.Tanh())
+        last = output or nn.Tanh()
+        self.model = UnetBlock(out_channels, filters, in_channels=in_channels, inside=block, outermost=last)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
