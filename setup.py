@@ -18,7 +18,10 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["timecyclegan", "timecyclegan.*"]),
-    package_data={"timecyclegan.util": ["*.html"]},
+    package_data={
+        "timecyclegan.util": ["*.html"],
+        "timecyclegan.models.networks.flownet2_pytorch": ["install.sh", "ops/csrc/*"],
+    },
     install_requires=requirements,
     extras_require={"dev": ["pytest>=8", "ruff>=0.15"]},
 )

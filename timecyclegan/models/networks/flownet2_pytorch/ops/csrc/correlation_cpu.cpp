@@ -118,9 +118,9 @@ void store(const Lanes<T>& from, int64_t rows, int64_t columns, T scale, T* to, 
 template <class T>
 void gradient(const Rows<T>& grad, const Rows<T>& other, Shape shape, int64_t radius, int64_t stride, int64_t sign,
               T* out) {
-  const auto [N, C, H, W] = shape;
+  const int64_t N = shape.samples, C = shape.channels, H = shape.height, W = shape.width;
   const int64_t D = 2 * radius + 1, step = sign * stride, grad_step = sign < 0 ? step : 0;
-  at::parallel_for(0, N * H, 1, [&, C = C, H = H, W = W](int64_t begin, int64_t end) {
+  at::parallel_for(0, N * H, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t n = task / H, y = task % H;
       for (int64_t c = 0; c < C; c += BLOCK)
@@ -143,11 +143,11 @@ void gradient(const Rows<T>& grad, const Rows<T>& other, Shape shape, int64_t ra
 
 template <class T>
 void correlation(const T* a, const T* b, Shape shape, int64_t radius, int64_t stride, T* out, void*) {
-  const auto [N, C, H, W] = shape;
+  const int64_t N = shape.samples, C = shape.channels, H = shape.height, W = shape.width;
   const int64_t D = 2 * radius + 1, plane = H * W, surplus = round_up(W, Lanes<T>::count) - W;
   const Rows<T> left(a, shape, 0, surplus);
   const Rows<T> right(b, shape, radius * stride, surplus + (round_up(D, BLOCK) - 1 - radius) * stride);
-  at::parallel_for(0, N * H, 1, [&, C = C, H = H, W = W](int64_t begin, int64_t end) {
+  at::parallel_for(0, N * H, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t n = task / H, y = task % H;
       for (int64_t j = 0; j < D; ++j) {

@@ -1,5 +1,6 @@
 // The three operations and their gradients as kernels of torch's operators, which ../__init__.py defines: tensors are
 // checked, made contiguous and allocated here, for the CPU and for CUDA alike.
+#include <string>
 #include <tuple>
 
 #include <ATen/ATen.h>
@@ -10,6 +11,7 @@
 #include <c10/cuda/CUDAStream.h>
 #endif
 
+#include "built_for.h"  // BUILT_FOR: "CPU" and the CUDA architectures; the build writes it
 #include "kernels.h"
 
 namespace {
@@ -123,6 +125,9 @@ void implement(torch::Library& m) {
 
 }  // namespace
 
+TORCH_LIBRARY_FRAGMENT(timecyclegan, m) {
+  m.def("built_for() -> str", [] { return std::string(BUILT_FOR); });
+}
 TORCH_LIBRARY_IMPL(timecyclegan, CPU, m) { implement(m); }
 #ifdef WITH_CUDA
 TORCH_LIBRARY_IMPL(timecyclegan, CUDA, m) { implement(m); }

@@ -27,7 +27,7 @@ struct Corners {
   T right, down;                                           // distances, in [0, 1)
 
   HOST_DEVICE Corners(T x, T y, int64_t height, int64_t width) {
-    const T x0 = floor(x), y0 = floor(y);
+    const T x0 = std::floor(x), y0 = std::floor(y);
     const int64_t first = nearest_index(x0, width), second = nearest_index(x0 + 1, width);
     const int64_t top = nearest_index(y0, height) * width, bottom = nearest_index(y0 + 1, height) * width;
     top_left = top + first, top_right = top + second;

@@ -26,9 +26,9 @@ struct Sampler {
 
 template <class T>
 void flow_gradient(const T* grad, const T* image, Shape shape, const T* flow, Shape flow_shape, T* out) {
-  const auto [N, C, H, W] = shape;
+  const int64_t N = shape.samples, C = shape.channels, H = shape.height, W = shape.width;
   const int64_t h = flow_shape.height, w = flow_shape.width, plane = H * W, pixels = h * w;
-  at::parallel_for(0, N * h, GRAIN / w + 1, [&, C = C, H = H, W = W](int64_t begin, int64_t end) {
+  at::parallel_for(0, N * h, GRAIN / w + 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t n = task / h, y = task % h;
       const Sampler<T> sample{flow + n * 2 * pixels, h, w, H, W};
@@ -49,9 +49,9 @@ void flow_gradient(const T* grad, const T* image, Shape shape, const T* flow, Sh
 
 template <class T>
 void image_gradient(const T* grad, Shape shape, const T* flow, Shape flow_shape, T* out) {
-  const auto [N, C, H, W] = shape;
+  const int64_t N = shape.samples, C = shape.channels, H = shape.height, W = shape.width;
   const int64_t h = flow_shape.height, w = flow_shape.width;
-  at::parallel_for(0, N * C, 1, [&, C = C, H = H, W = W](int64_t begin, int64_t end) {
+  at::parallel_for(0, N * C, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const Sampler<T> sample{flow + task / C * 2 * h * w, h, w, H, W};
       for (int64_t y = 0; y < h; ++y)
@@ -65,9 +65,9 @@ void image_gradient(const T* grad, Shape shape, const T* flow, Shape flow_shape,
 
 template <class T>
 void resample2d(const T* image, Shape shape, const T* flow, Shape flow_shape, T* out, void*) {
-  const auto [N, C, H, W] = shape;
+  const int64_t N = shape.samples, C = shape.channels, H = shape.height, W = shape.width;
   const int64_t h = flow_shape.height, w = flow_shape.width, plane = H * W, pixels = h * w;
-  at::parallel_for(0, N * h, GRAIN / w + 1, [&, C = C, H = H, W = W](int64_t begin, int64_t end) {
+  at::parallel_for(0, N * h, GRAIN / w + 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t n = task / h, y = task % h;
       const Sampler<T> sample{flow + n * 2 * pixels, h, w, H, W};

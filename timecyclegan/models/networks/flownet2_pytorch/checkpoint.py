@@ -1,0 +1,66 @@
+"""Loading the published weights of FlowNet2."""
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from timecyclegan.models.networks.flownet2_pytorch.flownet2 import FlowNet2
+from timecyclegan.util.errors import UserError
+
+NAME = "FlowNet2_checkpoint.pth.tar"
+SOURCE = f"{NAME}, 650 MB, is linked at https://github.com/NVIDIA/flownet2-pytorch"
+
+# What a numpy number in a file needs. `best_EPE` may be one; numpy 1 called the module that makes it numpy.core.
+_scalar = np._core.multiarray.scalar
+NUMPY_SCALARS: list[Any] = [
+    (_scalar, "numpy.core.multiarray.scalar"), (_scalar, "numpy._core.multiarray.scalar"), np.dtype,
+    np.dtypes.Float32DType, np.dtypes.Float64DType,
+]
+
+
+def load_checkpoint(path: str | Path, rgb_max: float = 255.0) -> FlowNet2:
+    """FlowNet2 with the weights of ``FlowNet2_checkpoint.pth.tar``, in eval mode, its parameters frozen.
+
+    The file is read with ``weights_only=True``: it cannot run code.
+
+    Raises:
+        UserError: the file is missing, damaged, or does not fit.
+    """
+    with torch.device("meta"):  # no time is spent on drawing 162 million numbers that the file replaces
+        network = FlowNet2(rgb_max)
+    state = _state_dict(Path(path))
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    if wrong := _difference(wanted, state):
+        raise UserError(f"{path} does not hold FlowNet2's weights: {wrong}. {SOURCE}")
+    network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _state_dict(path: Path) -> dict[str, Any]:
+    """What a checkpoint has under ``state_dict``."""
+    try:
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"FlowNet2's weights are not at {path}. {SOURCE}") from error
+    except Exception as error:  # what a damaged file raises is anyone's guess
+        raise UserError(f"{path} cannot be read: it is damaged, or holds more than weights "
+                        f"({type(error).__name__}). {SOURCE}") from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} does not hold FlowNet2's weights: expected a dictionary with 'state_dict'. {SOURCE}")
+    return state
+
+
+def _difference(wanted: dict[str, tuple[int, ...]], state: dict[str, Any]) -> str | None:
+    """The first thing that is wrong with the names or shapes of a state dict, or None."""
+    if missing := [name for name in wanted if name not in state]:
+        return f"{len(missing)} of {len(wanted)} parameters are missing, such as {missing[0]}"
+    if surplus := [name for name in state if name not in wanted]:
+        return f"it has {len(surplus)} unknown parameters, such as {surplus[0]}"
+    for name, shape in wanted.items():
+        found = tuple(getattr(state[name], "shape", ()))
+        if found != shape:
+            return f"{name} should be of shape {shape}, not {found}"
+    return None
