@@ -15,7 +15,8 @@ class NonFiniteLoss(UserError):
 
 
 class AdversarialTraining:
-    """How a ``BaseModel`` is trained; it has the networks of the roles "G" and "D", options and optimizers."""
+    """How a ``BaseModel`` is trained; it has the networks of the roles "G" and "D", names for
+    what belongs to a domain, options and optimizers."""
 
     def make_optimizers(self) -> None:
         """Adam (Kingma and Ba 2015) for the generator side and, where there is one, the discriminator side."""
@@ -86,15 +87,17 @@ class AdversarialTraining:
         """``losses.gan.gan_loss`` with the mode of the options."""
         return gan_loss(prediction, is_real, self.options.gan_mode)
 
-    def adversarial_D(self, name: str, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Losses:
-        """``losses.gan.discriminator_terms`` with the mode of the options."""
-        return discriminator_terms(
-            name, discriminator, real, fake, self.criterion_GAN, self.options.gan_mode == "wgangp"
-        )
+    def adversarial_D(
+        self, name: str, discriminator: nn.Module, real: Tensor, fake: Tensor, domain: str = "target"
+    ) -> Losses:
+        """``losses.gan.discriminator_terms`` with the mode of the options, as they are called in ``domain``."""
+        penalised = self.options.gan_mode == "wgangp"
+        terms = discriminator_terms(name, discriminator, real, fake, self.criterion_GAN, penalised)
+        return {self.name_in(domain, key): term for key, term in terms.items()}
 
-    def adversarial_G(self, name: str, discriminator: nn.Module, fake: Tensor) -> Losses:
-        """How far ``discriminator`` is from taking ``fake`` for real, under ``name``."""
-        return {name: Term(self.criterion_GAN(discriminator(fake), True))}
+    def adversarial_G(self, name: str, discriminator: nn.Module, fake: Tensor, domain: str = "target") -> Losses:
+        """How far ``discriminator`` is from taking ``fake`` for real, as ``name`` is called in ``domain``."""
+        return {self.name_in(domain, name): Term(self.criterion_GAN(discriminator(fake), True))}
 
     # ---- going on with a run
 

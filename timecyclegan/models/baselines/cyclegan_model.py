@@ -30,14 +30,14 @@ class CycleGANModel(UnpairedModel):
         for domain, (fake, real, _) in self.generated().items():
             shown = self.pools[domain].query(self.fold(fake))
             discriminator = self.network("discriminator", domain)
-            losses |= self.adversarial_D(self.name_in(domain, "gan"), discriminator, self.fold(real), shown)
+            losses |= self.adversarial_D("gan", discriminator, self.fold(real), shown, domain)
         return losses
 
     def generator_losses(self) -> Losses:
         losses = super().generator_losses()
         for domain, (fake, _, _) in self.generated().items():
             discriminator = self.network("discriminator", domain)
-            losses |= self.adversarial_G(self.name_in(domain, "gan"), discriminator, self.fold(fake))
+            losses |= self.adversarial_G("gan", discriminator, self.fold(fake), domain)
         if weight := self.options.cycle_loss_weight:
             for domain, real in self.real.items():
                 losses[f"cycle_{domain}"] = _l1(self.translate(domain, self.fake[OTHER[domain]]), real, weight)

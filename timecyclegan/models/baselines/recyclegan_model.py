@@ -85,12 +85,12 @@ class RecycleGANModel(UnpairedModel):
         losses = super().discriminator_losses()
         for domain, real in self.real.items():
             judge = self.network("discriminator", domain)
-            losses |= self.adversarial_D(f"gan_{domain}", judge, self.fold(real), self._judged(domain))
+            losses |= self.adversarial_D("gan", judge, self.fold(real), self._judged(domain), domain)
             if self.options.recycle_predictor_gan:
                 with torch.no_grad():
                     predicted = self.predict(domain, real[:, :-1])
                 real_frames, predicted = self.fold(real[:, 2:]), self.fold(predicted)
-                losses |= self.adversarial_D(f"gan_predictor_{domain}", judge, real_frames, predicted)
+                losses |= self.adversarial_D("gan_predictor", judge, real_frames, predicted, domain)
         return losses
 
     def generator_losses(self) -> Losses:
@@ -98,7 +98,7 @@ class RecycleGANModel(UnpairedModel):
         weight = self.options.recycle_loss_weight or self.options.cycle_loss_weight
         for domain, real in self.real.items():
             judge, other = self.network("discriminator", domain), OTHER[domain]
-            losses |= self.adversarial_G(f"gan_{domain}", judge, self._judged(domain))
+            losses |= self.adversarial_G("gan", judge, self._judged(domain), domain)
             if weight:
                 back = self.translate(domain, self.predicted[other], before=self.fake[other][:, :2])
                 losses[f"recycle_{domain}"] = Term((back - real[:, 2:]).abs().mean(), weight)
@@ -107,5 +107,5 @@ class RecycleGANModel(UnpairedModel):
             if weight:
                 losses[f"predictor_{domain}"] = Term((predicted - real[:, 2:]).abs().mean(), weight)
             if self.options.recycle_predictor_gan:
-                losses |= self.adversarial_G(f"gan_predictor_{domain}", judge, self.fold(predicted))
+                losses |= self.adversarial_G("gan_predictor", judge, self.fold(predicted), domain)
         return losses
