@@ -20,13 +20,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests.naive, the yardstick
-from tests import naive
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for the tests' oracle, the yardstick
+from tests import naive_models
 from timecyclegan.losses.gan import frozen
 from timecyclegan.models import get_model
 from timecyclegan.util.options import Options
 
-WEIGHTS = {"l1": 10.0, "feature_matching": 10.0, "feature_matching_sequence_0": 10.0, "timecycle_target": 10.0}
 MIB = 2**20
 
 
@@ -51,21 +50,17 @@ def batched_step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None
 
 def naive_step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
     """The same step, one frame, one chain and one judgement at a time."""
-    c, real = batch["source"].unbind(1), batch["target"].unbind(1)
-    past = torch.randn(1, 1, 3, *c[0].shape[2:]).to(c[0])
-    D, seq_D = model.discriminator, model.sequence_discriminator_0
-    motion_model = model.timecycles["target"].backward_model
-    fake = naive.recurrent_generator(model.generator, c, past.unbind(1))
-    frames, clips = naive.p_walk(fake, c, motion_model, motion_model)
+    clips = (list(batch[name].unbind(1)) for name in ("source", "target"))
+    plain = naive_models.STEPS["timecycle"](model.networks(), model.options, *clips)
 
     def update(role: str, losses: dict[str, torch.Tensor]) -> None:
         model.optimizers[role].zero_grad(set_to_none=True)
-        sum(WEIGHTS.get(name, 1) * value for name, value in losses.items()).backward()
+        sum(naive_models.weight(name, model.options) * value for name, value in losses.items()).backward()
         model.optimizers[role].step()
 
-    update("D", naive.p_discriminator_losses(D, seq_D, fake, real, c, frames, clips))
-    with frozen(D, seq_D):
-        losses = naive.p_generator_losses(D, seq_D, fake, real, c, frames, clips, motion_model, motion_model)
+    update("D", plain.discriminator_losses())
+    with frozen(*model.networks("D").values()):
+        losses = plain.generator_losses()
     update("G", losses)
 
 

@@ -1,0 +1,124 @@
+"""The first step of every model against a plain computation, frame by frame, from the formulae; float64."""
+import pytest
+import torch
+
+from tests.naive_models import STEPS, weight
+from timecyclegan.models import MODELS, default_options, get_model, get_task
+from timecyclegan.models.networks import vgg19
+
+N, H, W = 2, 12, 14
+WEIGHTS = {
+    "l1_loss_weight": 10.0, "feature_matching_loss_weight": 5.0, "perceptual_loss_weight": 2.5,
+    "cycle_loss_weight": 4.0, "timecycle_loss_weight": 7.0, "timecycle_warp_loss_weight": 3.0, "warp_loss_weight": 1.5,
+}  # fmt: skip
+# docs/MODELS.md; the first is the default
+TYPES = {
+    "timecycle": ("conditional", "unconditional", "pingpong"),
+    "timecyclep2": ("conditional", "unconditional", "pingpong"),
+    "tricyclegan": ("conditional", "unconditional", "pingpong"),
+    "timecycledcgan": ("unconditional",),
+    "timerecyclegan": ("conditional", "unconditional", "timerecycle"),
+    "timerecycleganv2": ("timerecycle", "conditional", "unconditional", "pingpong"),
+}
+WALKS = [(model_type, kind) for model_type, kinds in TYPES.items() for kind in kinds]
+BUILT = [walk for walk in WALKS if walk[1] in ("conditional", "unconditional")]  # with motion models of their own
+
+CASES = [(model_type, {}) for model_type in MODELS if model_type not in TYPES]
+CASES += [(model_type, {"timecycle_type": kind}) for model_type, kind in WALKS]
+CASES += [(m, {"timecycle_type": kind, "timecycle_separate_motion_models": True}) for m, kind in BUILT]
+CASES += [
+    (model_type, {"timecycle_type": kind, "n_frames_generator": 2, "timecycle_loss": "l2"})
+    for model_type, kind in WALKS if kind != "pingpong" and model_type != "timerecyclegan"
+]  # fmt: skip
+CASES += [(model_type, {"n_frames_generator": 2, "block_size": 3}) for model_type in MODELS
+          if model_type.startswith("seq")]  # fmt: skip
+CASES += [(model_type, {"block_size": 3}) for model_type in ("dcgan", "pix2pix", "cyclegan")]
+CASES += [
+    (model_type, {"block_size": block, "recycle_predictor_gan": True})
+    for model_type in ("recyclegan", "seqrecyclegan", "timerecyclegan", "timerecycleganv2") for block in (3, 5, 6)
+    if (model_type, block) != ("timerecycleganv2", 3)
+]  # fmt: skip
+CASES += [(model_type, {"gan_mode": mode}) for mode in ("vanilla", "wgangp") for model_type in
+          ("dcgan", "pix2pix", "seqcyclegan", "recyclegan", "timecycle", "tricyclegan", "timerecyclegan")]  # fmt: skip
+CASES += [(model_type, {"n_frames_discriminator": 2, "discriminator_temporal_scales": 2, "block_size": 6,
+                        "gan_mode": mode})
+          for model_type, mode in (("timecycle", "lsgan"), ("timerecyclegan", "wgangp"))]  # fmt: skip
+CASES += [("tricyclegan", {"discriminator_temporal_scales": 0}), ("recyclegan", {"recycle_loss_weight": 6.0}),
+          ("timecycledcgan", {"generator_architecture": "resnet_1blocks"}),
+          ("timecycle", {"timecycle_loss_weight": 0.0}),
+          ("timecycle", {"timecycle_warp_loss_weight": 0.0})]  # fmt: skip
+
+
+class SmallFeatures(torch.nn.Module):
+    """In place of VGG19: five layers of products."""
+
+    def forward(self, x):
+        return [x, x * x, x[:, :1] * x, x.mean(dim=1), x**3]
+
+
+def small_flow(frame, previous):
+    """In place of an estimated flow: up to a few pixels, also out of the picture."""
+    return 4 * (frame[:, :2] - 0.5 * previous[:, 1:]), (frame[:, :1] * previous[:, 2:]).abs()
+
+
+def build(model_type, changes):
+    """With weights large enough for every layer to matter."""
+    side = {"image_height": 64, "image_width": 64} if get_task(model_type) == "unconditional" else {
+        "image_height": H, "image_width": W, "generator_architecture": "resnet_1blocks",
+        "discriminator_architecture": "1_layers"}  # fmt: skip
+    given = {"generator_filters": 2, "discriminator_filters": 2, "timecycle_motion_model_filters": 2,
+             "recycle_predictor_architecture": "resnet_1blocks", "recycle_predictor_filters": 2, **side, **WEIGHTS,
+             **changes}  # fmt: skip
+    if "recycle_loss_weight" in given:
+        del given["cycle_loss_weight"]
+    torch.manual_seed(0)
+    model = get_model(model_type, default_options(model_type, **given)).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def named(name):
+    return lambda message: f"{name}: {message}"
+
+
+def gradients(losses, parameters):
+    return torch.autograd.grad(losses, parameters, retain_graph=True)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes"), CASES, ids=[f"{m}-{'-'.join(map(str, changes.values()))}" for m, changes in CASES]
+)
+def test_first_step_equals_plain_computation(model_type, changes, monkeypatch):
+    """The named losses, their weights, and the gradients of both objectives."""
+    monkeypatch.setattr(vgg19, "VGG19Features", SmallFeatures)
+    model = build(model_type, changes)
+    model.warp_flow_backend = small_flow
+    size = model.options.image_height, model.options.image_width
+    batch = torch.rand(2, N, model.options.block_size, 3, *size, dtype=torch.double) * 2 - 1
+    batch = dict(zip(("source", "target"), batch, strict=True))
+
+    torch.manual_seed(1)
+    model(**{name: batch[name] for name in model.inputs})
+    ours = {"D": model.discriminator_losses(), "G": model.generator_losses()}
+    torch.manual_seed(1)
+    step = STEPS[model_type](model.networks(), model.options, *(list(clip.unbind(1)) for clip in batch.values()),
+                             SmallFeatures(), small_flow if model_type == "timecyclep2" else None)  # fmt: skip
+    plain = {"D": step.discriminator_losses(), "G": step.generator_losses()}
+    for role in "DG":
+        assert ours[role].keys() == plain[role].keys()
+        for name, term in ours[role].items():
+            torch.testing.assert_close(term.value, plain[role][name], rtol=0, atol=1e-9, msg=named(name))
+            assert term.weight == weight(name, model.options), name
+        names, parameters = zip(*[(f"{network}.{name}", p) for network, module in model.networks(role).items()
+                                  for name, p in module.named_parameters()], strict=True)  # fmt: skip
+        mine = gradients(sum(term.weight * term.value for term in ours[role].values()), parameters)
+        theirs = gradients(sum(weight(name, model.options) * v for name, v in plain[role].items()), parameters)
+        for name, a, b in zip(names, mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9, msg=named(name))
+            assert a.abs().max() > 1e-6 or not name.endswith("weight"), f"{name} is not trained"
+
+
+def test_every_model_has_a_plain_computation():
+    assert STEPS.keys() == MODELS.keys()
+    assert {model_type for model_type, _ in CASES} == MODELS.keys()

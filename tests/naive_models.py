@@ -1,0 +1,191 @@
+"""The models' own losses for ``tests.naive_steps``, from the formulae of ``docs/MODELS.md``."""
+import torch
+import torch.nn.functional as F
+
+from tests.naive import distance, mean
+from tests.naive_steps import OTHER, Step, cat, matching
+
+
+class Unconditional(Step):
+    def generate(self):
+        target = self.real["target"]
+        if self.recurrent:
+            self.fake = self.make("target", [frame[:, :0] for frame in target])
+            return
+        codes = torch.randn(len(target[0]) * len(target), 100, 1, 1).to(target[0])
+        codes = codes.unflatten(0, (len(target[0]), len(target))).unbind(1)
+        self.fake = [self.net("generator")(code) for code in codes]
+
+    def clip(self, domain):
+        return self.fake, self.real["target"], None
+
+    def frame_discriminator_losses(self):
+        return self.against("gan", "target", self.net("discriminator"), self.real["target"], self.fake)
+
+    def frame_generator_losses(self):
+        return {"gan": self.says(self.net("discriminator"), self.fake, True)}
+
+
+class Paired(Step):
+    judge_sees_condition = True
+
+    def generate(self):
+        if self.recurrent:
+            self.fake = self.make("target", self.real["source"])
+        else:  # a block of frames is one picture
+            self.fake = list(self.net("generator")(cat(*self.real["source"])).split(3, dim=1))
+
+    def clip(self, domain):
+        return self.fake, self.real["target"], self.real["source"]
+
+    def pictures(self, video):
+        """[condition, frames] of the recurrent model's frames, or of a block."""
+        source = self.real["source"]
+        if self.recurrent:
+            return [cat(c, frame) for c, frame in zip(source, video, strict=True)]
+        return [cat(*source, *video)]
+
+    def frame_discriminator_losses(self):
+        real, fake = self.pictures(self.real["target"]), self.pictures(self.fake)
+        return self.against("gan", "target", self.net("discriminator"), real, fake)
+
+    def frame_generator_losses(self):
+        options, D, target = self.options, self.net("discriminator"), self.real["target"]
+        real, fake = self.pictures(target), self.pictures(self.fake)
+        losses = {"gan": self.says(D, fake, True)}
+        if options.feature_matching_loss_weight:
+            losses["feature_matching"] = mean(matching(D, f, r) for f, r in zip(fake, real, strict=True))
+        if options.l1_loss_weight:
+            losses["l1"] = mean(distance(f, t, "l1") for f, t in zip(self.fake, target, strict=True))
+        if options.perceptual_loss_weight:
+            losses["perceptual"] = mean(self.perceptual(f, t) for f, t in zip(self.fake, target, strict=True))
+        if options.warp_loss_weight and self.flow:
+            losses["warp"] = self.warp_loss()
+        return losses
+
+    def perceptual(self, fake, real):
+        layers = zip((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1), self.features(fake), self.features(real), strict=True)
+        return sum(weight * distance(f, r, "l1") for weight, f, r in layers)
+
+    def warp_loss(self):
+        x, real, values = self.judged(self.fake), self.judged(self.real["target"]), []
+        for t in range(len(x) - 1):
+            flow, trust = self.flow(real[t + 1], real[t])
+            values.append(distance(trust * look_up(x[t], flow).detach(), trust * x[t + 1], "l1"))
+        return mean(values)
+
+
+def look_up(image, flow):
+    """``image`` at p + flow(p); outside, at the nearest pixel of the border."""
+    height, width = image.shape[2:]
+    x = torch.arange(width, dtype=flow.dtype).expand(height, -1) + flow[:, 0]
+    y = torch.arange(height, dtype=flow.dtype)[:, None].expand(-1, width) + flow[:, 1]
+    grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
+    return F.grid_sample(image, grid, padding_mode="border", align_corners=True)
+
+
+class Unpaired(Step):
+    domains = ("target", "source")
+
+    def clip(self, domain):
+        return self.fake[domain], self.real[domain], self.real[OTHER[domain]]
+
+
+class CycleGAN(Unpaired):
+    def generate(self):
+        self.fake = {domain: self.make(domain, self.real[OTHER[domain]]) for domain in self.domains}
+
+    def frame_discriminator_losses(self):
+        """The first pictures of a pool are shown as they are."""
+        losses = {}
+        for domain in self.domains:
+            D = self.net("discriminator", domain)
+            losses |= self.against("gan", domain, D, self.real[domain], self.fake[domain])
+        return losses
+
+    def frame_generator_losses(self):
+        D = {domain: self.net("discriminator", domain) for domain in self.domains}
+        losses = {f"gan_{domain}": self.says(D[domain], self.fake[domain], True) for domain in self.domains}
+        if not self.options.cycle_loss_weight:
+            return losses
+        for name, made_of in (("cycle", {domain: self.fake[OTHER[domain]] for domain in self.domains}),
+                              ("identity", self.real)):  # fmt: skip
+            for domain in self.domains:
+                back = zip(self.make(domain, made_of[domain]), self.real[domain], strict=True)
+                losses[f"{name}_{domain}"] = mean(distance(made, real, "l1") for made, real in back)
+        return losses
+
+
+class RecycleGAN(Unpaired):
+    def generate(self):
+        """f_0 .. f_(T-2), where the model translates clips whole f_(T-1) too; q_2 .. q_(T-1)."""
+        self.translated, self.predicted, self.fake = {}, {}, {}
+        for domain in self.domains:
+            clip = self.real[OTHER[domain]]
+            f = self.make(domain, clip if self.temporal else clip[:-1])
+            self.fake[domain], self.translated[domain] = f, f[: len(clip) - 1]
+            self.predicted[domain] = self.predict(domain, self.translated[domain])
+
+    def predict(self, domain, frames):
+        P = self.net("predictor", domain)
+        return [P(cat(frames[i - 2], frames[i - 1])) for i in range(2, len(frames) + 1)]
+
+    def frame_discriminator_losses(self):
+        losses = {}
+        for domain in self.domains:
+            D, real = self.net("discriminator", domain), self.real[domain]
+            fakes = self.translated[domain] + self.predicted[domain]
+            losses |= self.against("gan", domain, D, real, fakes)
+            if self.options.recycle_predictor_gan:
+                losses |= self.against("gan_predictor", domain, D, real[2:], self.predict(domain, real[:-1]))
+        return losses
+
+    def frame_generator_losses(self):
+        losses, weight = {}, self.options.cycle_loss_weight or self.options.recycle_loss_weight
+        for domain in self.domains:
+            D, real, other = self.net("discriminator", domain), self.real[domain], OTHER[domain]
+            losses[f"gan_{domain}"] = self.says(D, self.translated[domain] + self.predicted[domain], True)
+            predicted = self.predict(domain, real[:-1])
+            if weight:
+                back = self.make(domain, self.translated[other][:2] + self.predicted[other])[2:]
+                losses[f"recycle_{domain}"] = self.l1(back, real[2:])
+                losses[f"predictor_{domain}"] = self.l1(predicted, real[2:])
+            if self.options.recycle_predictor_gan:
+                losses[f"gan_predictor_{domain}"] = self.says(D, predicted, True)
+        return losses
+
+    @staticmethod
+    def l1(made, real):
+        return mean(distance(m, r, "l1") for m, r in zip(made, real, strict=True))
+
+
+def _model(family, recurrent=False, temporal=False):
+    return type(family.__name__, (family,), {"recurrent": recurrent, "temporal": temporal})
+
+
+STEPS = {
+    "dcgan": _model(Unconditional), "pix2pix": _model(Paired), "cyclegan": _model(CycleGAN),
+    "recyclegan": _model(RecycleGAN), "seqdcgan": _model(Unconditional, True), "seqpix2pix": _model(Paired, True),
+    "seqcyclegan": _model(CycleGAN, True), "seqrecyclegan": _model(RecycleGAN, True),
+    "timecycle": _model(Paired, True, True), "timecyclep2": _model(Paired, True, True),
+    "tricyclegan": _model(CycleGAN, True, True), "timecycledcgan": _model(Unconditional, True, True),
+    "timerecyclegan": _model(RecycleGAN, False, True), "timerecycleganv2": _model(RecycleGAN, True, True),
+}  # fmt: skip
+
+
+def weights(options):
+    """The weight of a loss by the beginning of its name; the longest beginning counts, others weigh 1."""
+    recycle = options.cycle_loss_weight or options.recycle_loss_weight
+    return {
+        "": 1.0, "l1": options.l1_loss_weight, "feature_matching": options.feature_matching_loss_weight,
+        "perceptual": options.perceptual_loss_weight, "warp": options.warp_loss_weight,
+        "cycle": options.cycle_loss_weight, "identity": options.cycle_loss_weight / 2, "recycle": recycle,
+        "predictor": recycle, "timecycle": options.timecycle_loss_weight, "timecycle_gan": 1.0,
+        "timecycle_discriminator": 1.0, "timecycle_warp": options.timecycle_warp_loss_weight,
+    }  # fmt: skip
+
+
+def weight(name, options):
+    if "gradient_penalty" in name:
+        return 10.0
+    return max((len(start), value) for start, value in weights(options).items() if name.startswith(start))[1]
