@@ -99,6 +99,23 @@ class BaseModel(AdversarialTraining, nn.Module):
         """By flag, the architectures beside generator and discriminator that training with ``options`` builds."""
         return {}
 
+    @classmethod
+    def n_frames_ignored(cls) -> int:
+        """How many frames at the beginning of a clip losses on sequences leave out: a recurrent one is made of noise.
+        """
+        return int(cls.recurrent)
+
+    @classmethod
+    def check_clip_length(cls, options: Options, n_frames: int, flag: str) -> None:
+        """Refuse clips that have fewer than the ``n_frames`` judged frames that ``flag`` needs.
+
+        A run that grows may begin with clips that are too short: the loss is then absent from its first stages.
+        """
+        block, ignored = options.block_size or cls.default_block_size, cls.n_frames_ignored()
+        if n_frames + ignored > block and options.temporal_scaling == (1.0,):
+            because = " (the first is not judged)" if ignored else ""
+            raise UserError(f"{flag} needs clips of {n_frames + ignored} frames{because}, --block_size is {block}")
+
     # ---- networks
 
     def name_in(self, domain: str, name: str) -> str:

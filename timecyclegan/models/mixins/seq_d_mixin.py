@@ -10,6 +10,7 @@ from timecyclegan.losses.feature_matching import feature_matching_loss
 from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss
 from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named
 from timecyclegan.models.networks import define_discriminator
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 
@@ -20,7 +21,8 @@ def windows(video: Tensor, n_frames: int, scale: int = 0, condition: Tensor | No
 
     Args:
         video: (N, T, C, H, W).
-        condition: (N, T, C_c, H, W), put before the frames of each window: [conditions, frames].
+        condition: (N, T, C_c, H, W), put before the frames of each window: [conditions, frames]. What lies between
+            two frames, such as flow, is (N, T - stride, C_c, H, W): a window then has one condition less than frames.
 
     Returns:
         (windows * N, n_frames * (C_c + C), H, W), or None where the video is too short for one window.
@@ -32,8 +34,10 @@ def windows(video: Tensor, n_frames: int, scale: int = 0, condition: Tensor | No
         return None
     folded = []
     for start in starts:
-        window = slice(start, start + span + 1, stride)
-        parts = [video[:, window]] if condition is None else [condition[:, window], video[:, window]]
+        parts = [video[:, start : start + span + 1 : stride]]
+        if condition is not None:
+            end = start + span + 1 - (video.shape[1] - condition.shape[1])
+            parts.insert(0, condition[:, start:end:stride])
         folded.append(torch.cat([part.flatten(1, 2) for part in parts], dim=1))
     return torch.cat(folded)
 
@@ -61,10 +65,17 @@ class SequenceDiscriminators:
         self.networks, self.n_frames, self.ignored = networks, n_frames, n_frames_ignored
         self.conditional, self.matching_weight = conditional, matching_weight
         self.criterion, self.penalised = criterion, penalised
-        self._fake = self._real = self._condition = None
+        self._fake = self._real = None
 
-    def set_input(self, fake: Video, real: Video, condition: Video | None = None) -> None:
+    def set_input(
+        self, fake: Video, real: Video, condition: Video | None = None, between: Sequence[Tensor] | None = None
+    ) -> None:
         """Take a step's clips, (N, T, C, H, W) or lists of T (N, C, H, W).
+
+        Args:
+            condition: of the frames, for conditional discriminators.
+            between: for each scale, what lies between frames that are its stride apart, (N, T - stride, C_c, H, W);
+                seen instead of a condition. T counts the frames that are not ignored.
 
         Raises:
             ValueError: the discriminators are conditional and there is no condition.
@@ -72,7 +83,8 @@ class SequenceDiscriminators:
         if self.conditional and condition is None:
             raise ValueError("conditional sequence discriminators need the conditioning sequence")
         self._fake, self._real = as_video(fake, self.ignored), as_video(real, self.ignored)
-        self._condition = as_video(condition, self.ignored) if self.conditional else None
+        same = as_video(condition, self.ignored) if self.conditional else None
+        self._conditions = [same] * len(self.networks) if between is None else between
 
     def discriminator_terms(self) -> Losses:
         """(real + fake) / 2 for each scale, ``gan_sequence_0``, ...; means run over windows."""
@@ -101,8 +113,8 @@ class SequenceDiscriminators:
         """For each scale that has a window: its name, its network, the windows of the fake and the real clip."""
         if self._fake is None:
             raise ValueError("the sequence discriminators have no input yet: call set_seq_D_input first")
-        for scale, network in enumerate(self.networks):
-            fake, real = (windows(v, self.n_frames, scale, self._condition) for v in (self._fake, self._real))
+        for scale, (network, seen) in enumerate(zip(self.networks, self._conditions, strict=True)):
+            fake, real = (windows(video, self.n_frames, scale, seen) for video in (self._fake, self._real))
             if fake is not None and real is not None:
                 yield f"sequence_{scale}", network, fake, real
 
@@ -208,34 +220,61 @@ class SeqDMixin:
 
 
 class SeqDModel(SeqDMixin):
-    """Sequence discriminators on everything that a ``BaseModel`` generates, with its options."""
+    """Sequence discriminators on everything that a ``BaseModel`` generates, by its options.
+
+    The frames at the beginning that the model ignores (``n_frames_ignored``) are not judged.
+    """
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         matching = options.feature_matching_loss_weight if "feature_matching_loss_weight" in self.uses else 0.0
         mode = {"seq_D_gan_mode": options.gan_mode, "seq_D_feature_matching_weight": matching}
         super().__init__(options, training, **mode, **kwargs)
-
-    def define_seq_Ds(self, n_frames: int, temporal_scales: int, n_frames_ignored: int = 0, conditional: bool = False):
-        """Build the discriminators of every domain, see :meth:`define_seq_D`."""
-        channels = n_frames * (self.channels + (self.condition_channels if conditional else 0))
+        if not training:
+            return
+        judged = options.block_size - self.n_frames_ignored()
+        n_frames = options.n_frames_discriminator or judged
+        # While a run grows in time its clips may be too short for anything that looks at sequences.
+        scales = options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
         for domain in self.domains:
-            networks = [self.define_discriminator(channels) for _ in range(temporal_scales)]
-            self.define_seq_D(n_frames, temporal_scales, n_frames_ignored, conditional, domain, networks)
+            networks = [self.define_discriminator(self.seq_D_channels(n_frames)) for _ in range(scales)]
+            self.define_seq_D(n_frames, scales, self.n_frames_ignored(), seq_D_name=domain, discriminators=networks)
+
+    @classmethod
+    def check(cls, options: Options, training: bool = True) -> None:
+        """Refuse clips that have no window for a sequence discriminator: it would be left out without a word."""
+        super().check(options, training)
+        scales, block = options.discriminator_temporal_scales, options.block_size or cls.default_block_size
+        n_frames = options.n_frames_discriminator or max(block - cls.n_frames_ignored(), 2)
+        if training and n_frames < 2:
+            raise UserError(f"--n_frames_discriminator {n_frames} is no sequence: use 2 or more, or 0")
+        if training and scales:
+            flags = f"--n_frames_discriminator {n_frames} with --discriminator_temporal_scales {scales}"
+            cls.check_clip_length(options, (n_frames - 1) * n_frames ** (scales - 1) + 1, flags)
+
+    def seq_D_channels(self, n_frames: int) -> int:
+        """Channels that a sequence discriminator sees."""
+        return n_frames * self.channels
+
+    def seq_D_between(self, domain: str) -> Sequence[Tensor] | None:
+        """What the discriminators of ``domain`` are shown beside frames, see :meth:`SequenceDiscriminators.set_input`.
+        """
+        return None
 
     def _register_seq_D(self, name: str, scale: int, network: nn.Module) -> None:
         self.add_network(self.name_in(name, f"sequence_discriminator_{scale}"), network, role="D")
 
-    def _seq_D_terms_of(self, kind: Callable[[], Losses]) -> Losses:
-        for domain, (fake, real, condition) in self.generated().items():
+    def _show_seq_Ds(self) -> None:
+        for domain, (fake, real, _) in self.generated().items():
             if domain in self.seq_Ds:
-                self.set_seq_D_input(fake, real, condition, domain)
-        return kind()
+                self.seq_Ds[domain].set_input(fake, real, between=self.seq_D_between(domain))
 
     def discriminator_losses(self) -> Losses:
-        return {**super().discriminator_losses(), **self._seq_D_terms_of(self.seq_D_terms_D)}
+        self._show_seq_Ds()
+        return {**super().discriminator_losses(), **self.seq_D_terms_D()}
 
     def generator_losses(self) -> Losses:
-        return {**super().generator_losses(), **self._seq_D_terms_of(self.seq_D_terms)}
+        self._show_seq_Ds()
+        return {**super().generator_losses(), **self.seq_D_terms()}
 
 
 class SeqDMixinPaired(SeqDModel):

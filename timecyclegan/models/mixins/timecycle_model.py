@@ -21,19 +21,13 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
     recurrent generator makes the first frame from noise, so sequence discriminators and the walk leave it out.
     """
 
+    sequences_judge_walk = True  # whether the first sequence discriminator judges the walk
     uses = frozenset({"timecycle_loss_weight", "timecycle_warp_loss_weight"})
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         own = {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
         super().__init__(options, training, timecycle_gan_mode=options.gan_mode, **own, **kwargs)
-        if not training:
-            return
-        judged = options.block_size - self.n_frames_ignored()
-        n_frames = options.n_frames_discriminator or judged
-        # While a run grows in time its clips may be too short for anything that looks at sequences.
-        scales = options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
-        self.define_seq_Ds(n_frames, scales, self.n_frames_ignored())
-        if _walks(options):
+        if training and _walks(options):
             for domain in self.domains:
                 self._define_timecycle_of(domain)
 
@@ -53,11 +47,9 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
         self.add_timecycle_discriminator(
             frame_discriminator, timecycle_name=domain, conditional=self.discriminator_sees_condition
         )
-        sequence_discriminators = self.seq_Ds[domain]
-        for network in sequence_discriminators.networks[:1]:
-            self.add_timecycle_discriminator(
-                network, sequence_discriminators.n_frames, timecycle_name=domain, conditional=False
-            )
+        group = self.seq_Ds[domain]
+        for network in group.networks[:1] if self.sequences_judge_walk else ():
+            self.add_timecycle_discriminator(network, group.n_frames, timecycle_name=domain, conditional=False)
 
     def _build_motion_model(self, input_channels: int, output_channels: int) -> nn.Module:
         options = self.options
@@ -65,11 +57,6 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
             options.timecycle_motion_model_architecture, input_channels, output_channels,
             options.timecycle_motion_model_filters, flag=MOTION_MODEL, size=options.image_height,
         )  # fmt: skip
-
-    @classmethod
-    def n_frames_ignored(cls) -> int:
-        """How many frames at the beginning of a clip are not judged, nor walked."""
-        return int(cls.recurrent)
 
     # ---- options
 
@@ -85,8 +72,9 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
         """Refuse what this model cannot do, before anything is built."""
         super().check(options, training)
         cls._check_type(options)
-        if training and options.temporal_scaling == (1.0,):  # a run that grows may begin with clips too short for all
-            cls._check_clip_length(options)
+        if training and _walks(options):
+            walked = CYCLE_TYPES[options.timecycle_type].history + 1
+            cls.check_clip_length(options, walked, f"--timecycle_type {options.timecycle_type}")
 
     @classmethod
     def _check_type(cls, options: Options) -> None:
@@ -104,25 +92,6 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
             raise UserError(
                 f"{flag} feeds the generator one frame: use --n_frames_generator 1, not {options.n_frames_generator}"
             )
-
-    @classmethod
-    def _check_clip_length(cls, options: Options) -> None:
-        """What looks at sequences must have some: it would be left out of the training without a word."""
-        block, ignored = options.block_size or cls.default_block_size, cls.n_frames_ignored()
-        n_frames = options.n_frames_discriminator or max(block - ignored, 2)
-        scales = options.discriminator_temporal_scales
-        if n_frames < 2:
-            raise UserError(f"--n_frames_discriminator {n_frames} is no sequence: use 2 or more, or 0")
-        walked = CYCLE_TYPES[options.timecycle_type].history + 1
-        needed = {
-            f"--timecycle_type {options.timecycle_type}": walked if _walks(options) else 0,
-            f"--n_frames_discriminator {n_frames} with --discriminator_temporal_scales {scales}":
-                _span(n_frames, scales),
-        }  # fmt: skip
-        for flag, frames in needed.items():
-            if frames + ignored > block:
-                because = " (the first is not judged)" if ignored else ""
-                raise UserError(f"{flag} needs clips of {frames + ignored} frames{because}, --block_size is {block}")
 
     # ---- every step
 
@@ -147,8 +116,3 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
 
 def _walks(options: Options) -> bool:
     return bool(options.timecycle_loss_weight or options.timecycle_warp_loss_weight)
-
-
-def _span(n_frames: int, scales: int) -> int:
-    """Frames that one window of the widest of ``scales`` sequence discriminators covers; 0 without any."""
-    return (n_frames - 1) * n_frames ** (scales - 1) + 1 if scales else 0

@@ -8,7 +8,6 @@ from timecyclegan.flow import FlowBackend, flow_backend
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.warp import warp_loss
 from timecyclegan.models.mixins.host import Video, as_video
-from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 
@@ -73,17 +72,22 @@ class WarpLossMixin:
             raise ValueError("call warp_forward first")
         return self._warp_terms
 
-    @torch.no_grad()
-    def _flow_of(self, video: Tensor) -> tuple[Tensor, Tensor]:
+    def _flow_of(self, video: Tensor, stride: int = 1) -> tuple[Tensor, Tensor]:
+        """Flow and confidence of a real ``video`` (N, T, C, H, W) from each frame t + stride back to frame t:
+        (N, T - stride, 2, H, W) and (N, T - stride, 1, H, W)."""
         backend = self.warp_flow_backend
         backend = flow_backend(backend) if isinstance(backend, str) else backend
-        pairs = (video.shape[0], video.shape[1] - 1)
-        flow, confidence = backend(video[:, 1:].flatten(0, 1), video[:, :-1].flatten(0, 1))
+        pairs = (video.shape[0], video.shape[1] - stride)
+        with torch.no_grad():
+            flow, confidence = backend(video[:, stride:].flatten(0, 1), video[:, :-stride].flatten(0, 1))
         return flow.unflatten(0, pairs), confidence.unflatten(0, pairs)
 
 
 class WarpLossModel(WarpLossMixin):
-    """The warp loss on the generated video of a ``PairedModel`` with a ``TimeCycle``, by its options."""
+    """The warp loss on the generated video of a ``PairedModel``, by its options.
+
+    It leaves out the frames that the model ignores (``n_frames_ignored``).
+    """
 
     uses = frozenset({"warp_loss_weight"})
 
@@ -96,14 +100,22 @@ class WarpLossModel(WarpLossMixin):
         """Refuse a back end that does not exist, and clips without a pair of frames to compare."""
         super().check(options, training)
         flow_backend(options.flow_backend)
-        needed, block = 2 + cls.n_frames_ignored(), options.block_size or cls.default_block_size
-        grows = options.temporal_scaling != (1.0,)  # then its first clips may be too short
-        if training and options.warp_loss_weight and block < needed and not grows:
-            raise UserError(f"--warp_loss_weight needs clips of {needed} frames, --block_size is {block}")
+        if training and options.warp_loss_weight:
+            cls.check_clip_length(options, 2, "--warp_loss_weight")
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        self._real_flow: dict[int, tuple[Tensor, Tensor]] = {}  # of this step's clip, computed when it is asked for
+        return super().forward(*args, **kwargs)
+
+    def real_flow(self, stride: int = 1) -> tuple[Tensor, Tensor]:
+        """Flow and confidence of the last target clip's judged frames, see :meth:`_flow_of`."""
+        if stride not in self._real_flow:
+            self._real_flow[stride] = self._flow_of(self.target[:, self.n_frames_ignored() :], stride)
+        return self._real_flow[stride]
 
     def generator_losses(self) -> Losses:
         losses = super().generator_losses()
-        if self.warp_loss_weight:
-            self.warp_forward(self.fake, self.target, self.n_frames_ignored())
+        if self.warp_loss_weight and self.fake.shape[1] - self.n_frames_ignored() > 1:
+            self.warp_forward(self.fake, None, self.n_frames_ignored(), *self.real_flow())
             losses |= self.warp_terms()
         return losses
