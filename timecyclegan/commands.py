@@ -27,7 +27,7 @@ def train(arguments: Arguments) -> bool:
     """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
     control = arguments.options(ControlOptions)
     options = _training_options(arguments, control)
-    check_arguments(arguments, options.model_type)
+    check_arguments(arguments, options.model_type, metrics=True)
     _note_unused(arguments, options)
     _note_unread(arguments, "source_dir", options.model_type)
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
@@ -79,7 +79,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     changed_architecture(arguments.given, saved)
     options = arguments.options(Options, saved)
     check(options, training=False)
-    check_arguments(arguments, options.model_type)
+    check_arguments(arguments, options.model_type, metrics)
     _note_unread(arguments, "test_source_dir", options.model_type)
     directions = find_directions(arguments, options.model_type)
     domains = {direction.domain for direction in directions}

@@ -58,18 +58,22 @@ class Direction:
         return [*clip, *[clip[-1]] * (length - len(clip))][:length]
 
 
-def check_arguments(arguments: Arguments, model_type: str) -> None:
+def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> None:
     """Refuse folders and test options that do not go with the model; nothing is read.
 
+    Args:
+        metrics: they will be computed, from real frames.
+
     Raises:
-        UserError: a source that is missing, a flag for another task, or nothing to generate.
+        UserError: a folder that is missing, a flag for another task, or nothing to generate.
     """
     task, folders, test = get_task(model_type), arguments.folders, arguments.options(TestOptions)
     model = f"--model_type {model_type} is {task}"
-    needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired",)}
+    needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired",),
+              "test_target_dir": ("paired", "unconditional") if metrics else ()}
     for folder, tasks in needed.items():
         if task in tasks and folder in folders and folders[folder] is None:
-            raise UserError(f"{model}, it needs a source: give its folder where - stands")
+            raise UserError(f"{model}: it needs {folder}, give a folder where - stands")
     if "test_source_dir" not in folders:
         return
     if test.test_unpaired_target_to_source and task != "unpaired":
@@ -83,7 +87,7 @@ def check_arguments(arguments: Arguments, model_type: str) -> None:
         raise UserError(f"{model}: give a target folder, to generate as many sequences and frames as it has, or "
                         "--n_sequences and --n_frames")
     if nothing and task == "unpaired" and folders["test_source_dir"] is None:
-        raise UserError("there is nothing to translate: give a source folder, or a target folder after the -")
+        raise UserError("there is nothing to translate: give a source folder, a target folder, or both")
 
 
 def find_directions(arguments: Arguments, model_type: str) -> list[Direction]:

@@ -14,7 +14,7 @@ FOLDERS = {
     "target_dir": "frames to translate to",
     "test_source_dir": "frames to translate when testing; - for none",
     "test_target_dir": "the real frames that metrics compare with; unpaired models translate them back, unconditional "
-                       "ones generate as many",
+                       "ones generate as many; - for none",
 }
 # command: its folders in order, those that may be missing, and the option classes that it takes
 COMMANDS = {
@@ -106,7 +106,8 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
     """Parse and check a command line.
 
     Raises:
-        UserError: an unknown flag, a value out of its range, a name that is not a plain folder name, - for a target.
+        UserError: an unknown flag, a value out of its range, a name that is not a plain folder name, no target to
+            train on.
     """
     folders, _, kinds = COMMANDS[command]
     given = vars(build_parser(command).parse_intermixed_args(argv))  # folders may stand between flags
@@ -125,8 +126,8 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
 
 
 def _folder(name: str, value: str | None) -> Path | None:
-    if value == "-" and "source" not in name:
-        raise UserError(f"{name} cannot be -, only a source can be left out")
+    if value == "-" and name == "target_dir":
+        raise UserError("target_dir cannot be -: there is no training without target frames")
     return None if value in (None, "-") else Path(value)
 
 
