@@ -132,6 +132,8 @@ def test_weights_that_cannot_be_used(refused, sources):
     assert "epoch 7" in refused("test", "theirs", *flags, "-tie", 7)
     Path("checkpoints/theirs/latest_net_G.pth").unlink()
     assert "checkpoints/theirs/options.json" in refused("test", "theirs", *flags)
+    checkpoint.save(Path("checkpoints/theirs/latest.pth"), {"networks": {"generator": generator()}})
+    assert "checkpoints/theirs/options.json" in refused("test", "theirs", *flags)  # ours, and not whole
     assert not Path("results").exists()
 
 

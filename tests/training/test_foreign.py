@@ -122,11 +122,11 @@ def test_parameters_come_under_their_names_here(change, tmp_path):
 
 
 def test_what_is_not_a_statistic_of_a_norm_layer_stays(tmp_path):
-    state = generator()
-    save("generator.pth", {**state, "model.1.running_mean": torch.zeros(2), "model.99.bias": torch.zeros(2)}, tmp_path)
-    assert checkpoint.read_networks(tmp_path)["generator"].keys() - state.keys() == {
-        "model.1.running_mean", "model.99.bias"
-    }  # fmt: skip
+    """Whatever else there is, the network refuses."""
+    further = {"model.1.running_mean": torch.zeros(2), "model.99.bias": torch.zeros(2),
+               "model.10.conv_block.6.weight": torch.zeros(2, 2, 3, 3)}  # fmt: skip
+    save("generator.pth", {**generator(), **further}, tmp_path)
+    assert same(dict(checkpoint.read_networks(tmp_path)["generator"]), {**generator(), **further})
 
 
 def test_a_file_is_read_and_announced_when_it_is_needed(tmp_path, capsys):
@@ -320,9 +320,20 @@ def test_a_sequence_discriminator_that_does_not_fit(data):
     assert "(2, 9, 4, 4)" in found and "(2, 6, 4, 4)" in found and "use --n_frames_discriminator 3" in found
 
 
-def test_model_types_that_messages_name_exist(data):
-    save("latest_net_G.pth", generator(inputs=6))
-    save("latest_net_G_A.pth", generator(), Path("both"))
-    found = message(begin, data) + " " + message(begin, data, init_checkpoint_dir="both")
-    named = re.findall(r"--model_type,? (?:such as )?(\w+)(?: or (\w+))?", found)
-    assert {name for names in named for name in names if name} == {"seqpix2pix", "timecycle", "cyclegan"} <= set(MODELS)
+def test_a_motion_model_that_does_not_fit(data):
+    save("motion_model.pth", generator(inputs=6, filters=3))
+    options = {"model_type": "timecycle", "timecycle_loss_weight": 1.0, "block_size": 3}
+    found = message(begin, data, **options)
+    assert "checkpoints/theirs/motion_model.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
+    assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
+
+
+@pytest.mark.parametrize(("name", "inputs", "model_type", "named"), [
+    ("G", 6, "pix2pix", {"seqpix2pix", "timecycle"}), ("G_A", 3, "pix2pix", {"cyclegan"}),
+    ("G", 3, "cyclegan", {"pix2pix"}), ("G_A", 3, "seqcyclegan", {"cyclegan"}),
+    ("G_B", 6, "cyclegan", {"seqcyclegan", "tricyclegan"}),
+])  # fmt: skip
+def test_messages_name_a_model_type_that_fits(data, name, inputs, model_type, named):
+    save(f"latest_net_{name}.pth", generator(inputs=inputs))
+    found = re.findall(r"--model_type,? (?:such as )?(\w+)(?: or (\w+))?", message(begin, data, model_type=model_type))
+    assert {name for names in found for name in names if name} == named <= set(MODELS)
