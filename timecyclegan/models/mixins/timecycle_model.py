@@ -70,11 +70,11 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
     @classmethod
     def check(cls, options: Options, training: bool = True) -> None:
         """Refuse what this model cannot do, before anything is built."""
-        super().check(options, training)
         cls._check_type(options)
         if training and _walks(options):
             walked = CYCLE_TYPES[options.timecycle_type].history + 1
             cls.check_clip_length(options, walked, f"--timecycle_type {options.timecycle_type}")
+        super().check(options, training)
 
     @classmethod
     def _check_type(cls, options: Options) -> None:
