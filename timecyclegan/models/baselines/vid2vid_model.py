@@ -1,0 +1,66 @@
+"""vid2vid (Wang et al. 2018): paired translation that moves its last frame by a flow of its own."""
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from timecyclegan.losses import Losses, Term
+from timecyclegan.losses.warp import warp
+from timecyclegan.models import networks as architectures
+from timecyclegan.models.mixins.seq_d_mixin import SeqDModel
+from timecyclegan.models.mixins.warp_loss_mixin import WarpLossModel
+from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Parts, Vid2VidGenerator
+from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
+
+
+class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
+    """Recurrent pix2pix whose generator also makes a flow and a mask: a frame is a blend of a new picture and the
+    last frame, moved. Sequence discriminators see the real video's flow beside the frames."""
+
+    uses = frozenset({"flow_loss_weight", "mask_loss_weight"})
+
+    def add_generators(self) -> None:
+        options = self.options
+        network = architectures.define_generator(
+            options.generator_architecture, self.generator_input_channels(), HEADS, options.generator_filters,
+            options.upsample, size=options.image_height, output=Vid2VidGenerator.output(),
+        )  # fmt: skip
+        self.add_network("generator", Vid2VidGenerator(network), role="G")
+
+    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
+        """As ``PairedModel.forward``; also keeps ``self.flow`` (N, T, 2, H, W) and ``self.mask`` (N, T, 1, H, W)."""
+        made: list[Parts] = []
+        with self.generator.recording(made):
+            fake = super().forward(source, target)
+        self.flow = torch.stack([parts.flow for parts in made], dim=1)
+        self.mask = torch.stack([parts.mask for parts in made], dim=1)
+        return fake
+
+    # ---- sequence discriminators: [n - 1 flows, n frames]
+
+    def seq_D_channels(self, n_frames: int) -> int:
+        return n_frames * self.channels + (n_frames - 1) * 2
+
+    def seq_D_between(self, domain: str) -> Sequence[Tensor | None]:
+        group, frames = self.seq_Ds[domain], self.target.shape[1] - self.n_frames_ignored()
+        strides = [group.n_frames**scale for scale in range(len(group.networks))]
+        return [self.real_flow(stride)[0] / FLOW_SCALE if stride < frames else None for stride in strides]
+
+    # ---- losses
+
+    def generator_losses(self) -> Losses:
+        options, losses = self.options, super().generator_losses()
+        first = self.n_frames_ignored()
+        if self.fake.shape[1] - first < 2 or not (options.flow_loss_weight or options.mask_loss_weight):
+            return losses
+        # Of each pair the later frame has a flow back to the earlier one, and a mask.
+        flow, mask = self.flow[:, first + 1 :], self.mask[:, first + 1 :]
+        real_flow, confidence = self.real_flow()
+        if weight := options.flow_loss_weight:
+            earlier, later = self.target[:, first:-1], self.target[:, first + 1 :]
+            moved = warp(earlier.flatten(0, 1), flow.flatten(0, 1)).unflatten(0, flow.shape[:2])
+            losses["flow"] = Term((confidence * (flow - real_flow)).abs().mean(), weight)
+            losses["flow_warp"] = Term((confidence * (moved - later)).abs().mean(), weight)
+        if options.mask_loss_weight:
+            losses["mask"] = Term((mask - (1 - confidence)).abs().mean(), options.mask_loss_weight)
+        return losses

@@ -1,0 +1,70 @@
+"""The generator of vid2vid (Wang et al. 2018): a new picture and the last one, moved, blended by a mask."""
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from timecyclegan.losses.warp import warp
+
+FLOW_SCALE = 20.0  # pixels for an output of 1
+CHANNELS = 3
+HEADS = CHANNELS + 2 + 1  # picture, flow, mask
+
+
+class Parts(NamedTuple):
+    """A generated frame (N, 3, H, W) and what it was blended of."""
+
+    frame: Tensor
+    flow: Tensor  # (N, 2, H, W) in pixels, from the frame back to the one before
+    mask: Tensor  # (N, 1, H, W) in [0, 1]: the share of the new picture
+
+
+class _Heads(nn.Module):
+    """(N, 6, H, W) of raw outputs to a picture in [-1, 1], a flow in pixels and a mask in [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        picture, flow, mask = x.split([CHANNELS, 2, 1], dim=1)
+        return torch.cat([picture.tanh(), FLOW_SCALE * flow, mask.sigmoid()], dim=1)
+
+
+class Vid2VidGenerator(nn.Module):
+    """(N, in_channels, H, W), of which the last three channels are the frame before, to the next frame (N, 3, H, W).
+
+    The heads are output channels of one network: its last layer's channels share what is below and nothing else.
+
+    Args:
+        network: maps (N, in_channels, H, W) to (N, :data:`HEADS`, H, W), its last activation is :meth:`output`.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self._record: list[Parts] | None = None
+
+    @staticmethod
+    def output() -> nn.Module:
+        """What the network has to end in."""
+        return _Heads()
+
+    def parts(self, x: Tensor) -> Parts:
+        """The next frame with the flow and the mask that made it."""
+        picture, flow, mask = self.network(x).split([CHANNELS, 2, 1], dim=1)
+        moved = warp(x[:, -CHANNELS:], flow)
+        return Parts(mask * picture + (1 - mask) * moved, flow, mask)
+
+    @contextlib.contextmanager
+    def recording(self, made: list[Parts]) -> Iterator[None]:
+        """While the block runs, append the parts of every frame to ``made``."""
+        self._record = made
+        try:
+            yield
+        finally:
+            self._record = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.parts(x)
+        if self._record is not None:
+            self._record.append(parts)
+        return parts.frame

@@ -1,0 +1,10 @@
+"""TimeCycle on vid2vid."""
+from timecyclegan.models.baselines.vid2vid_model import Vid2VidModel
+from timecyclegan.models.mixins.timecycle_model import TimeCycleModel
+
+
+class TimeCycleVid2Vid(TimeCycleModel, Vid2VidModel):
+    """vid2vid with a TimeCycle that its frame discriminator judges; its sequence discriminators see flow, so they cannot.
+    """
+
+    sequences_judge_walk = False
