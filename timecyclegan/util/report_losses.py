@@ -1,5 +1,6 @@
 """The loss curves of a report: a CSV of losses becomes one small inline SVG per loss."""
 import csv
+import functools
 import io
 import re
 from dataclasses import dataclass
@@ -33,18 +34,21 @@ def read_losses(path: Path) -> list[Curve]:
     Losses that were never logged are left out. A value that is no number (a cut last line) counts as empty;
     NaN and infinity are counted, for they are the first thing that a reader should see.
     """
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file)
-        names = [name for name in rows.fieldnames or [] if name not in ("step", "epoch")]
-        cells: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        for row in rows:
-            step = _number(row.get("step"))
-            if step is None:
-                continue
-            for name in names:
-                value = _number(row[name])
-                if value is not None:
-                    cells[name].append((step, value))
+    return _curves(path.read_bytes())
+
+
+def _curves(content: bytes) -> list[Curve]:
+    rows = csv.DictReader(io.StringIO(content.decode("utf-8", "replace"), newline=""))
+    names = [name for name in rows.fieldnames or [] if name not in ("step", "epoch")]
+    cells: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for row in rows:
+        step = _number(row.get("step"))
+        if step is None:
+            continue
+        for name in names:
+            value = _number(row[name])
+            if value is not None:
+                cells[name].append((step, value))
     return [_curve(name, np.array(points)) for name, points in cells.items() if points]
 
 
@@ -86,8 +90,13 @@ def losses_html(path: Path) -> str:
 
     What is no loss, the learning rate, is a group of its own after them.
     """
+    return _charts_html(path.read_bytes())
+
+
+@functools.lru_cache(maxsize=1)  # drawing takes seconds, and the reports of both directions show the same
+def _charts_html(content: bytes) -> str:
     groups: dict[str, list[Curve]] = {}
-    for curve in read_losses(path):
+    for curve in _curves(content):
         groups.setdefault(_split(curve.name)[0], []).append(curve)
     parts = []
     for group, curves in sorted(groups.items(), key=lambda item: item[0] == _SCHEDULE):  # a stable sort
