@@ -4,7 +4,6 @@ from timecyclegan.models.mixins.timecycle_model import TimeCycleModel
 
 
 class TimeCycleVid2Vid(TimeCycleModel, Vid2VidModel):
-    """vid2vid with a TimeCycle that its frame discriminator judges; its sequence discriminators see flow, so they cannot.
-    """
+    """vid2vid with a TimeCycle that its frame discriminator judges; the others ask for flow, which a walk has not."""
 
     sequences_judge_walk = False
