@@ -12,6 +12,7 @@ _PUBLIC = {
     "TimeCycle": "timecyclegan.models.mixins.timecycle",
     "TimeCycleMixin": "timecyclegan.models.mixins.timecycle_mixin",
     "WarpLossMixin": "timecyclegan.models.mixins.warp_loss_mixin",
+    "check_mixin": "timecyclegan.models.mixins.check_mixin",
     "get_model": "timecyclegan.models",
     "get_task": "timecyclegan.models",
 }
