@@ -81,11 +81,10 @@ def rows(path):
 
 
 EXPECTED = {f"s{s}/{t}.png" for s, length in enumerate((5, 3, 4)) for t in range(length)}
-MODELS = {
+MODELS = {  # every model type: tests/test_model_types.py
     "timecycle": P,
-    "pix2pix": ["-m", "pix2pix", *TINY, "-b", "1"],
+    "frames": ["-m", "pix2pix", *TINY, "-b", "1"],
     "blockwise": ["-m", "pix2pix", *TINY],
-    "seqpix2pix": ["-m", "seqpix2pix", *TINY],
     "gn2": [*P, "-gn", "2"],  # SPEC 7 item 6: could be trained but not loaded for testing
 }
 
@@ -109,7 +108,7 @@ def test_trainval(script, data, folder, model):
     (line,) = Path("command_log.txt").read_text().splitlines()
     assert line.endswith(f"trainval.py run {' '.join(map(str, [*data, *MODELS[model]]))}")
     assert list((RUNS / "run").glob("events*"))
-    assert len(rows(RUNS / "run/losses.csv")) == (6 if model == "pix2pix" else 2)  # a step for every clip
+    assert len(rows(RUNS / "run/losses.csv")) == (6 if model == "frames" else 2)  # a step for every clip
 
 
 def test_tensorboard_events_of_a_training(script, data):

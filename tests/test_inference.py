@@ -1,14 +1,15 @@
 """Translating sequences as streams."""
 import dataclasses
 import gc
+import itertools
 import weakref
 
 import pytest
 import torch
 
-from tests.training.helpers import TINY
+from tests.training.helpers import TINY, small
 from timecyclegan import inference
-from timecyclegan.models import get_model
+from timecyclegan.models import MODELS, get_model, get_task
 from timecyclegan.util.options import Options
 
 H, W = 12, 20
@@ -52,14 +53,49 @@ def test_blockwise_pix2pix_shows_the_middle_of_the_block_around_each_frame(block
     torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(expected), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("model_type", ["seqpix2pix", "pix2pix"])
+def any_model(model_type):
+    torch.manual_seed(0)
+    net = get_model(model_type, Options(**small(model_type)), training=False).eval()
+    empty = (0, 64, 64) if net.task == "unconditional" else None
+
+    def source(length, seed):
+        return clip(length, seed) if empty is None else torch.empty(length, *empty)
+
+    return net, source
+
+
+@pytest.mark.parametrize("model_type", MODELS)
 def test_neighbours_in_a_batch_change_nothing(model_type):
-    net = model(model_type)
-    sources = {"a": clip(5, 1), "b": clip(2, 2), "c": clip(3, 3), "d": clip(5, 4)}
-    together = translate(net, sources)
-    for name, source in sources.items():
-        torch.testing.assert_close(together[name], translate(net, {name: source})[name], rtol=0, atol=1e-5)
-        assert len(together[name]) == len(source)
+    net, source = any_model(model_type)
+    sources = {"a": source(5, 1), "b": source(2, 2), "c": source(3, 3), "d": source(5, 4)}
+    for domain in net.domains:
+        together = translate(net, sources, domain=domain)
+        for name, frames in sources.items():
+            alone = translate(net, {name: frames}, domain=domain)[name]
+            torch.testing.assert_close(together[name], alone, rtol=0, atol=1e-5)
+            assert together[name].shape == (len(frames), 3, *frames.shape[2:])
+            assert together[name].abs().max() <= 1 and together[name].std() > 0
+
+
+@pytest.mark.parametrize("model_type", [name for name in MODELS if get_task(name) == "unpaired"])
+def test_each_domain_has_its_own_generator(model_type):
+    """With the two exchanged, each direction gives what the other gave."""
+    net, source = any_model(model_type)
+    frames = {"a": source(3, 1)}
+    forth, back = (translate(net, frames, domain=domain)["a"] for domain in ("target", "source"))
+    assert not torch.allclose(forth, back, atol=1e-3)
+    net.generator_target, net.generator_source = net.generator_source, net.generator_target
+    assert torch.equal(translate(net, frames, domain="source")["a"], forth)
+    assert torch.equal(translate(net, frames)["a"], back)
+
+
+@pytest.mark.parametrize("model_type", [name for name in MODELS if get_task(name) == "unconditional"])
+def test_frames_from_nothing_differ_and_follow_the_seed(model_type):
+    net, source = any_model(model_type)
+    made = translate(net, {"a": source(3, 0), "b": source(3, 0)})
+    frames = [*made["a"], *made["b"], *translate(net, {"a": source(3, 0)}, seed=1)["a"]]
+    assert not any(torch.allclose(x, y, atol=1e-4) for x, y in itertools.combinations(frames, 2))
+    assert torch.equal(translate(net, {"a": source(5, 0)})["a"][:3], translate(net, {"a": source(3, 0)})["a"])
 
 
 def test_the_noise_belongs_to_the_sequence_and_the_seed():
@@ -101,12 +137,13 @@ def test_no_sequences_no_frames():
     assert list(inference.translate(model(), {"a": []})) == []
 
 
-@pytest.mark.parametrize("model_type", ["timecycle", "seqpix2pix", "pix2pix"])
+@pytest.mark.parametrize("model_type", MODELS)
 def test_inference_builds_no_training_network(model_type):
     """SPEC 7 item 8: a perceptual network was fetched and run, even for testing."""
-    net = model(model_type, perceptual_loss_weight=1.0, timecycle_loss_weight=1.0)
-    assert set(net.networks()) == {"generator"}
-    assert {name.split(".")[0] for name, _ in net.named_parameters()} == {"generator"}
+    net = get_model(model_type, Options(**{**small(model_type), "perceptual_loss_weight": 1.0}), training=False)
+    expected = {net.name_in(domain, "generator") for domain in net.domains}
+    assert set(net.networks()) == expected
+    assert {name.split(".")[0] for name, _ in net.named_parameters()} == expected
 
 
 def test_a_picture_too_small_for_a_discriminator_can_still_be_translated():

@@ -40,6 +40,16 @@ def test_only_test_takes_no_target():
     assert "test_target_dir" in message("val", "run", "d")
 
 
+def test_a_dash_stands_for_a_folder_that_is_not_there():
+    """Also between flags, whose dashes are others."""
+    found = parse("trainval", ["run", "-bs", "2", "-", "a", "-gpu", "-1", "-", "b"])
+    assert found.folders == {"source_dir": None, "target_dir": Path("a"), "test_source_dir": None,
+                             "test_target_dir": Path("b")}  # fmt: skip
+    assert found.given == {"batch_size": 2, "gpu": -1}
+    assert parse("test", ["run", "-", "-"]).folders == {"test_source_dir": None, "test_target_dir": None}
+    assert "target_dir cannot be -" in message("train", "run", "a", "-")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_is_known_by_both_names(command):
     rows = table(COMMON)

@@ -39,9 +39,10 @@ def make_sequence(folder, name="a", frames=4, height=24, width=40, real=True, so
     return ReportSequence(name, paths["source"], paths["generated"], paths["real"]), pixels
 
 
-def report(folder, sequences=(), metrics=METRICS, losses_csv=None, options=None, **kwargs):
-    write_report(folder / "report.html", title="run <1>", evaluation={"metrics": metrics, "frame_size": [24, 40]},
-                 losses_csv=losses_csv, options=options or {}, sequences=list(sequences), **kwargs)
+def report(folder, sequences=(), metrics=METRICS, losses_csv=None, options=None, reference=None, **kwargs):
+    evaluation = {"metrics": metrics, "frame_size": [24, 40]} | ({"reference": reference} if reference else {})
+    write_report(folder / "report.html", title="run <1>", evaluation=evaluation, losses_csv=losses_csv,
+                 options=options or {}, sequences=list(sequences), **kwargs)
     return (folder / "report.html").read_text("utf-8")
 
 
@@ -134,6 +135,34 @@ def test_comparison_marks_the_better_value(tmp_path, name, past, better):
     assert "after <epoch> 1" in visible(page) and f"{past:.4g}" in visible(page)
     best = re.findall(r'data-label="([^"]*)" class="number best"', page)
     assert best == {"this": ["this run"], "past": ["after &lt;epoch&gt; 1"], None: []}[better]
+
+
+@pytest.mark.parametrize(("reference", "shown"), [(None, "real clip"), ("source clip", "source clip"),
+                                                  ("real clips", "real clips")])
+def test_what_is_compared_with_is_named_everywhere(tmp_path, reference, shown):
+    text = visible(report(tmp_path, reference=reference))
+    for words in (f"this run {shown} better", f"compared with that of the {shown},", f"beside the {shown} first",
+                  f"own value of the {shown} and"):
+        assert words in text
+    assert ("real clip " in text) == (shown == "real clip")
+
+
+def test_closer_to_the_source_is_better(tmp_path):
+    metrics = {"flicker": {"value": 0.9, "better": "closer to source", "real": 0.95}}
+    page = report(tmp_path, metrics=metrics, comparison={"label": "past", "metrics": {"flicker": {"value": 0.93}}})
+    assert re.findall(r'data-label="([^"]*)" class="number best"', page) == ["past"]
+
+
+def test_a_real_clip_of_other_moments_is_shown_but_not_compared(tmp_path):
+    sequence, pixels = make_sequence(tmp_path)
+    other = ReportSequence("a", [], sequence.generated, example=sequence.real)
+    page = report(tmp_path, [other])
+    data, = embedded(page)
+    assert list(data["panels"]) == ["generated", "a real clip"] and data["errors"] == []
+    assert (decode(data["panels"]["a real clip"][2]) == pixels["real"][2]).all()
+    assert "generated − real" not in page and "mean error" not in page
+    row = busiest_row(pixels["generated"])  # the movement of the other clip says nothing about this one's
+    assert f"a real clip, row {row + 1}" in visible(page)
 
 
 def test_small_frames_are_embedded_exactly(tmp_path):
