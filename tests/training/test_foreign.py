@@ -242,6 +242,14 @@ def test_a_generator_alone_begins_a_training(data, capsys):
     assert f"note: {FOLDER} has no weights for discriminator: begun anew" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_their_folder_is_not_written_to(data, resume):
+    """Going on there would replace their generator_1.pth."""
+    save("generator_1.pth", generator())
+    found = message(trainer, data, "theirs", resume=resume, model_type="pix2pix", **NARROW)
+    assert f"--init_checkpoint_dir {FOLDER}" in found and "another name" in found
+
+
 def test_a_run_that_grows_begins_with_them(data, capsys):
     """Its first stage keeps what fits; BatchNorm's kernels would fit, but not do what they did."""
     options = {"spatial_scaling": (0.5, 1.0)}

@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,19 @@ class Trainer:
         self.stages = growth_stages(options)
         for stage in self.stages:  # before any data are read
             check(stage)
+        # The first stages of a run that grows may be too short for some of its losses, but not all.
+        longest = max(self.stages, key=lambda stage: stage.block_size)
+        check(replace(longest, temporal_scaling=(1.0,)))
         self.options = options
         self.position, self.saved = Position(), None
         if resume and (self.folder / checkpoint.LATEST).exists():
             self.saved = read_run(self.folder, options, growing=len(self.stages) > 1)
             self.position = Position(**self.saved["position"])
+        elif any(self.folder.glob("*.pth")) and not (self.folder / checkpoint.OPTIONS).exists() and not overwrite:
+            raise UserError(
+                f"{self.folder} holds weights that are not of a run of this program: begin from them under another "
+                f"name, with --init_checkpoint_dir {self.folder}"
+            )
         elif resume:
             print(f"note: there is no checkpoint of {name} to go on from: beginning")
         elif any(self.folder.glob("*.pth")) and not overwrite:
@@ -91,7 +99,7 @@ class Trainer:
         initial = self._initial_weights()
         self.initialised = initial is not None
         # The data of every stage are listed before anything is written.
-        self._dataset(max(self.stages, key=lambda stage: stage.block_size))  # long enough for the last stage too?
+        self._dataset(longest)  # long enough for all stages?
         # Weights of a run that ended at full size need not fit the first stage of one that grows.
         self._begin_stage(initial, growing=initial is not None and len(self.stages) > 1)
         self.stop: int | None = None
