@@ -125,11 +125,14 @@ def _make(gan: Any, make_step: Callable[[], Any], record: Record) -> bool:
                 if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
                     loss.backward(retain_graph=True)
     except Exception as error:
-        again = "backward through the graph a second time" in str(error)
-        late = [seen for seen in record.seen.values() if seen.generator.late]
-        for seen in late if again else ():
-            record.find(*_TOO_LATE, seen.name)
-        if error is not record.explained and not (again and late):
+        if "backward through the graph a second time" in str(error):
+            for seen in record.seen.values():
+                if seen.generator.late:
+                    record.find(*_TOO_LATE, seen.name)
+                    record.explained = error
+        elif "does not require grad" in str(error) and record.findings:  # a loss from which something is missing
+            record.explained = error
+        if error is not record.explained:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             record.find("the step failed", f"{type(error).__name__} in {frame.filename}, line {frame.lineno}: {error}")
         return False
