@@ -1,12 +1,11 @@
 """The command line of the four scripts, made from the dataclasses of ``util.options``."""
 import argparse
 import dataclasses
-import difflib
 import inspect
 from pathlib import Path
 from typing import Any, NoReturn
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, suggestion
 from timecyclegan.util.options import ControlOptions, Options, RunOptions, TestOptions, check_value, value_type
 
 FOLDERS = {
@@ -57,14 +56,12 @@ class _Parser(argparse.ArgumentParser):
         marker = "unrecognized arguments: "
         if message.startswith(marker):
             unknown = message.removeprefix(marker).split()[0]
-            near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            message = f"{unknown} is not known{hint} (see --help)"
+            message = f"{unknown} is not known{suggestion(unknown, self._option_string_actions)} (see --help)"
         raise UserError(message)
 
 
 def _add(group: Any, field: dataclasses.Field) -> None:
-    flag, short = f"--{field.name}", field.metadata["short"]
+    flag, short, choices = f"--{field.name}", field.metadata["short"], field.metadata["choices"]
     flags = [flag, short] if short else [flag]
     text = field.metadata["help"].replace("%", "%%")
     shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
@@ -76,8 +73,7 @@ def _add(group: Any, field: dataclasses.Field) -> None:
         *flags,
         type=value_type(field),
         nargs="+" if isinstance(field.default, tuple) else None,
-        choices=field.metadata["choices"] or None,
-        metavar=None if field.metadata["choices"] else value_type(field).__name__.upper(),
+        metavar=f"{{{','.join(choices)}}}" if choices else value_type(field).__name__.upper(),
         default=argparse.SUPPRESS,
         help=f"{text} (default: {shown!r})" if shown == "" else f"{text} (default: {shown})",
     )

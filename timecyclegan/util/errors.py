@@ -12,12 +12,16 @@ class UserError(Exception):
     """
 
 
+def suggestion(value: str, known: Iterable[str]) -> str:
+    """What an error may end with: "; did you mean ...?" with the nearest ``known`` name, if one is near."""
+    near = difflib.get_close_matches(value, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not among the ``known`` ones; suggests the nearest."""
     known = list(known)
-    near = difflib.get_close_matches(value, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return UserError(f"{flag} {value!r} is not known{hint} (known: {', '.join(known)})")
+    return UserError(f"{flag} {value!r} is not known{suggestion(value, known)} (known: {', '.join(known)})")
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES, GAN_MODES
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, suggestion
 from timecyclegan.util.files import replacing
 
 Check = tuple[Callable[[Any], bool], str]
@@ -243,7 +243,7 @@ def check_value(field: dataclasses.Field, value: Any) -> str | None:
         if type(item) not in kinds:
             return f"must be of type {value_type(field).__name__}, not {item!r}"
         if choices and item not in choices:
-            return f"must be one of {', '.join(choices)}, not {item!r}"
+            return f"must be one of {', '.join(choices)}, not {item!r}{suggestion(item, choices)}"
         if check and not check[0](item):
             return f"must be {check[1]}, not {item}"
     return None
