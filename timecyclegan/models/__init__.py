@@ -6,7 +6,7 @@ from typing import Any
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.models.presets import PRESETS
 from timecyclegan.util.errors import UserError, unknown
-from timecyclegan.util.options import Options
+from timecyclegan.util.options import Options, check_value
 
 # --model_type: (module, class). Modules are imported on first use, since some need packages that others do not.
 MODELS = {
@@ -73,11 +73,14 @@ def default_options(model_type: str | None = None, preset: str | None = None, **
 
 
 def check(options: Options, training: bool = True) -> None:
-    """Refuse options that contradict each other, before anything is built or any data is read.
+    """Refuse options that are out of range or contradict each other, before anything is built or any data is read.
 
     Raises:
         UserError: the first mistake.
     """
+    for field in dataclasses.fields(options):
+        if wrong := check_value(field, getattr(options, field.name)):
+            raise UserError(f"--{field.name} {wrong}")
     model_class(options.model_type).check(options, training)
 
 
