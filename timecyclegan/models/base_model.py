@@ -48,7 +48,8 @@ class BaseModel(AdversarialTraining, nn.Module):
     frames_per_call = 1  # how many frames one call of a generator makes
     default_block_size = 1  # frames of a training clip
     defaults: ClassVar[Mapping[str, Any]] = {}  # the options that have another default; bases' count too
-    uses: frozenset[str] = frozenset()  # the optional loss options that this model knows; bases' count too
+    # which of the options on recurrence, discriminators and losses have an effect; bases' count too
+    uses: frozenset[str] = frozenset({"gan_mode", "discriminator_architecture", "discriminator_filters"})
     recurrent = False  # whether a generator sees its last outputs
     takes_code = False  # whether a generator starts from a code instead of pictures
     predicts = False  # whether there is a predictor of frames for each domain
@@ -92,7 +93,9 @@ class BaseModel(AdversarialTraining, nn.Module):
             found |= {"--discriminator_architecture": judge, **further}
         for flag, network in found.items():
             if wrong := network.size_error(*size):
-                raise UserError(f"{flag}: {wrong}, not {size[0]}x{size[1]} (--image_height, --image_width)")
+                given = "--image_height, --image_width"
+                given += "" if options.spatial_scaling == (1.0,) else ", --spatial_scaling"
+                raise UserError(f"{flag}: {wrong}, not {size[0]}x{size[1]} ({given})")
 
     @classmethod
     def further_networks(cls, options: Options) -> dict[str, architectures.Architecture]:

@@ -24,7 +24,8 @@ class RecycleGANModel(UnpairedModel):
     default_block_size = 3
     predicts = True
     translates_last = False  # whether the last frame is translated too, which RecycleGAN's own losses do not need
-    uses = frozenset({"cycle_loss_weight", "recycle_loss_weight"})
+    uses = frozenset({"cycle_loss_weight", "recycle_loss_weight", "recycle_predictor_architecture",
+                      "recycle_predictor_filters", "recycle_predictor_gan"})  # fmt: skip
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         super().__init__(options, training, **kwargs)
@@ -48,7 +49,10 @@ class RecycleGANModel(UnpairedModel):
         """Refuse clips from which nothing can be predicted, and two weights for one loss."""
         super().check(options, training)
         if training and 0 < options.block_size < 3:
-            raise UserError(f"--block_size {options.block_size}: RecycleGAN predicts a frame from two, use 3 or more")
+            grown = "" if options.temporal_scaling == (1.0,) else ", also where --temporal_scaling shortens clips"
+            raise UserError(
+                f"--block_size {options.block_size}: RecycleGAN predicts a frame from two, use 3 or more{grown}"
+            )
         weights = options.cycle_loss_weight, options.recycle_loss_weight
         if all(weights) and weights[0] != weights[1]:
             raise UserError(
