@@ -18,7 +18,14 @@ from timecyclegan.util.argparser import Arguments, changed_architecture
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
-from timecyclegan.util.options import ControlOptions, LossOptions, Options, TestOptions, TimeCycleOptions
+from timecyclegan.util.options import (
+    ControlOptions,
+    DiscriminatorOptions,
+    LossOptions,
+    Options,
+    TestOptions,
+    TimeCycleOptions,
+)
 
 STOPPED = 3  # exit code of a training that a signal ended before its end: neither finished nor wrong
 
@@ -56,12 +63,12 @@ def _training_options(arguments: Arguments, control: ControlOptions) -> Options:
 
 
 def _note_unused(arguments: Arguments, options: Options) -> None:
-    """A weight that the model does not know does nothing: say so rather than let the user believe otherwise."""
-    known = model_class(options.model_type).uses
-    fields = [*dataclasses.fields(LossOptions), *dataclasses.fields(TimeCycleOptions)]
-    for field in fields:
-        if field.name.endswith("_weight") and arguments.given.get(field.name) and field.name not in known:
-            print(f"note: --{field.name} has no effect on --model_type {options.model_type}")
+    """A flag that the model does not know does nothing: say so rather than let the user believe otherwise."""
+    concerns = DiscriminatorOptions, LossOptions, TimeCycleOptions
+    optional = ["n_frames_generator", *(field.name for concern in concerns for field in dataclasses.fields(concern))]
+    for name in optional:
+        if arguments.given.get(name) and name not in model_class(options.model_type).uses:
+            print(f"note: --{name} has no effect on --model_type {options.model_type}")
 
 
 def _note_unread(arguments: Arguments, folder: str, model_type: str) -> None:

@@ -26,7 +26,8 @@ def given(model_type, **changes):
     size = (64, 64) if kind.task == "unconditional" else (TINY["image_height"], TINY["image_width"])  # DCGANs need it
     options = {**TINY, "model_type": model_type, "image_height": size[0], "image_width": size[1], "block_size": 0,
                "recycle_predictor_architecture": "resnet_1blocks", "recycle_predictor_filters": 2, "pool_size": 2,
-               **dict.fromkeys(kind.uses - {"perceptual_loss_weight"}, 2.0)}  # fmt: skip
+               **{name: 2.0 for name in kind.uses if name.endswith("_weight") and name != "perceptual_loss_weight"},
+               }  # fmt: skip
     unwanted = kind.defaults.keys() | ({"l1_loss_weight"} - kind.uses)
     return {key: value for key, value in options.items() if key not in unwanted} | changes
 

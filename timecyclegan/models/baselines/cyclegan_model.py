@@ -16,7 +16,7 @@ IDENTITY = 0.5  # of the cycle loss's weight; CycleGAN, section 5.2
 class CycleGANModel(UnpairedModel):
     """Two generators and two discriminators; what goes to the other domain and back shall be what it was."""
 
-    uses = frozenset({"cycle_loss_weight"})
+    uses = frozenset({"cycle_loss_weight", "pool_size"})
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         super().__init__(options, training, **kwargs)

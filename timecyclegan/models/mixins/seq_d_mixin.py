@@ -225,6 +225,8 @@ class SeqDModel(SeqDMixin):
     The frames at the beginning that the model ignores (``n_frames_ignored``) are not judged.
     """
 
+    uses = frozenset({"n_frames_discriminator", "discriminator_temporal_scales"})
+
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         matching = options.feature_matching_loss_weight if "feature_matching_loss_weight" in self.uses else 0.0
         mode = {"seq_D_gan_mode": options.gan_mode, "seq_D_feature_matching_weight": matching}

@@ -1,4 +1,5 @@
 """What makes a TimeCycleGAN of a model of ours: sequence discriminators, and a TimeCycle that all kinds judge."""
+import dataclasses
 from typing import Any
 
 from torch import nn
@@ -9,7 +10,7 @@ from timecyclegan.models.mixins.seq_d_mixin import SeqDModel
 from timecyclegan.models.mixins.timecycle_mixin import TimeCycleMixin
 from timecyclegan.models.networks import Architecture, define_generator, generator
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.options import Options
+from timecyclegan.util.options import Options, TimeCycleOptions
 
 MOTION_MODEL = "--timecycle_motion_model_architecture"
 
@@ -22,7 +23,7 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
     """
 
     sequences_judge_walk = True  # whether the first sequence discriminator judges the walk
-    uses = frozenset({"timecycle_loss_weight", "timecycle_warp_loss_weight"})
+    uses = frozenset(field.name for field in dataclasses.fields(TimeCycleOptions))
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         own = {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}

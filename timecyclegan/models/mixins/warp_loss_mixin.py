@@ -89,7 +89,7 @@ class WarpLossModel(WarpLossMixin):
     It leaves out the frames that the model ignores (``n_frames_ignored``).
     """
 
-    uses = frozenset({"warp_loss_weight"})
+    uses = frozenset({"warp_loss_weight", "flow_backend"})
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         own = {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": options.flow_backend}

@@ -90,6 +90,7 @@ class SequentialModel(SequentialMixin):
     frames_per_call = 1
     recurrent = True
     takes_code = False
+    uses = frozenset({"n_frames_generator"})
 
     def __init__(self, options, training: bool = True, **kwargs: Any):
         super().__init__(options, training, n_frames_generator=options.n_frames_generator, **kwargs)
