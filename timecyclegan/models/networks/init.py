@@ -10,7 +10,7 @@ def init_weights(network: nn.Module, std: float = 0.02) -> nn.Module:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.normal_(module.weight, 0.0, std)
-        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+        elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)) and module.affine:
             nn.init.normal_(module.weight, 1.0, std)
         else:
             continue
