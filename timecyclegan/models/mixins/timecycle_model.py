@@ -79,20 +79,23 @@ class TimeCycleModel(TimeCycleMixin, SeqDModel):
 
     @classmethod
     def _check_type(cls, options: Options) -> None:
-        kind, own = options.timecycle_type, f"--model_type {options.model_type}"
-        flag = f"--timecycle_type {kind}"
+        kind, frames = options.timecycle_type, options.n_frames_generator
+        if lacking := cls._lacks(kind):
+            known = " or ".join(known for known in CYCLE_TYPES if not cls._lacks(known))
+            raise UserError(f"--timecycle_type {kind} needs {lacking}, which --model_type {options.model_type} does "
+                            f"not have: use {known}")  # fmt: skip
+        if kind == "pingpong" and frames != 1:
+            raise UserError(f"--timecycle_type pingpong feeds the generator one frame: use --n_frames_generator 1, not "
+                            f"{frames}")  # fmt: skip
+
+    @classmethod
+    def _lacks(cls, kind: str) -> str | None:
+        """What a walk of this kind needs and the model does not have."""
         if CYCLE_TYPES[kind].conditional and not cls.condition_channels:
-            raise UserError(f"{flag} needs a source, which {own} does not have: use unconditional")
+            return "a source"
         if kind == "timerecycle" and not cls.predicts:
-            raise UserError(f"{flag} needs RecycleGAN's predictor, which {own} does not have")
-        if kind != "pingpong":
-            return
-        if not cls.recurrent:
-            raise UserError(f"{flag} walks with a recurrent generator, which {own} does not have")
-        if options.n_frames_generator != 1:
-            raise UserError(
-                f"{flag} feeds the generator one frame: use --n_frames_generator 1, not {options.n_frames_generator}"
-            )
+            return "RecycleGAN's predictor"
+        return "a recurrent generator" if kind == "pingpong" and not cls.recurrent else None
 
     # ---- every step
 
