@@ -23,14 +23,14 @@ TYPES = {
 WALKS = [(model_type, kind) for model_type, kinds in TYPES.items() for kind in kinds]
 BUILT = [walk for walk in WALKS if walk[1] in ("conditional", "unconditional")]  # with motion models of their own
 
-CASES = [(model_type, {}) for model_type in MODELS if model_type not in TYPES]
+CASES = [(model_type, {}) for model_type in STEPS if model_type not in TYPES]
 CASES += [(model_type, {"timecycle_type": kind}) for model_type, kind in WALKS]
 CASES += [(m, {"timecycle_type": kind, "timecycle_separate_motion_models": True}) for m, kind in BUILT]
 CASES += [
     (model_type, {"timecycle_type": kind, "n_frames_generator": 2, "timecycle_loss": "l2"})
     for model_type, kind in WALKS if kind != "pingpong" and model_type != "timerecyclegan"
 ]  # fmt: skip
-CASES += [(model_type, {"n_frames_generator": 2, "block_size": 3}) for model_type in MODELS
+CASES += [(model_type, {"n_frames_generator": 2, "block_size": 3}) for model_type in STEPS
           if model_type.startswith("seq")]  # fmt: skip
 CASES += [(model_type, {"block_size": 3}) for model_type in ("dcgan", "pix2pix", "cyclegan")]
 CASES += [
@@ -40,9 +40,10 @@ CASES += [
 ]  # fmt: skip
 CASES += [(model_type, {"gan_mode": mode}) for mode in ("vanilla", "wgangp") for model_type in
           ("dcgan", "pix2pix", "seqcyclegan", "recyclegan", "timecycle", "tricyclegan", "timerecyclegan")]  # fmt: skip
-CASES += [(model_type, {"n_frames_discriminator": 2, "discriminator_temporal_scales": 2, "block_size": 6,
+CASES += [(model_type, {"n_frames_discriminator": n, "discriminator_temporal_scales": 2, "block_size": block,
                         "gan_mode": mode})
-          for model_type, mode in (("timecycle", "lsgan"), ("timerecyclegan", "wgangp"))]  # fmt: skip
+          for model_type, n, block, mode in (("timecycle", 3, 8, "lsgan"), ("timerecyclegan", 2, 6, "wgangp"))
+]  # fmt: skip
 CASES += [("tricyclegan", {"discriminator_temporal_scales": 0}), ("recyclegan", {"recycle_loss_weight": 6.0}),
           ("timecycledcgan", {"generator_architecture": "resnet_1blocks"}),
           ("timecycle", {"timecycle_loss_weight": 0.0}),
@@ -114,11 +115,11 @@ def test_first_step_equals_plain_computation(model_type, changes, monkeypatch):
                                   for name, p in module.named_parameters()], strict=True)  # fmt: skip
         mine = gradients(sum(term.weight * term.value for term in ours[role].values()), parameters)
         theirs = gradients(sum(weight(name, model.options) * v for name, v in plain[role].items()), parameters)
+        rounding = 1e-12 * max(gradient.abs().max().item() for gradient in mine)
         for name, a, b in zip(names, mine, theirs, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9, msg=named(name))
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 + rounding, msg=named(name))
             assert a.abs().max() > 1e-6 or not name.endswith("weight"), f"{name} is not trained"
 
 
 def test_every_model_has_a_plain_computation():
-    assert STEPS.keys() == MODELS.keys()
-    assert {model_type for model_type, _ in CASES} == MODELS.keys()
+    assert {model_type for model_type, _ in CASES} == STEPS.keys() == MODELS.keys()
