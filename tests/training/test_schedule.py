@@ -10,7 +10,7 @@ from tests.training.helpers import P, killed, latest, message, same, train, writ
 from timecyclegan.losses import Term
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
-from timecyclegan.training.trainer import learning_rate
+from timecyclegan.training.schedule import learning_rate
 from timecyclegan.util.options import Options
 
 

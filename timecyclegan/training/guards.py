@@ -1,12 +1,16 @@
-"""What surrounds a training run: one process for a name, signals that ask it to leave, logs that cannot be written."""
+"""What surrounds a training run: one process for a name, signals that ask it to leave, logs that cannot be written,
+weights that are no numbers."""
 import contextlib
 import fcntl
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from timecyclegan.models.base_model import NonFiniteLoss
 from timecyclegan.util.errors import UserError
 
 
@@ -68,3 +72,14 @@ def log_errors(folder: Path) -> Iterator[None]:
         raise UserError(f"cannot write the logs in {folder}: {error.strerror or error}; is the disk full?") from error
     finally:
         threading.excepthook = printed
+
+
+def check_finite(networks: Mapping[str, nn.Module]) -> None:
+    """A finite loss can have an infinite gradient: such weights must not replace the last good checkpoint.
+
+    Raises:
+        NonFiniteLoss: a parameter is infinite or not a number.
+    """
+    for name, network in networks.items():
+        if not all(value.isfinite().all() for value in network.state_dict().values()):
+            raise NonFiniteLoss(f"the weights of {name} became infinite or not a number")

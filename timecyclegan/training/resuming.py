@@ -21,6 +21,29 @@ RESUMABLE = {
 STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
 
 
+def find_run(folder: Path, options: Options, resume: bool, overwrite: bool, growing: bool) -> dict[str, Any] | None:
+    """The state of the run in ``folder`` to go on from, None to begin.
+
+    Raises:
+        UserError: there is a run, and neither to go on with it nor to lose it was asked for; or see :func:`read_run`.
+    """
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
+    if resume and (folder / checkpoint.LATEST).exists():
+        return read_run(folder, options, growing)
+    weights = any(folder.glob("*.pth"))
+    if weights and not overwrite and not (folder / checkpoint.OPTIONS).exists():
+        raise UserError(
+            f"{folder} holds weights that are not of a run of this program: begin from them under another name, "
+            f"with --init_checkpoint_dir {folder}"
+        )
+    if weights and not overwrite and not resume:
+        raise UserError(f"{folder} exists: go on with --resume, choose another name, or lose it with --overwrite")
+    if resume:
+        print(f"note: there is no checkpoint of {folder.name} to go on from: beginning")
+    return None
+
+
 def read_run(folder: Path, options: Options, growing: bool) -> dict[str, Any]:
     """The state of the run in ``folder``, to go on with ``options``.
 

@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,15 @@ from timecyclegan.models import check, get_model, get_task
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint, foreign
 from timecyclegan.training.growing import describe, growth_stages
-from timecyclegan.training.guards import exclusive, log_errors, signals
-from timecyclegan.training.resuming import check_data, describe_data, load_initial, read_run
+from timecyclegan.training.guards import check_finite, exclusive, log_errors, signals
+from timecyclegan.training.resuming import check_data, describe_data, find_run, load_initial
+from timecyclegan.training.schedule import Position, learning_rate
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.logs import RUNS, TrainingLog, log_training
 from timecyclegan.util.options import Options
 
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass
-class Position:
-    """What comes next: this batch of this epoch of this stage. ``step`` counts the steps that are done."""
-
-    stage: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-
-
-def learning_rate(options: Options, epoch: int) -> float:
-    """Constant for the first half of the epochs, then linearly to 0, which it reaches when the last one ends."""
-    constant = (options.num_epochs + 1) // 2
-    steps = options.num_epochs - constant + 1
-    return options.learning_rate * min(1.0, (options.num_epochs - epoch) / steps)
 
 
 class Trainer:
@@ -66,8 +50,6 @@ class Trainer:
         self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
         overwrite: bool = False,
     ):
-        if resume and overwrite:
-            raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
         self.name, self.target = name, target
         self.source = None if get_task(options.model_type) == "unconditional" else source
         self.folder = checkpoint.CHECKPOINTS / name
@@ -79,21 +61,8 @@ class Trainer:
         longest = max(self.stages, key=lambda stage: stage.block_size)
         check(replace(longest, temporal_scaling=(1.0,)))
         self.options = options
-        self.position, self.saved = Position(), None
-        if resume and (self.folder / checkpoint.LATEST).exists():
-            self.saved = read_run(self.folder, options, growing=len(self.stages) > 1)
-            self.position = Position(**self.saved["position"])
-        elif any(self.folder.glob("*.pth")) and not (self.folder / checkpoint.OPTIONS).exists() and not overwrite:
-            raise UserError(
-                f"{self.folder} holds weights that are not of a run of this program: begin from them under another "
-                f"name, with --init_checkpoint_dir {self.folder}"
-            )
-        elif resume:
-            print(f"note: there is no checkpoint of {name} to go on from: beginning")
-        elif any(self.folder.glob("*.pth")) and not overwrite:
-            raise UserError(
-                f"{self.folder} exists: go on with --resume, choose another name, or lose it with --overwrite"
-            )
+        self.saved = find_run(self.folder, options, resume, overwrite, growing=len(self.stages) > 1)
+        self.position = Position(**self.saved["position"]) if self.saved else Position()
         self.overwrite = overwrite
         self.log: TrainingLog | None = None
         initial = self._initial_weights()
@@ -286,20 +255,14 @@ class Trainer:
         epochs = self.stage.num_epochs
         number = self.position.stage * epochs + self.position.epoch
         last = self.position.epoch == epochs and self.position.stage + 1 == len(self.stages)
-        self._check_finite()
+        check_finite(self.model.networks())
         if number % self.stage.save_every == 0 or last:
             for name, network in self.model.networks().items():
                 checkpoint.save(self.folder / f"{name}_{number}.pth", _on_cpu(network.state_dict()))
         self._save()
 
-    def _check_finite(self) -> None:
-        """A finite loss can have an infinite gradient: such weights must not replace the last good checkpoint."""
-        for name, network in self.model.networks().items():
-            if not all(value.isfinite().all() for value in network.state_dict().values()):
-                raise NonFiniteLoss(f"the weights of {name} became infinite or not a number")
-
     def _save(self) -> None:
-        self._check_finite()
+        check_finite(self.model.networks())
         content = {
             "options": self.options.to_dict(),
             "position": asdict(self.position),
