@@ -18,11 +18,12 @@ class ImagePool:
         """(N, C, H, W), detached, to as many pictures, each either itself or an older one."""
         shown = []
         for picture in pictures.detach():
+            # Clones are held: a view would keep the whole batch in memory, and in the checkpoint.
             if len(self.pictures) < self.size:
-                self.pictures.append(picture)
+                self.pictures.append(picture.clone())
             elif self.size and torch.rand(()) < 0.5:
                 place = int(torch.randint(self.size, ()))
-                self.pictures[place], picture = picture, self.pictures[place]
+                self.pictures[place], picture = picture.clone(), self.pictures[place]
             shown.append(picture)
         return torch.stack(shown)
 
