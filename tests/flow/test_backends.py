@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from timecyclegan.flow import BACKENDS, flow_backend, photometric_confidence
+from timecyclegan.flow import (
+    BACKENDS,
+    WITHOUT_WEIGHTS,
+    check_backend,
+    checked_both_ways,
+    choose_backend,
+    consistency,
+    flow_backend,
+    photometric_confidence,
+)
+from timecyclegan.flow.resizing import flow_at_size
 from timecyclegan.losses.warp import warp
 from timecyclegan.util.errors import UserError
 
@@ -17,7 +27,16 @@ def texture(height=64, width=96, seed=0):
     return torch.from_numpy(image).movedim(-1, 0)[None]
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.fixture(autouse=True)
+def empty_hub(tmp_path):
+    """No published weights, and no way to fetch them."""
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path / "hub"))
+    yield tmp_path / "hub" / "checkpoints"
+    torch.hub.set_dir(before)
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
 @pytest.mark.parametrize(("dx", "dy"), [(3, 0), (0, 2), (-2, 1)])
 def test_flow_leads_back_to_the_frame_before(name, dx, dy):
     """What was at p in the frame before is at p + (dx, dy) now."""
@@ -30,6 +49,29 @@ def test_flow_leads_back_to_the_frame_before(name, dx, dy):
     expected = torch.tensor([-dx, -dy], dtype=torch.float32).view(1, 2, 1, 1).expand_as(inside)
     assert (inside - expected).norm(dim=1).mean() < 0.2
     assert confidence[:, :, 12:-12, 12:-12].mean() > 0.95
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_rotation(name):
+    """A turn by 2 degrees around the centre: the flow back is that of the inverse turn."""
+    image = ((texture(128, 128)[0].movedim(0, -1).numpy() + 1) * 127.5).astype(np.uint8)
+    turn = cv2.getRotationMatrix2D((63.5, 63.5), 2, 1)
+    turned = cv2.warpAffine(image, turn, (128, 128), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    frame, previous = (torch.from_numpy(x.astype(np.float32)).movedim(-1, 0)[None] / 127.5 - 1 for x in (turned, image))
+    flow, _ = flow_backend(name)(frame, previous)
+    y, x = np.mgrid[:128, :128].astype(float)
+    there = np.stack([x, y, np.ones_like(x)], -1) @ cv2.invertAffineTransform(turn).T
+    error = np.linalg.norm(flow[0].movedim(0, -1).numpy() - (there - np.stack([x, y], -1)), axis=-1)
+    assert error[16:-16, 16:-16].mean() < 0.3
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+@pytest.mark.parametrize(("height", "width"), [(17, 23), (5, 9), (31, 300), (64, 64)])
+def test_any_size(name, height, width):
+    frame, previous = texture(height, width), texture(height, width, seed=1)
+    flow, confidence = flow_backend(name)(frame, previous)
+    assert flow.shape == (1, 2, height, width) and flow.isfinite().all()
+    assert confidence.shape == (1, 1, height, width)
 
 
 def test_confidence_by_hand():
@@ -46,3 +88,71 @@ def test_confidence_by_hand():
 def test_unknown_back_end_gets_a_suggestion():
     with pytest.raises(UserError, match=r"--flow_backend 'farnebak' is not known; did you mean farneback\?"):
         flow_backend("farnebak")
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name not in WITHOUT_WEIGHTS])
+def test_missing_weights_say_which_file_goes_where(name, empty_hub, monkeypatch):
+    def offline(*_args, **_kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    with pytest.raises(UserError) as error:
+        flow_backend(name)
+    assert str(empty_hub) in str(error.value) and "http" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_auto_takes_flownet2_where_its_file_is_found(empty_hub, capsys, tmp_path):
+    assert choose_backend("auto") == "farneback"
+    assert "farneback" in capsys.readouterr().out
+    assert choose_backend("auto", str(tmp_path / "mine.tar")) == "flownet2"
+    empty_hub.mkdir(parents=True)
+    (empty_hub / "FlowNet2_checkpoint.pth.tar").touch()
+    assert choose_backend("auto") == "flownet2"
+    assert choose_backend("dis") == "dis"
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_weights_for_what_has_none(name):
+    with pytest.raises(UserError, match=f"--flow_weights x: --flow_backend {name} has no weights"):
+        check_backend(name, "x")
+
+
+def constant_flow(dx, dy, height=8, width=10):
+    return torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, height, width).contiguous()
+
+
+def test_consistency_by_hand():
+    """Back and forth must cancel, up to 0.01 of their squares and half a pixel squared; outside counts as lost."""
+    flow = constant_flow(2, 0)
+    assert consistency(flow, -flow)[0, 0, 0].tolist() == [1] * 8 + [0] * 2
+    assert not consistency(flow, flow).any()
+    assert consistency(flow, constant_flow(-2.7, 0))[0, 0, 0, 0] == 1  # 0.49 <= 0.5 + 0.01 * 11.29
+    assert consistency(flow, constant_flow(-2.8, 0))[0, 0, 0, 0] == 0  # 0.64 > 0.5 + 0.01 * 11.84
+
+
+def test_both_ways_trusts_less():
+    calls = []
+
+    def backend(frame, previous):
+        calls.append((frame, previous))
+        return constant_flow(2, 0), torch.full((1, 1, 8, 10), 0.5)
+
+    frame, previous = torch.zeros(1, 3, 8, 10), torch.ones(1, 3, 8, 10)
+    flow, confidence = checked_both_ways(backend)(frame, previous)
+    assert torch.equal(flow, constant_flow(2, 0)) and not confidence.any()
+    assert calls[0][0] is calls[1][1] and calls[0][1] is calls[1][0]
+
+
+@pytest.mark.parametrize(("height", "width", "seen"), [(64, 64, (64, 64)), (100, 150, (96, 144)), (17, 40, (64, 160)),
+                                                       (300, 500, (304, 496))])  # fmt: skip
+def test_flow_at_a_networks_size(height, width, seen):
+    """Sizes the network can take, nearly the same shape, and dx and dy in pixels of the frames that came."""
+    def network(frame, previous):
+        h, w = frame.shape[-2:]
+        assert (h, w) == seen and previous.shape == frame.shape
+        return constant_flow(0.5 * w, 0.25 * h, h, w)  # half a width to the right, a quarter of a height down
+
+    frame = torch.zeros(1, 3, height, width)
+    flow, confidence = flow_at_size(network, frame, frame, multiple=16 if seen != (64, 160) else 32, smallest=64)
+    torch.testing.assert_close(flow, constant_flow(0.5 * width, 0.25 * height, height, width))
+    assert confidence.shape == (1, 1, height, width) and (confidence == 1).all()

@@ -7,6 +7,7 @@ from tests.seeded import seeded_weights
 from timecyclegan.models import get_model
 from timecyclegan.models.networks import vgg19
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.hub import hub_file
 from timecyclegan.util.options import Options
 
 FILE = "vgg19-dcbb9e9d.pth"
@@ -102,7 +103,7 @@ def test_set_dir_moves_the_cache(weights, cache, tmp_path, monkeypatch):
     torch.save(weights, elsewhere / "checkpoints" / FILE)
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     torch.hub.set_dir(str(elsewhere))
-    assert vgg19.weights_path() == elsewhere / "checkpoints" / FILE
+    assert hub_file(vgg19.URL) == elsewhere / "checkpoints" / FILE
     vgg19.VGG19Features()
 
 

@@ -2,36 +2,107 @@
 
 A back end is a callable ``(frame, previous) -> (flow, confidence)``: from two batches (N, 3, H, W) in [-1, 1] it gives
 the flow (N, 2, H, W), in pixels, that leads from ``frame`` back to ``previous``, and how far it can be trusted,
-(N, 1, H, W) in [0, 1].
+(N, 1, H, W) in [0, 1]. It computes where its inputs are, or hands the flow back to there.
 """
 import importlib
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from timecyclegan.losses.warp import warp
-from timecyclegan.util.errors import unknown
+from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.hub import hub_file
 
 FlowBackend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-# name: (module, function or class without arguments)
-BACKENDS = {"farneback": ("timecyclegan.flow.opencv", "farneback")}
+# name: (module, class). A class takes the path of a weight file, "" for where it is looked for by default.
+BACKENDS = {
+    "farneback": ("timecyclegan.flow.opencv", "Farneback"),
+    "dis": ("timecyclegan.flow.opencv", "DIS"),
+    "raft": ("timecyclegan.flow.raft", "RaftLarge"),
+    "raft_small": ("timecyclegan.flow.raft", "RaftSmall"),
+    "flownet2": ("timecyclegan.flow.flownet2", "FlowNet2Flow"),
+}
+WITHOUT_WEIGHTS = ("farneback", "dis")
+AUTO = "auto"
+
 TOLERANCE = 0.02  # of FlowNet2's wrapper: squared difference, summed over the channels of pictures in [-1, 1]
 
 
-def flow_backend(name: str) -> FlowBackend:
-    """The back end called ``name``.
+def check_backend(name: str, weights: str = "") -> None:
+    """Refuse names that do not exist, and weights for what has none.
 
     Raises:
-        UserError: there is none; the nearest is suggested.
+        UserError: see there; the nearest name is suggested.
     """
-    if name not in BACKENDS:
-        raise unknown("--flow_backend", name, BACKENDS)
-    module, attribute = BACKENDS[name]
-    return getattr(importlib.import_module(module), attribute)
+    if name not in (AUTO, *BACKENDS):
+        raise unknown("--flow_backend", name, (AUTO, *BACKENDS))
+    if weights and name in WITHOUT_WEIGHTS:
+        raise UserError(f"--flow_weights {weights}: --flow_backend {name} has no weights; leave the flag out")
+
+
+def choose_backend(name: str, weights: str = "") -> str:
+    """The name of a back end; for "auto" FlowNet2, where its file is found, else Farneback, and says which.
+
+    Raises:
+        UserError: see :func:`check_backend`.
+    """
+    check_backend(name, weights)
+    if name != AUTO:
+        return name
+    from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME
+
+    if weights or hub_file(NAME).exists():
+        print("note: optical flow by flownet2")
+        return "flownet2"
+    print(f"note: optical flow by farneback; FlowNet2 would be taken if there were {hub_file(NAME)}")
+    return "farneback"
+
+
+def flow_backend(name: str, weights: str = "") -> FlowBackend:
+    """The back end called ``name``, or the one that "auto" chooses.
+
+    Args:
+        weights: its weight file; where "", the torch hub cache is looked into.
+
+    Raises:
+        UserError: see :func:`check_backend`; or its weights are missing or do not fit (says where to get them).
+    """
+    module, attribute = BACKENDS[choose_backend(name, weights)]
+    return getattr(importlib.import_module(module), attribute)(weights)
 
 
 def photometric_confidence(frame: Tensor, previous: Tensor, flow: Tensor) -> Tensor:
-    """1 where ``previous``, warped by the flow, looks like ``frame``, else 0; (N, 1, H, W)."""
+    """1 where ``previous``, warped by the flow, looks like ``frame``, else 0; (N, 1, H, W).
+
+    The rule of FlowNet2's wrapper in vid2vid (Wang et al. 2018).
+    """
     squared = (frame - warp(previous, flow)).square().sum(dim=1, keepdim=True)
     return (squared < TOLERANCE).to(frame.dtype)
+
+
+def consistency(flow: Tensor, forward: Tensor) -> Tensor:
+    """1 where the ``forward`` flow leads back to where ``flow`` came from, inside the frame, else 0; (N, 1, H, W).
+
+    With p' = p + flow(p): |forward(p') + flow(p)|^2 <= 0.01 (|forward(p')|^2 + |flow(p)|^2) + 0.5 (Sundaram et al.
+    2010, as the E_warp of Lai et al. 2018).
+    """
+    found = warp(forward, flow)
+    apart, sizes = (found + flow).square().sum(1), found.square().sum(1) + flow.square().sum(1)
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device) + flow[:, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return ((apart <= 0.01 * sizes + 0.5) & inside).to(flow.dtype)[:, None]
+
+
+def checked_both_ways(backend: FlowBackend) -> FlowBackend:
+    """``backend`` with a second flow, from ``previous`` to ``frame``: confident only where the two agree as well."""
+
+    def both_ways(frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+        flow, confidence = backend(frame, previous)
+        forward, _ = backend(previous, frame)
+        return flow, confidence * consistency(flow, forward)
+
+    return both_ways

@@ -96,7 +96,11 @@ class LossOptions:
     mask_loss_weight: float = _weight("-mlw", "the mask loss (vid2vid models)")
     perceptual_loss_weight: float = _weight("-plw", "the VGG19 perceptual distance to the target (paired models)")
     recycle_loss_weight: float = _weight("-rclw", "the recycle and predictor losses (RecycleGAN models); -clw too")
-    flow_backend: str = option("farneback", None, "what computes optical flow (models with flow)")
+    flow_backend: str = option(
+        "auto", None, "what computes optical flow (models with flow): farneback, dis, raft, raft_small, flownet2, or "
+        "auto: flownet2 if its weights are found, else farneback",
+    )  # fmt: skip
+    flow_weights: str = option("", None, "weight file of the flow back end; else it is looked for in torch hub's cache")
     warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
     recycle_predictor_architecture: str = option(
         "resnet_6blocks", "-rcp", "architecture of RecycleGAN's predictor (RecycleGAN models)"

@@ -4,7 +4,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timecyclegan.flow import FlowBackend, flow_backend
+from timecyclegan.flow import FlowBackend, check_backend, flow_backend
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.warp import warp_loss
 from timecyclegan.models.mixins.host import Video, as_video
@@ -75,8 +75,9 @@ class WarpLossMixin:
     def _flow_of(self, video: Tensor, stride: int = 1) -> tuple[Tensor, Tensor]:
         """Flow and confidence of a real ``video`` (N, T, C, H, W) from each frame t + stride back to frame t:
         (N, T - stride, 2, H, W) and (N, T - stride, 1, H, W)."""
+        if isinstance(self.warp_flow_backend, str):
+            self.warp_flow_backend = flow_backend(self.warp_flow_backend)
         backend = self.warp_flow_backend
-        backend = flow_backend(backend) if isinstance(backend, str) else backend
         pairs = (video.shape[0], video.shape[1] - stride)
         with torch.no_grad():
             flow, confidence = backend(video[:, stride:].flatten(0, 1), video[:, :-stride].flatten(0, 1))
@@ -92,14 +93,15 @@ class WarpLossModel(WarpLossMixin):
     uses = frozenset({"warp_loss_weight", "flow_backend"})
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
-        own = {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": options.flow_backend}
+        backend = flow_backend(options.flow_backend, options.flow_weights) if training else ""
+        own = {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": backend}
         super().__init__(options, training, **own, **kwargs)
 
     @classmethod
     def check(cls, options: Options, training: bool = True) -> None:
         """Refuse a back end that does not exist, and clips without a pair of frames to compare."""
         super().check(options, training)
-        flow_backend(options.flow_backend)
+        check_backend(options.flow_backend, options.flow_weights)
         if training and options.warp_loss_weight:
             cls.check_clip_length(options, 2, "--warp_loss_weight")
 

@@ -1,10 +1,9 @@
 """VGG19 features for the perceptual loss; the pretrained weights come from the torch hub cache."""
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.hub import hub_file, load_published
 
 URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 # After relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of torchvision's `features`, as pix2pixHD has them.
@@ -30,12 +29,12 @@ class VGG19Features(nn.Module):
         with torch.device("meta"):  # no time is spent on drawing 143 million numbers that the file replaces
             self.layers = vgg19(weights=None).features[: TAPS[-1] + 1]
         names = {f"features.{name}": name for name in self.layers.state_dict()}
-        weights = _weights()
+        weights = load_published(URL, "the perceptual loss (VGG19)", "use --perceptual_loss_weight 0")
         try:
             state = {names[name]: value for name, value in weights.items() if name in names}
             self.layers.load_state_dict(state, assign=True)
         except (AttributeError, RuntimeError) as error:  # no dictionary, or not of these names and shapes
-            raise UserError(f"{weights_path()} does not hold VGG19's weights; fetch it again from {URL}") from error
+            raise UserError(f"{hub_file(URL)} does not hold VGG19's weights; fetch it again from {URL}") from error
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -46,18 +45,3 @@ class VGG19Features(nn.Module):
             if index in TAPS:
                 features.append(x)
         return features
-
-
-def weights_path() -> Path:
-    """Where the weights are looked for (``TORCH_HOME`` or ``torch.hub.set_dir`` move it)."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]
-
-
-def _weights() -> dict[str, Tensor]:
-    try:
-        return torch.hub.load_state_dict_from_url(URL, map_location="cpu", weights_only=True, check_hash=True)
-    except Exception as error:  # urllib, ssl, pickle and zip errors alike: the user can only put the file there
-        raise UserError(
-            f"the perceptual loss needs VGG19's weights: put {URL} at {weights_path()}, or use "
-            f"--perceptual_loss_weight 0 ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-        ) from error
