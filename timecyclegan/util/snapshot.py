@@ -12,37 +12,24 @@ from torch.utils.data import DataLoader, Dataset
 
 Kind = TypeVar("Kind")
 Undo = Callable[[], None]
+_PLAIN = (str, bytes, int, float, complex, type(None))  # they neither change nor hold anything
 _STDLIB = sysconfig.get_path("stdlib")
 
 
 class Snapshot:
-    """The state of everything that can be reached from some objects.
-
-    Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and attributes
-    of other objects unless their class is an installed package's. Tensors are kept with their gradients. Data sets and
-    loaders are left alone: they may be large, and a training step does not change them.
-    """
+    """The state of everything that :func:`reachable` finds, tensors with their gradients."""
 
     def __init__(self, *roots: Any):
-        self._things: dict[int, tuple[str, Any]] = {}  # holds what it knows, so that no id comes twice
+        self._things: dict[int, tuple[str, Any]] = {}
         self._undo: list[Undo] = []
         for root in roots:
             self.add(root)
 
     def add(self, root: Any, name: str = "") -> None:
         """Remember ``root`` too, as it is now; what is known already keeps its earlier state."""
-        ahead = deque([(name, root)])
-        while ahead:  # breadth first, so that a thing gets the shortest of its names
-            name, thing = ahead.popleft()
-            if id(thing) in self._things:
-                continue
-            undo = _undo(thing)
-            if undo is not None:
+        for _, thing in reachable(root, name, self._things):
+            if undo := _undo(thing):
                 self._undo.append(undo)
-            children = list(_children(name, thing))
-            if undo is not None or children:
-                self._things[id(thing)] = (name, thing)
-            ahead.extend(children)
 
     def found(self, kind: type[Kind]) -> list[tuple[str, Kind]]:
         """All things of a ``kind``, each once, with their attribute paths."""
@@ -52,6 +39,26 @@ class Snapshot:
         """Put everything back."""
         for undo in self._undo:
             undo()
+
+
+def reachable(root: Any, name: str = "", known: dict[int, tuple[str, Any]] | None = None) -> Iterator[tuple[str, Any]]:
+    """``root`` and all that can be reached from it, each once, with the shortest attribute path from ``name`` on.
+
+    Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and attributes
+    of other objects unless their class is an installed package's. Data sets and loaders are left alone: they may be
+    large, and a training step does not change them.
+
+    Args:
+        known: by id, what is not followed again; what is found is added.
+    """
+    known = {} if known is None else known
+    ahead = deque([(name, root)])
+    while ahead:  # breadth first, so that a path is the shortest
+        name, thing = ahead.popleft()
+        if id(thing) not in known and not isinstance(thing, _PLAIN):
+            known[id(thing)] = name, thing  # held, so that no id comes twice
+            yield name, thing
+            ahead.extend(_children(name, thing))
 
 
 def _children(name: str, thing: Any) -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,7 @@ class Side:
     """What became of a cycle's loss for the generator's side, or for the discriminators'."""
 
     computed: bool = False
+    terms: int = 0  # in it
     trains: dict[int, Tensor] = field(default_factory=dict)  # the parameters that it depends on
     reached: bool = False  # a backward pass went through it
     late: bool = False  # the generator had its gradient before this loss was computed
@@ -41,7 +42,7 @@ class Seen:
     walks: int = 0
     attached: bool = False  # whether the last sequence has a gradient
     made_by: dict[int, Tensor] = field(default_factory=dict)  # the parameters behind sequences and conditions
-    gradients: int = 0  # how many the generator got
+    generator_only: set[int] = field(default_factory=set)  # those that only the last sequence depends on
     shown: dict[str, Tensor] = field(default_factory=dict)  # what the host showed each discriminator first
     generator: Side = field(default_factory=Side)
     discriminator: Side = field(default_factory=Side)
@@ -54,7 +55,8 @@ class Seen:
 
     def recipients(self, side: Side) -> dict[int, Tensor]:
         """The parameters that tell whether an optimizer used a gradient of ``side``."""
-        return (self.motion() or side.trains) if side is self.generator else side.trains
+        motion = {key: p for key, p in self.motion().items() if key in side.trains}
+        return motion if side is self.generator and motion else side.trains
 
 
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
 from timecyclegan.models.mixins.check_findings import Finding, Seen, Side, parameters_of
-from timecyclegan.models.mixins.check_input import look_at_order
+from timecyclegan.models.mixins.check_input import Find, look_at_order
 from timecyclegan.models.mixins.check_record import Record
 from timecyclegan.models.mixins.host import DEFAULT_NAME
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.training.checkpoint import random_state, set_random_state
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.snapshot import Snapshot
+from timecyclegan.util.snapshot import Snapshot, reachable
 
 LOSSES = ("loss_D", "loss_G")  # what a host that does not back-propagate leaves to be back-propagated
 
@@ -49,13 +49,15 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
     numbers, snapshot = random_state(), Snapshot(gan, batch)
     for name, value in _around(step).items():
         snapshot.add(value, name)
-    cores = snapshot.found(TimeCycle)
-    names = [name.rsplit(".", 1)[-1] or DEFAULT_NAME for name, _ in cores]
-    record = Record({name: core for name, (_, core) in zip(names, cores, strict=True)}, snapshot.add)
+    parameters = [parameter for _, parameter in snapshot.found(nn.Parameter)]
+    record = Record(_named(snapshot.found(TimeCycle)), parameters, snapshot.add)
     try:
         with torch.enable_grad(), record.watching():
             completed = _make(gan, make_step, record)
-        _diagnose(record, snapshot.found(Optimizer), completed)
+        # Some are made in the first step.
+        optimizers = {id(thing): (name, thing) for name, thing in [*reachable(gan), *snapshot.found(Optimizer)]
+                      if isinstance(thing, Optimizer)}  # fmt: skip
+        _diagnose(record, list(optimizers.values()), completed)
     finally:
         snapshot.restore()
         set_random_state(numbers)
@@ -63,6 +65,12 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
     if verbose:
         _print(findings, record)
     return findings
+
+
+def _named(cores: list[tuple[str, TimeCycle]]) -> dict[str, TimeCycle]:
+    """Cycles by the last part of their paths where that is clear, or by path."""
+    short = {name.rsplit(".", 1)[-1] or DEFAULT_NAME: core for name, core in cores}
+    return short if len(short) == len(cores) else dict(cores)
 
 
 # ---- the step
@@ -172,10 +180,13 @@ def _diagnose(record: Record, optimizers: list[tuple[str, Optimizer]], completed
             _diagnose_generator(find, seen)
             _diagnose_discriminators(find, seen)
         if optimizers:
-            _diagnose_optimizers(find, seen, record, optimizers)
+            in_one = _diagnose_optimizers(find, seen, record, optimizers)
+            if in_one and completed and record.stepped:
+                _diagnose_use(find, seen, seen.generator, "the motion model" if seen.motion() else "the generator")
+                _diagnose_use(find, seen, seen.discriminator, "the discriminator")
 
 
-def _diagnose_generator(find: Callable[[str, str], None], seen: Seen) -> None:
+def _diagnose_generator(find: Find, seen: Seen) -> None:
     side = seen.generator
     if not seen.walks:
         find("timecycle_forward never called", "the cycle saw no sequence in this step: call "
@@ -194,21 +205,22 @@ def _diagnose_generator(find: Callable[[str, str], None], seen: Seen) -> None:
              "before the discriminator's step")  # fmt: skip
 
 
-def _diagnose_discriminators(find: Callable[[str, str], None], seen: Seen) -> None:
+def _diagnose_discriminators(find: Find, seen: Seen) -> None:
     side = seen.discriminator
     if not seen.core._discriminators or not seen.core.cycle:
         return
     if not side.computed:
         find("timecycle_backward_D never called", "the cycle's discriminators do not learn from its images: add "
              "timecycle_backward_D() to the discriminator's loss")  # fmt: skip
-    elif not side.reached:
+    elif side.terms and not side.reached:
         find(*_NEVER_BACKWARD_D)
     look_at_order(find, seen.core, seen.shown)
 
 
 def _diagnose_optimizers(
-    find: Callable[[str, str], None], seen: Seen, record: Record, optimizers: list[tuple[str, Optimizer]]
-) -> None:
+    find: Find, seen: Seen, record: Record, optimizers: list[tuple[str, Optimizer]]
+) -> bool:
+    """Whether all parameters of the motion model are in an optimizer."""
     motion = seen.motion()
     holders = [(name, o) for name, o in optimizers if motion.keys() & {id(p) for p in parameters_of(o)}]
     listed = " and ".join(name or type(o).__name__ for name, o in holders)
@@ -218,16 +230,14 @@ def _diagnose_optimizers(
         find("motion model in no optimizer", f"{len(missing)} of the {len(motion)} parameters of its motion model are "
              f"in none of the optimizers ({known}), so they never learn: after define_timecycle, "
              'optimizer_G.add_param_group({"params": self.timecycle_parameters()})')  # fmt: skip
-        return
+        return False
     if sum(id(o) in record.stepped for _, o in holders) > 1:
         find("motion model in several optimizers", f"{listed} all make steps with its parameters: leave them in the "
              "generator's only")  # fmt: skip
-    if record.stepped:
-        _diagnose_use(find, seen, seen.generator, f"the motion model ({listed})" if motion else "the generator")
-        _diagnose_use(find, seen, seen.discriminator, "the discriminator")
+    return True
 
 
-def _diagnose_use(find: Callable[[str, str], None], seen: Seen, side: Side, whose: str) -> None:
+def _diagnose_use(find: Find, seen: Seen, side: Side, whose: str) -> None:
     """A gradient that reached its parameters must be used; some optimizer made a step."""
     if not side.reached or side.used:
         return

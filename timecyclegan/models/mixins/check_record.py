@@ -1,7 +1,7 @@
 """Watches a training step of a user's GAN: what is given to its cycles, and what becomes of their losses."""
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -19,16 +19,21 @@ class Record:
 
     Args:
         cores: the cycles by name.
+        parameters: of the whole GAN.
         meet: told of each optimizer before it changes anything.
     """
 
-    def __init__(self, cores: dict[str, TimeCycle], meet: Callable[[Optimizer], None]):
+    def __init__(
+        self, cores: dict[str, TimeCycle], parameters: Iterable[nn.Parameter], meet: Callable[[Optimizer], None]
+    ):
         self.seen = {id(core): Seen(name, core) for name, core in cores.items()}
+        self.parameters = list(parameters)
         self.meet = meet
         self.findings: dict[tuple[str, str], Finding] = {}
         self.explained: Exception | None = None  # raised for a reason that is among the findings
         self.judging = False  # whether it is a cycle that calls a discriminator now
         self.backwards = 0
+        self.graded: set[int] = set()  # the parameters that got a gradient
         self.stepped: dict[int, Optimizer] = {}
 
     def find(self, name: str, text: str, cycle: str = "") -> None:
@@ -44,19 +49,24 @@ class Record:
             (TimeCycle, "set_discriminator_input", self._set_discriminator_input),
             (TimeCycle, "generator_terms", self._generator_terms),
             (TimeCycle, "discriminator_terms", self._discriminator_terms),
+            (TimeCycle, "_walked", self._walked),
             (torch.autograd, "backward", self._backward),
             (Optimizer, "zero_grad", self._zero_grad),
             (nn.Module, "zero_grad", self._zero_grad),
         ]
-        with contextlib.ExitStack() as self.stack:
+        with contextlib.ExitStack() as stack:
             for owner, name, spy in spies:
-                self.stack.enter_context(_replaced(owner, name, spy))
+                stack.enter_context(_replaced(owner, name, spy))
             handle = register_optimizer_step_pre_hook(lambda optimizer, *_: self._step(optimizer))
-            self.stack.callback(handle.remove)
+            stack.callback(handle.remove)
+            for parameter in self.parameters:
+                if parameter.requires_grad:
+                    note = functools.partial(self._graded, id(parameter))
+                    stack.callback(parameter.register_hook(note).remove)
             for seen in self.seen.values():
                 for judge in seen.core._discriminators:
                     spy = functools.partial(self._judge, seen.shown, judge.name)
-                    self.stack.callback(judge.network.register_forward_pre_hook(spy).remove)
+                    stack.callback(judge.network.register_forward_pre_hook(spy).remove)
             yield
 
     # ---- the cycle
@@ -84,11 +94,7 @@ class Record:
         """Note what the sequence, first of ``videos``, and the condition were made by."""
         behind = [leaves([video] if isinstance(video, Tensor) else video) for video in videos]
         seen.attached = bool(behind[0])
-        generator = next(iter(behind[0].keys() - set().union(*behind[1:])), None)
-        if generator is not None:
-            def count(gradient: Tensor) -> None:
-                seen.gradients += 1
-            self.stack.callback(behind[0][generator].register_hook(count).remove)
+        seen.generator_only = behind[0].keys() - set().union(*behind[1:])
         for some in behind:
             seen.made_by |= some
 
@@ -98,6 +104,14 @@ class Record:
             given = {"real sequence": real} | ({} if condition is None else {"condition of the real one": condition})
             check_input.look_at(find, given, ignore_first_n)
             return original(core, real, condition, ignore_first_n)
+
+    def _walked(self, original, core):
+        seen, find = self._of(core)
+        with self._explaining():
+            if not seen.walks:
+                find("timecycle_forward never called", "the cycle's loss was asked for before it saw this step's "
+                     "sequence: call timecycle_forward(fake, source) first, in every step")  # fmt: skip
+            return original(core)
 
     def _generator_terms(self, original, core):
         seen, find = self._of(core)
@@ -119,14 +133,12 @@ class Record:
 
         side.computed = True
         with self._explaining(explain):
-            if not seen.walks:
-                find("timecycle_forward never called", "the cycle's loss was asked for before it saw this step's "
-                     "sequence: call timecycle_forward(fake, source) first, in every step")  # fmt: skip
             self.judging = True
             with check_input.discriminators(find, seen.core):
                 losses = compute()
             self.judging = False
-        side.late = seen.gradients > 0
+        side.late = bool(seen.generator_only & self.graded)
+        side.terms += len(losses)
         for name, (value, _) in losses.items():
             if not value.isfinite().all():
                 find("not a number", f"the term {name!r} is {value.item()}")
@@ -153,6 +165,9 @@ class Record:
             raise
 
     # ---- gradients
+
+    def _graded(self, parameter: int, gradient: Tensor) -> None:
+        self.graded.add(parameter)
 
     @staticmethod
     def _reached(side: Side, gradient: Tensor) -> None:
