@@ -9,6 +9,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model_type": "timecycle", "l1_loss_weight": 20.0, "feature_matching_loss_weight": 10.0,
         "timecycle_loss_weight": 5.0,
     },
+    "p++": {
+        "model_type": "timecyclep2", "l1_loss_weight": 20.0, "feature_matching_loss_weight": 10.0,
+        "timecycle_loss_weight": 5.0, "warp_loss_weight": 5.0,
+    },
     "up": {"model_type": "tricyclegan", "cycle_loss_weight": 10.0, "timecycle_loss_weight": 5.0},
-    "u": {"model_type": "timecycledcgan", "timecycle_loss_weight": 5.0, "image_height": 64, "image_width": 64},
+    "u": {
+        "model_type": "timecycledcgan", "gan_mode": "vanilla", "timecycle_loss_weight": 5.0, "batch_size": 4,
+        "image_height": 64, "image_width": 64,
+    },
 }  # fmt: skip
