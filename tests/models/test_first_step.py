@@ -119,6 +119,9 @@ def test_first_step_equals_plain_computation(model_type, changes, monkeypatch):
         for name, a, b in zip(names, mine, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 + rounding, msg=named(name))
             assert a.abs().max() > 1e-6 or not name.endswith("weight"), f"{name} is not trained"
+    made_by = [p for network in model.networks("G").values() for p in network.parameters()]
+    judged = sum(term.value for term in ours["D"].values())
+    assert not any(g is not None for g in torch.autograd.grad(judged, made_by, allow_unused=True))
 
 
 def test_every_model_has_a_plain_computation():

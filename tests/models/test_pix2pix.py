@@ -1,13 +1,10 @@
-"""pix2pix: its terms against a plain computation, blocks of frames, and the training step that all models share."""
+"""pix2pix: blocks of frames, and the training step that all models share."""
 import pytest
 import torch
-import torch.nn.functional as F
 
 from tests.seeded import uniform
-from timecyclegan.losses.gan import gradient_penalty
 from timecyclegan.models import get_model
 from timecyclegan.models.base_model import NonFiniteLoss
-from timecyclegan.models.networks import vgg19
 from timecyclegan.util.options import Options
 
 N, H, W = 2, 24, 28
@@ -31,71 +28,7 @@ def close(ours, plain):
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-9)
 
 
-class SmallFeatures(torch.nn.Module):
-    """In place of VGG19: five layers of products."""
-
-    def forward(self, x):
-        return [x, x * x, x[:, :1] * x, x.mean(dim=1), x**3]
-
-
-# ---- losses
-
-
-def objective(mode, prediction, is_real):
-    if mode == "wgangp":
-        return -prediction.mean() if is_real else prediction.mean()
-    if mode == "vanilla":
-        return F.softplus(-prediction if is_real else prediction).mean()
-    return ((prediction - float(is_real)) ** 2).mean()
-
-
-@pytest.mark.parametrize("mode", ["lsgan", "vanilla", "wgangp"])
-@pytest.mark.parametrize("block", [1, 3])
-def test_losses_equal_plain_computation(block, mode, monkeypatch):
-    monkeypatch.setattr(vgg19, "VGG19Features", SmallFeatures)
-    model = build(block_size=block, gan_mode=mode, l1_loss_weight=100.0, feature_matching_loss_weight=10.0,
-                  perceptual_loss_weight=5.0).double()  # fmt: skip
-    source, target = clip(block), clip(block, 1)
-    fake = model(source, target)
-    assert fake.shape == target.shape
-
-    def stacked(video):  # a block of frames is one picture
-        return torch.cat([video[:, t] for t in range(block)], dim=1)
-
-    close(stacked(fake), model.generator(stacked(source)))
-    real_pair, fake_pair = (torch.cat([stacked(source), stacked(video)], dim=1) for video in (target, fake))
-    D = model.discriminator
-    plain = {"gan": (objective(mode, D(fake_pair), True), 1.0), "l1": ((fake - target).abs().mean(), 100.0)}
-    pairs = list(zip(D.features(fake_pair)[:-1], D.features(real_pair)[:-1], strict=True))
-    plain["feature_matching"] = (sum((a - b).abs().mean() for a, b in pairs) / len(pairs), 10.0)
-    plain["perceptual"] = (0, 5.0)
-    features = SmallFeatures()
-    for t in range(block):
-        layers = zip((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1), features(fake[:, t]), features(target[:, t]), strict=True)
-        plain["perceptual"] = (plain["perceptual"][0] + sum(w * (a - b).abs().mean() for w, a, b in layers) / block, 5)
-    losses = model.generator_losses()
-    assert losses.keys() == plain.keys()
-    for name, term in losses.items():
-        close(term.value, plain[name][0])
-        assert term.weight == plain[name][1]
-
-    torch.manual_seed(4)
-    losses_D = model.discriminator_losses()
-    close(losses_D["gan"].value, (objective(mode, D(real_pair), True) + objective(mode, D(fake_pair), False)) / 2)
-    if mode == "wgangp":
-        torch.manual_seed(4)
-        close(losses_D["gan_gradient_penalty"].value, gradient_penalty(D, real_pair, fake_pair))
-        assert losses_D["gan_gradient_penalty"].weight == 10
-    assert set(losses_D) == {"gan", "gan_gradient_penalty"} if mode == "wgangp" else {"gan"}
-
-
-def test_terms_of_weight_0_are_absent():
-    model = build()
-    model(clip(1).float(), clip(1, 1).float())
-    assert set(model.generator_losses()) == {"gan"} and set(model.discriminator_losses()) == {"gan"}
-    model = build(l1_loss_weight=0.5)  # weights need not be whole numbers
-    model(clip(1).float(), clip(1, 1).float())
-    assert model.generator_losses()["l1"].weight == 0.5
+# ---- losses: see also tests.models.test_first_step
 
 
 def test_targets_and_discriminator_gradients():
@@ -116,18 +49,6 @@ def test_block_channels():
         assert parameters[0].shape[1] == 3 * block and parameters[-1].shape == (3 * block,)
         assert next(model.discriminator.parameters()).shape[1] == 2 * 3 * block
     assert build().options.block_size == 1
-
-
-@pytest.mark.parametrize("model_type", ["pix2pix", "seqpix2pix", "timecycle"])
-def test_inference_builds_only_the_generator(model_type):
-    weights = {"l1_loss_weight": 1.0, "perceptual_loss_weight": 1.0}
-    if model_type == "timecycle":
-        weights["timecycle_loss_weight"] = 1.0
-    model = build(model_type, training=False, **weights)
-    assert set(model.networks()) == {"generator"}
-    assert len(list(model.parameters())) == len(list(model.generator.parameters()))
-    model.make_optimizers()
-    assert set(model.optimizers) == {"G"}
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4, 5])
