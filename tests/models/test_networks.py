@@ -278,3 +278,92 @@ def test_samples_of_a_batch_do_not_see_each_other():
     for network in (define_generator("resnet_1blocks", 3, 3, 2), define_discriminator("basic", 3, 2)):
         alone = torch.cat([network.double()(sample) for sample in x.split(1)])
         torch.testing.assert_close(network(x), alone, rtol=0, atol=1e-10)
+
+
+# ---- DCGAN's networks
+
+
+def dcgan_layers(network):
+    return [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+
+
+@pytest.mark.parametrize(("size", "widths"), [
+    (64, (1, 2, 4, 8)), (128, (1, 2, 4, 8, 8)), (256, (1, 2, 4, 8, 8, 8)),
+])  # fmt: skip
+def test_dcgan_by_size(size, widths):
+    """Each doubling of the side adds a layer; widths at 64x64 go as in Radford et al. 2016, figure 1."""
+    filters, n = 3, 2
+    decoder = define_generator("dcgan", 100, 3, filters, size=size)
+    judge = define_discriminator("dcgan", 6, filters, size=size)
+    translator = define_generator("dcgan_enc", 6, 3, filters, size=size)
+    picture = torch.rand(n, 6, size, size)
+    with torch.no_grad():
+        made, translated = decoder(torch.randn(n, 100, 1, 1)), translator(picture)
+        assert made.shape == translated.shape == (n, 3, size, size)
+        assert judge(picture).shape == (n, 1, 1, 1) and translator.encoder(picture).shape == (n, 100, 1, 1)
+    assert made.abs().max() <= 1 and translated.abs().max() <= 1 and made.min() < 0 < made.max()
+    channels = [filters * width for width in widths]
+    assert [layer.weight.shape[1] for layer in dcgan_layers(decoder)] == [*channels[::-1], 3]
+    assert [layer.weight.shape[0] for layer in dcgan_layers(judge)] == [*channels, 1]
+    assert [layer.weight.shape[1] for layer in dcgan_layers(judge)] == [6, *channels]
+    assert dcgan_layers(translator.encoder)[-1].weight.shape == (100, channels[-1], 4, 4)
+    for layer in dcgan_layers(decoder) + dcgan_layers(judge):
+        assert layer.kernel_size == (4, 4) and layer.bias is None
+    assert [layer.stride[0] for layer in dcgan_layers(decoder)] == [1, *[2] * len(widths)]
+    assert [layer.stride[0] for layer in dcgan_layers(judge)] == [*[2] * len(widths), 1]
+
+
+def test_dcgan_by_hand():
+    """The 64x64 networks written out with plain functions."""
+    torch.manual_seed(0)
+    decoder, judge = define_generator("dcgan", 100, 3, 2).double(), define_discriminator("dcgan", 3, 2).double()
+    for parameter in [*decoder.parameters(), *judge.parameters()]:
+        nn.init.normal_(parameter, std=0.3)
+
+    def parts(network):
+        """The weights of its convolutions; a picture's norm over all channels between them, with weight and bias."""
+        norms = iter([m for m in network.modules() if isinstance(m, nn.GroupNorm)])
+
+        def norm(x):
+            layer, flat = next(norms), x.flatten(1)
+            flat = (flat - flat.mean(dim=1, keepdim=True)) / (flat.var(dim=1, correction=0, keepdim=True) + 1e-5).sqrt()
+            return flat.view_as(x) * layer.weight.view(-1, 1, 1) + layer.bias.view(-1, 1, 1)
+
+        return [layer.weight for layer in dcgan_layers(network)], norm
+
+    code = torch.randn(2, 100, 1, 1, dtype=torch.double)
+    (first, *others), norm = parts(decoder)
+    x = F.conv_transpose2d(code, first)
+    for weight in others:
+        x = F.conv_transpose2d(F.relu(norm(x)), weight, stride=2, padding=1)
+    x = torch.tanh(x)
+    torch.testing.assert_close(decoder(code), x, rtol=0, atol=1e-10)
+    (first, *others, last), norm = parts(judge)
+    y = F.leaky_relu(F.conv2d(x, first, stride=2, padding=1), 0.2)
+    for weight in others:
+        y = F.leaky_relu(norm(F.conv2d(y, weight, stride=2, padding=1)), 0.2)
+    torch.testing.assert_close(judge(x), F.conv2d(y, last), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("lookup", "name", "takes_code"), [
+    (generator, "dcgan", True), (generator, "dcgan_enc", False), (discriminator, "dcgan", False),
+])  # fmt: skip
+def test_dcgan_size_error_is_true(lookup, name, takes_code):
+    architecture = lookup(name)
+    assert architecture.takes_code is takes_code
+    assert all(architecture.size_error(size, size) is None for size in (64, 128, 256, 512))
+    for size in ((32, 32), (96, 96), (64, 128), (128, 64), (63, 63), (0, 0), (65, 65), (192, 192)):
+        assert "square pictures whose side is a power of two, 64 or more" in architecture.size_error(*size)
+
+
+def test_dcgan_samples_of_a_batch_do_not_see_each_other():
+    """There is no batch norm: a picture is a function of its own code, in training and testing alike."""
+    torch.manual_seed(0)
+    pictures, codes = torch.randn(3, 3, 64, 64, dtype=torch.double), torch.randn(3, 100, 1, 1, dtype=torch.double)
+    for network, x in ((define_generator("dcgan", 100, 3, 2), codes), (define_discriminator("dcgan", 3, 2), pictures),
+                       (define_generator("dcgan_enc", 3, 3, 2), pictures)):  # fmt: skip
+        network.double()
+        alone = torch.cat([network(sample) for sample in x.split(1)])
+        torch.testing.assert_close(network(x), alone, rtol=0, atol=1e-10)
+        assert torch.equal(network(x), network.eval()(x))
+        assert not torch.allclose(alone[0], alone[1])
