@@ -5,7 +5,8 @@ import importlib
 import pytest
 import torch
 
-from tests.training.helpers import TINY, P, train, write_data
+from tests.models.test_first_step import TYPES
+from tests.training.helpers import TINY, P, given, small, train, write_data
 from timecyclegan.models import MODELS, get_model
 from timecyclegan.util.options import Options
 
@@ -24,11 +25,20 @@ TESTED = {
         "test_2020_defects::test_8_a_perceptual_weight_of_0_needs_no_vgg19"],
     9: ["training.test_growing::test_a_run_whose_discriminator_changes_shape",
         "training.test_checkpoint::test_initial_weights_that_do_not_exist"],
-    12: ["test_2020_defects::test_12_logged_terms_are_those_of_the_loss"],
-    13: ["losses.test_timecycle"],  # the condition of the frame that an image depicts
+    10: ["models.test_get_model::test_every_model_can_be_built",
+         "test_2020_defects::test_10_timecycle_on_recyclegan_trains_and_logs",
+         "test_2020_defects::test_10_each_domain_is_judged_by_its_own_discriminators"],
+    11: ["losses.test_warp::test_zero_flow_is_exactly_the_identity"],
+    12: ["test_2020_defects::test_12_logged_terms_are_those_of_the_loss",
+         "models.test_first_step::test_first_step_equals_plain_computation"],
+    13: ["datasets.test_video_dataset::test_unpaired_domains_are_drawn_independently",
+         "datasets.test_video_dataset::test_starts_are_drawn_independently",
+         "models.test_first_step::test_first_step_equals_plain_computation"],  # conditions of what an image depicts
     14: ["util.test_logs::test_without_a_repository_the_commit_is_empty",
          "util.test_logs::test_without_git_the_commit_is_empty",
          "training.test_checkpoint::test_files_are_read_onto_the_cpu_and_without_code"],
+    15: ["flow.test_backends::test_flow_leads_back_to_the_frame_before",
+         "models.test_warp_loss_mixin::test_p_plus_plus_adds_the_warp_loss_to_p"],
 }  # fmt: skip
 
 
@@ -81,6 +91,58 @@ def test_8_a_perceptual_weight_of_0_needs_no_vgg19(data, monkeypatch):
     assert train(data, num_epochs=1, **P)
     with pytest.raises(AssertionError, match="VGG19"):  # the trap works
         get_model("pix2pix", Options(**TINY, perceptual_loss_weight=1.0))
+
+
+RECYCLE = [(model_type, kind) for model_type, kinds in TYPES.items() if "recycle" in model_type for kind in kinds]
+
+
+@pytest.mark.parametrize(("model_type", "kind"), RECYCLE)
+def test_10_timecycle_on_recyclegan_trains_and_logs(data, tmp_path, model_type, kind):
+    """One could not be built, the other crashed when logging; all its losses and pictures are there."""
+    options = given(model_type, timecycle_type=kind, recycle_predictor_gan=True, num_epochs=1, log_images_every=1)
+    assert train(data, **options)
+    header, *steps = (tmp_path / "runs/run/losses.csv").read_text().splitlines()
+    columns = header.split(",")
+    for domain in ("target", "source"):
+        for name in ("gan", "recycle", "predictor", "gan_predictor", "gan_sequence_0", "timecycle", "timecycle_gan"):
+            assert f"Loss/Generator/{name}_{domain}" in columns
+        for name in ("gan", "gan_predictor", "gan_sequence_0", "timecycle_discriminator"):
+            assert f"Loss/Discriminator/{name}_{domain}" in columns
+    assert steps and all("" not in step.split(",") for step in steps)
+    assert list((tmp_path / "runs/run").glob("events.*"))
+
+
+@pytest.mark.parametrize(("model_type", "kind"), [
+    *((name, "conditional") for name in ("cyclegan", "recyclegan", "seqcyclegan", "seqrecyclegan")),
+    *(("tricyclegan", kind) for kind in TYPES["tricyclegan"]), *RECYCLE,
+])  # fmt: skip
+def test_10_each_domain_is_judged_by_its_own_discriminators(model_type, kind):
+    """Source predictions were judged by the target's discriminator.
+
+    Here whatever belongs to the target is above 0 and whatever belongs to the source below, by the end of the name of
+    the network that makes it.
+    """
+    changes = {"timecycle_type": kind, "timecycle_separate_motion_models": True, "recycle_predictor_gan": True}
+    model = get_model(model_type, Options(**small(model_type, **changes)))
+    sign = {"target": 1, "source": -1}
+    seen = {domain: [] for domain in sign}
+    for name, network in model.networks().items():
+        domain = name.rpartition("_")[2]
+        if name.startswith("timecycles"):
+            for walker in (network.backward_model, network.forward_model):
+                walker.register_forward_hook(lambda _, __, made, domain=domain: sign[domain] * (made.abs() + 0.1))
+        elif "discriminator" in name:
+            next(network.children()).register_forward_pre_hook(
+                lambda _, inputs, domain=domain: seen[domain].append(inputs[0])
+            )
+        else:
+            network.register_forward_hook(lambda _, __, made, domain=domain: sign[domain] * (made.abs() + 0.1))
+    size = 1, model.options.block_size, 3, model.options.image_height, model.options.image_width
+    model(source=-0.1 - torch.rand(size), target=0.1 + torch.rand(size))
+    model.discriminator_losses()
+    model.generator_losses()
+    for domain, pictures in seen.items():
+        assert len(pictures) >= 3 and all((sign[domain] * shown > 0).all() for shown in pictures)
 
 
 def test_12_logged_terms_are_those_of_the_loss(monkeypatch):
