@@ -15,7 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "up": {"model_type": "tricyclegan", "cycle_loss_weight": 10.0, "timecycle_loss_weight": 5.0},
     "u": {
-        "model_type": "timecycledcgan", "gan_mode": "vanilla", "timecycle_loss_weight": 5.0, "batch_size": 4,
-        "image_height": 64, "image_width": 64,
+        "model_type": "timecycledcgan", "discriminator_architecture": "basic", "timecycle_loss_weight": 5.0,
+        "batch_size": 4, "image_height": 64, "image_width": 64,
     },
 }  # fmt: skip
