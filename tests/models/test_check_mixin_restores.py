@@ -10,7 +10,6 @@ from torch.utils import _pytree as tree
 
 from tests.example_gans import EXAMPLES, example
 from timecyclegan import check_mixin
-from timecyclegan.util.snapshot import Snapshot
 
 EACH = pytest.mark.parametrize("name", EXAMPLES)
 
@@ -160,70 +159,26 @@ def test_what_else_a_step_changes():
     assert everything() == before and state(one) == numbers and not hasattr(busy, "new")
 
 
-# ---- the snapshot itself
+@pytest.mark.parametrize(("clears", "known"), [("optimizer", "gan"), ("network", "gan"), ("optimizer", "cycle")])
+def test_an_optimizer_that_cannot_be_seen_from_the_gan(clears, known):
+    """It shows itself when it clears gradients or makes a step; until then nothing has changed it."""
+    one = example("separate_steps")
+    hidden = torch.optim.SGD(one.gan.parameters(), lr=0.1, momentum=0.9)
+    del one.gan.optimizer_G, one.gan.optimizer_D
 
+    def inside(batch):
+        {"optimizer": hidden, "network": one.gan}[clears].zero_grad()
+        maps, real = (list(video.unbind(dim=1)) for video in batch)
+        one.gan.fake = one.gan(maps)
+        one.gan.timecycle_forward(one.gan.fake, maps)
+        one.gan.set_timecycle_discriminator_input(real, maps)
+        (one.gan.timecycle_backward() + one.gan.timecycle_backward_D()).backward()
+        hidden.step()
 
-def test_snapshot_restores_in_place():
-    inner = [1, 2]
-    thing = {"list": inner, "set": {1}, "nested": ({"deep": torch.zeros(2)},)}
-    tensor = thing["nested"][0]["deep"]
-    snapshot = Snapshot(thing)
-    inner.append(3)
-    thing["set"].clear()
-    tensor.fill_(float("nan"))
-    thing["new"] = 1
-    del thing["list"]
-    snapshot.restore()
-    assert thing.keys() == {"list", "set", "nested"} and thing["list"] is inner == [1, 2] and thing["set"] == {1}
-    assert thing["nested"][0]["deep"] is tensor and tensor.tolist() == [0, 0]
-
-
-def test_snapshot_keeps_gradients_with_their_identity():
-    weight = torch.ones(2, requires_grad=True)
-    weight.sum().backward()
-    gradient = weight.grad
-    snapshot = Snapshot([weight])
-    (3 * weight).sum().backward()  # adds in place
-    weight.requires_grad_(False)
-    snapshot.restore()
-    assert weight.grad is gradient and gradient.tolist() == [1, 1] and weight.requires_grad
-    weight.grad = None
-    snapshot.restore()
-    assert weight.grad is gradient
-
-
-def test_snapshot_of_a_tensor_written_with_a_history():
-    average, weight = torch.zeros(2), torch.ones(2, requires_grad=True)
-    snapshot = Snapshot([average])
-    average.add_(weight)
-    assert not average.is_leaf
-    snapshot.restore()
-    assert average.is_leaf and not average.requires_grad and average.tolist() == [0, 0]
-
-
-def test_a_graph_survives_the_restoring():
-    """Who was about to back-propagate can still do so."""
-    weight = torch.ones(2, requires_grad=True)
-    loss = (weight * weight).sum()
-    snapshot = Snapshot([weight])
-    snapshot.restore()
-    loss.backward()
-    assert weight.grad.tolist() == [2, 2]
-
-
-def test_snapshot_ends_where_other_packages_begin():
-    class Videos(torch.utils.data.Dataset):
-        def __init__(self):
-            self.frames = torch.zeros(3)
-
-    data, itself = Videos(), {}
-    itself["itself"] = itself
-    snapshot = Snapshot([data, pytest, np, random.random, print, itself, lambda: data])
-    assert snapshot.found(torch.Tensor) == []
-
-
-def test_found_by_the_shortest_path():
-    layer = nn.Linear(1, 1)
-    network = nn.Sequential(nn.Sequential(layer))
-    network.again = layer
-    assert Snapshot(network).found(nn.Linear) == [("_modules.again", layer)]
+    batch = one.batch()
+    inside(batch)
+    before, momentum = state(one), str(hidden.state_dict())
+    assert check_mixin(getattr(one, known), batch, lambda batch: inside(batch), verbose=False) == []
+    assert state(one) == before and str(hidden.state_dict()) == momentum
+    inside(batch)
+    assert str(hidden.state_dict()) != momentum

@@ -73,14 +73,18 @@ def _children(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _has_state(thing: Any) -> bool:
-    no_state = (type, types.ModuleType, types.FunctionType, Tensor, Dataset, DataLoader)
+    no_state = (type, types.ModuleType, types.FunctionType, types.MethodType, Tensor, Dataset, DataLoader)
     if isinstance(thing, no_state) or not hasattr(thing, "__dict__"):
         return False
     if hasattr(type(thing), "state_dict"):
         return True
-    module = type(thing).__module__
-    file = getattr(sys.modules.get(module), "__file__", None) or ""  # none in a notebook
-    return module != "builtins" and not (file.startswith(_STDLIB) or "site-packages" in file or "dist-packages" in file)
+    file = getattr(sys.modules.get(type(thing).__module__), "__file__", None) or ""  # none in a notebook
+    return not is_installed(file)
+
+
+def is_installed(file: str) -> bool:
+    """Whether a source file belongs to Python or to an installed package."""
+    return file.startswith(_STDLIB) or "site-packages" in file or "dist-packages" in file
 
 
 def _undo(thing: Any) -> Undo | None:

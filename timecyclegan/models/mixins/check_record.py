@@ -79,7 +79,10 @@ class Record:
         seen, find = self._of(core)
         with self._explaining():
             given = {"sequence": sequence}
-            if core.type.conditional and condition is not None:
+            if core.type.conditional and condition is None:
+                find("condition missing", "a conditional cycle sees the source of each frame: "
+                     "timecycle_forward(fake, source); without one, timecycle_type is 'unconditional'")  # fmt: skip
+            elif core.type.conditional:
                 given["condition"] = condition
             good = check_input.look_at(find, given, ignore_first_n)
             seen.walks += 1
@@ -189,10 +192,12 @@ class Record:
     def _step(self, optimizer: Optimizer) -> None:
         self.meet(optimizer)
         self.stepped[id(optimizer)] = optimizer
-        parameters = {id(p) for p in parameters_of(optimizer) if p.grad is not None}
+        parameters = {id(p) for p in parameters_of(optimizer)}
         for seen, side in self._sides():
-            if side.waiting and parameters & seen.recipients(side).keys():
-                side.waiting, side.used = False, True
+            mine = [p for key, p in seen.recipients(side).items() if key in parameters]
+            if side.waiting and mine:
+                side.waiting = False
+                side.used, side.cleared = any(p.grad is not None for p in mine), all(p.grad is None for p in mine)
 
     def _sides(self) -> Iterator[tuple[Seen, Side]]:
         for seen in self.seen.values():
