@@ -6,7 +6,7 @@ from tests.naive_models import STEPS, weight
 from timecyclegan.models import MODELS, default_options, get_model, get_task
 from timecyclegan.models.networks import vgg19
 
-N, H, W = 2, 12, 14
+N, H, W = 2, 16, 18
 WEIGHTS = {
     "l1_loss_weight": 10.0, "feature_matching_loss_weight": 5.0, "perceptual_loss_weight": 2.5,
     "cycle_loss_weight": 4.0, "timecycle_loss_weight": 7.0, "timecycle_warp_loss_weight": 3.0, "warp_loss_weight": 1.5,

@@ -224,6 +224,9 @@ def test_pictures_that_networks_cannot_take(said, model_type):
         assert "--generator_architecture: " in said(model_type, "-ih", "4", "-d", "pixel")
         assert "--discriminator_architecture: " in said(model_type, "-ih", "23")
         assert "--discriminator_architecture: DCGAN" in said(model_type, "-d", "dcgan", *flags)
+    if get_task(model_type) == "paired":
+        message = said(model_type, "-plw", "1", "-ih", "15", "-d", "pixel")
+        assert "--perceptual_loss_weight: VGG19 needs at least 16x16 pixels, not 15x64" in message
 
 
 # ---- what has no effect
@@ -232,20 +235,22 @@ def test_pictures_that_networks_cannot_take(said, model_type):
 @pytest.mark.parametrize("model_type", MODELS)
 def test_flags_of_other_models_are_noted(model_type, capsys, said):
     """Each flag of a discriminator, a loss, the walk and the recurrence is known or noted."""
-    values = {int: "3", float: "1.0"}
+    values = {int: "3", float: "1.0", str: "x"}
     known_by_all = {"gan_mode", "discriminator_architecture", "discriminator_filters"}
     fields = [field for kind in (DiscriminatorOptions, LossOptions, TimeCycleOptions)
               for field in dataclasses.fields(kind)]  # fmt: skip
-    given = {"n_frames_generator": "2"} | {field.name: values.get(field.type, field.default) for field in fields}
+    given = {"n_frames_generator": "2"} | {
+        field.name: field.default if field.default and field.type is str else values.get(field.type) for field in fields
+    }
     flags = [part for name, value in given.items() for part in ([f"--{name}"] + ([value] if value else []))]
     said(model_type, *flags)
     noted = {line.split()[1].removeprefix("--") for line in capsys.readouterr().out.splitlines() if "no effect" in line}
-    recurrent, temporal = model_type not in STILL, model_type in TYPES
+    recurrent, temporal, flow = model_type not in STILL, model_type in TYPES, model_type == "timecyclep2"
     expected = {
         "n_frames_generator": recurrent, "n_frames_discriminator": temporal, "discriminator_temporal_scales": temporal,
         "cycle_loss_weight": get_task(model_type) == "unpaired", "pool_size": "cyclegan" in model_type
-        and model_type not in RECYCLE, "warp_loss_weight": model_type == "timecyclep2",
-        "flow_backend": model_type == "timecyclep2", "flow_loss_weight": False, "mask_loss_weight": False,
+        and model_type not in RECYCLE, "warp_loss_weight": flow, "flow_backend": flow, "flow_weights": flow,
+        "flow_loss_weight": False, "mask_loss_weight": False,
     }  # fmt: skip
     paired = get_task(model_type) == "paired"
     expected |= {f"{name}_loss_weight": paired for name in ("l1", "feature_matching", "perceptual")}

@@ -87,6 +87,17 @@ def test_features_equal_torchvisions(weights, cache):
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-9)
 
 
+def test_size_error_is_true(weights, cache):
+    torch.save(weights, cache / FILE)
+    network = vgg19.VGG19Features()
+    for size in ((16, 16), (16, 31), (15, 16), (40, 15)):
+        try:
+            works = network(torch.zeros(1, 3, *size))[-1].numel() > 0
+        except RuntimeError:
+            works = False
+        assert works == (vgg19.size_error(*size) is None), size
+
+
 def test_weights_are_frozen_but_gradients_reach_the_input(weights, cache):
     torch.save(weights, cache / FILE)
     network = vgg19.VGG19Features()

@@ -30,7 +30,7 @@ def build(model_type, training=True, **changes):
     if get_task(model_type) == "unconditional":
         small |= {"image_height": 64, "image_width": 64}
     else:
-        small |= {"image_height": 12, "image_width": 14, "generator_architecture": "resnet_1blocks",
+        small |= {"image_height": 16, "image_width": 18, "generator_architecture": "resnet_1blocks",
                   "discriminator_architecture": "1_layers"}  # fmt: skip
     return get_model(model_type, default_options(model_type, **small, **changes), training)
 

@@ -6,6 +6,7 @@ from timecyclegan.losses import Losses, Term
 from timecyclegan.losses.feature_matching import feature_matching_loss
 from timecyclegan.losses.perceptual import perceptual_loss
 from timecyclegan.models.base_model import PairedModel
+from timecyclegan.models.networks import Architecture, vgg19
 from timecyclegan.util.options import Options
 
 
@@ -26,9 +27,14 @@ class Pix2PixModel(PairedModel):
         if training:
             self.add_discriminators((self.condition_channels + self.channels) * self.frames_per_call)
             if options.perceptual_loss_weight:
-                from timecyclegan.models.networks.vgg19 import VGG19Features
+                self._perceptual.append(vgg19.VGG19Features())
 
-                self._perceptual.append(VGG19Features())
+    @classmethod
+    def further_networks(cls, options: Options) -> dict[str, Architecture]:
+        networks = super().further_networks(options)
+        if options.perceptual_loss_weight:
+            networks["--perceptual_loss_weight"] = Architecture(vgg19.VGG19Features, vgg19.size_error)
+        return networks
 
     @property
     def frames_per_call(self) -> int:

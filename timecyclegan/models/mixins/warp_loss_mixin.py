@@ -90,7 +90,7 @@ class WarpLossModel(WarpLossMixin):
     It leaves out the frames that the model ignores (``n_frames_ignored``).
     """
 
-    uses = frozenset({"warp_loss_weight", "flow_backend"})
+    uses = frozenset({"warp_loss_weight", "flow_backend", "flow_weights"})
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         backend = flow_backend(options.flow_backend, options.flow_weights) if training else ""
