@@ -45,7 +45,7 @@ def plain_parameters(content: Any, path: Path) -> dict[str, Tensor]:
     pytorch-CycleGAN-and-pix2pix's residual blocks and moves their second convolution from 5 to 6; here it is 5 again.
 
     Raises:
-        UserError: ``content`` is anything but tensors by name, or its norm layers have weights, as those of BatchNorm.
+        UserError: ``content`` is anything but tensors by name, or it has BatchNorm layers: statistics with weights.
     """
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -56,8 +56,9 @@ def plain_parameters(content: Any, path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} holds no plain weights: {wrong[0]!r} is no tensor; expected a state_dict")
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    # A convolution's weights have four dimensions. Our networks have instance norm only, which has none.
-    if norms := [key for key, value in state.items() if key.endswith(".weight") and value.dim() == 1]:
+    # A convolution's weights have four dimensions. DCGAN's own norm layers have weights, but no statistics.
+    norms = [key.removesuffix(".weight") for key, value in state.items() if key.endswith(".weight") and value.dim() == 1]
+    if norms := [f"{norm}.weight" for norm in norms if f"{norm}.running_mean" in state]:
         raise UserError(
             f"{path} has a norm layer with weights ({norms[0]}), as BatchNorm has; the networks here have instance "
             "norm without any: train it with instance norm (--norm instance in pytorch-CycleGAN-and-pix2pix)"
