@@ -57,8 +57,8 @@ def plain_parameters(content: Any, path: Path) -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     # A convolution's weights have four dimensions. DCGAN's own norm layers have weights, but no statistics.
-    norms = [key.removesuffix(".weight") for key, value in state.items() if key.endswith(".weight") and value.dim() == 1]
-    if norms := [f"{norm}.weight" for norm in norms if f"{norm}.running_mean" in state]:
+    flat = [key.removesuffix(".weight") for key, value in state.items() if key.endswith(".weight") and value.dim() == 1]
+    if norms := [f"{layer}.weight" for layer in flat if f"{layer}.running_mean" in state]:
         raise UserError(
             f"{path} has a norm layer with weights ({norms[0]}), as BatchNorm has; the networks here have instance "
             "norm without any: train it with instance norm (--norm instance in pytorch-CycleGAN-and-pix2pix)"
