@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from timecyclegan.directions import Direction, Frames, check_arguments, find_directions
+from timecyclegan.flow import choose_backend
 from timecyclegan.models import PRESETS, check, default_options, get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.trainer import Trainer
@@ -59,6 +60,9 @@ def _training_options(arguments: Arguments, control: ControlOptions) -> Options:
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
         options = arguments.options(Options, dataclasses.replace(Options.load(saved), **preset))
+    if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
+        backend = choose_backend(options.flow_backend, options.flow_weights)
+        options = dataclasses.replace(options, flow_backend=backend)
     return options
 
 

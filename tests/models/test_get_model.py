@@ -39,7 +39,8 @@ def test_tasks_and_clips_as_specified():
         "recyclegan": ("unpaired", 3), "timecycle": ("paired", 5), "tricyclegan": ("unpaired", 5),
         "timecycledcgan": ("unconditional", 5), "timerecyclegan": ("unpaired", 3), "timerecycleganv2": ("unpaired", 5),
         "seqdcgan": ("unconditional", 5), "seqpix2pix": ("paired", 5), "seqcyclegan": ("unpaired", 5),
-        "seqrecyclegan": ("unpaired", 5), "timecyclep2": ("paired", 5),
+        "seqrecyclegan": ("unpaired", 5), "timecyclep2": ("paired", 5), "vid2vid": ("paired", 5),
+        "timecyclevid2vid": ("paired", 5),
     }  # fmt: skip
     assert expected.keys() == MODELS.keys()
     for model_type, (task, frames) in expected.items():

@@ -62,11 +62,16 @@ class Framing:
 
     def load(self, paths: Sequence[Path], view: View) -> torch.Tensor:
         """Read the frames of a clip, all through the same view, as float32 (T, 3, height, width)."""
-        rows = slice(view.top, view.top + self.height)
-        columns = slice(view.left, view.left + self.width)
-        frames = np.stack([resize_image(read_image(path), self.load_height, self.load_width)[rows, columns]
-                           for path in paths])
+        frames = np.stack([self.whole(path)[self.window(view)] for path in paths])
         return to_video(frames[:, :, ::-1] if view.mirrored else frames)
+
+    def whole(self, path: Path) -> np.ndarray:
+        """Read a frame as uint8 (load_height, load_width, 3), before it is cropped and mirrored."""
+        return resize_image(read_image(path), self.load_height, self.load_width)
+
+    def window(self, view: View) -> tuple[slice, slice]:
+        """The rows and columns of a whole frame that are seen."""
+        return slice(view.top, view.top + self.height), slice(view.left, view.left + self.width)
 
 
 class Clips:
@@ -135,13 +140,16 @@ class PairedVideoDataset(Dataset):
         return len(self.clips)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        name, start = self.clips.draw(index, rng)
-        view = self.framing.draw(rng)
+        name, start, view = self.draw(key)
         source, target = zip(*self.pairs[name][start:start + self.clips.n_frames], strict=True)
         return {"source": self.framing.load(source, view), "target": self.framing.load(target, view),
                 "sequence": name, "start": start}
+
+    def draw(self, key: Key) -> tuple[str, int, View]:
+        """A sample's sequence, its first frame in it, and the view of its frames."""
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        return *self.clips.draw(index, rng), self.framing.draw(rng)
 
     def warnings(self) -> list[str]:
         """Lines for the user about what is not used."""

@@ -14,6 +14,7 @@ MODELS = {
     "pix2pix": ("baselines.pix2pix_model", "Pix2PixModel"),
     "cyclegan": ("baselines.cyclegan_model", "CycleGANModel"),
     "recyclegan": ("baselines.recyclegan_model", "RecycleGANModel"),
+    "vid2vid": ("baselines.vid2vid_model", "Vid2VidModel"),
     "seqdcgan": ("sequential.sequential_dcgan", "SequentialDCGAN"),
     "seqpix2pix": ("sequential.sequential_pix2pix", "SequentialPix2Pix"),
     "seqcyclegan": ("sequential.sequential_cyclegan", "SequentialCycleGAN"),
@@ -22,10 +23,11 @@ MODELS = {
     "timecyclep2": ("timecycle_pix2pix", "TimeCyclePix2PixWarp"),
     "tricyclegan": ("timecycle_cyclegan", "TimeCycleCycleGAN"),
     "timecycledcgan": ("timecycle_dcgan", "TimeCycleDCGAN"),
+    "timecyclevid2vid": ("timecycle_vid2vid", "TimeCycleVid2Vid"),
     "timerecyclegan": ("timecycle_recyclegan", "TimeCycleRecycleGAN"),
     "timerecycleganv2": ("timecycle_recyclegan", "TimeCycleRecycleGANv2"),
 }
-LATER = ("vid2vid", "timecyclevid2vid", "flownet")
+LATER = ("flownet",)
 
 
 def model_class(model_type: str) -> type[BaseModel]:

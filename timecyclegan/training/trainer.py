@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.loading import make_loader
 from timecyclegan.datasets.video_dataset import DATASETS
-from timecyclegan.models import check, get_model, get_task
+from timecyclegan.flow import choose_backend
+from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint, foreign
 from timecyclegan.training.growing import describe, growth_stages
@@ -84,10 +85,18 @@ class Trainer:
         return checkpoint.read_networks(folder, options.init_epoch)
 
     def _dataset(self, stage: Options) -> Dataset:
-        return DATASETS[get_task(stage.model_type)](
+        dataset = DATASETS[get_task(stage.model_type)](
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
         )  # fmt: skip
+        kind = model_class(stage.model_type)
+        if not stage.flow_cache or "flow_cache" not in kind.uses:
+            return dataset
+        from timecyclegan.datasets.flow_dataset import FlowVideoDataset
+        from timecyclegan.flow.cache import FlowCache
+
+        cache = FlowCache(stage.flow_cache, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
+        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage))
 
     def _begin_stage(self, states: dict[str, Any] | None = None, growing: bool = False) -> None:
         """Data, model and optimizers of the current stage; weights from ``states``, as far as they fit if growing."""

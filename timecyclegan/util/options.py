@@ -42,8 +42,9 @@ class ModelOptions:
 
     model_type: str = option(
         "timecycle", "-m",
-        "paired: pix2pix, seqpix2pix, timecycle, timecyclep2; unpaired: cyclegan, recyclegan, seqcyclegan, "
-        "seqrecyclegan, tricyclegan, timerecyclegan, timerecycleganv2; unconditional: dcgan, seqdcgan, timecycledcgan",
+        "paired: pix2pix, vid2vid, seqpix2pix, timecycle, timecyclep2, timecyclevid2vid; unpaired: cyclegan, "
+        "recyclegan, seqcyclegan, seqrecyclegan, tricyclegan, timerecyclegan, timerecycleganv2; unconditional: dcgan, "
+        "seqdcgan, timecycledcgan",
     )  # fmt: skip
     block_size: int = option(0, "-b", "frames of a training clip; 0 is the model's default", NON_NEGATIVE)
     generator_architecture: str = option(
@@ -101,6 +102,9 @@ class LossOptions:
         "auto: flownet2 if its weights are found, else farneback",
     )  # fmt: skip
     flow_weights: str = option("", None, "weight file of the flow back end; else it is looked for in torch hub's cache")
+    flow_cache: str = option(
+        "", None, "folder that keeps the flow of training frames, computed on whole frames, not on what is cropped"
+    )
     warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
     recycle_predictor_architecture: str = option(
         "resnet_6blocks", "-rcp", "architecture of RecycleGAN's predictor (RecycleGAN models)"

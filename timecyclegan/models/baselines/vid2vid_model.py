@@ -11,6 +11,7 @@ from timecyclegan.models.mixins.seq_d_mixin import SeqDModel
 from timecyclegan.models.mixins.warp_loss_mixin import WarpLossModel
 from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Parts, Vid2VidGenerator
 from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
+from timecyclegan.util.options import Options
 
 
 class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
@@ -18,6 +19,14 @@ class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
     last frame, moved. Sequence discriminators see the real video's flow beside the frames."""
 
     uses = frozenset({"flow_loss_weight", "mask_loss_weight"})
+
+    @classmethod
+    def flow_strides(cls, options: Options) -> list[int]:
+        n_frames, scales = cls.seq_D_shape(options)
+        frames = (options.block_size or cls.default_block_size) - cls.n_frames_ignored()
+        weights = options.warp_loss_weight or options.flow_loss_weight or options.mask_loss_weight
+        needed = {1} if weights else set()
+        return sorted(stride for stride in needed | {n_frames**scale for scale in range(scales)} if stride < frames)
 
     def add_generators(self) -> None:
         options = self.options
@@ -27,11 +36,11 @@ class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
         )  # fmt: skip
         self.add_network("generator", Vid2VidGenerator(network), role="G")
 
-    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
-        """As ``PairedModel.forward``; also keeps ``self.flow`` (N, T, 2, H, W) and ``self.mask`` (N, T, 1, H, W)."""
+    def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
+        """As ``WarpLossModel.forward``; also keeps ``self.flow`` (N, T, 2, H, W) and ``self.mask`` (N, T, 1, H, W)."""
         made: list[Parts] = []
         with self.generator.recording(made):
-            fake = super().forward(source, target)
+            fake = super().forward(source, target, **flows)
         self.flow = torch.stack([parts.flow for parts in made], dim=1)
         self.mask = torch.stack([parts.mask for parts in made], dim=1)
         return fake
@@ -42,9 +51,11 @@ class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
         return n_frames * self.channels + (n_frames - 1) * 2
 
     def seq_D_between(self, domain: str) -> Sequence[Tensor | None]:
-        group, frames = self.seq_Ds[domain], self.target.shape[1] - self.n_frames_ignored()
-        strides = [group.n_frames**scale for scale in range(len(group.networks))]
-        return [self.real_flow(stride)[0] / FLOW_SCALE if stride < frames else None for stride in strides]
+        n_frames, scales = self.seq_D_shape(self.options)
+        # A stride that is longer than the clip has no window, so what it would be shown does not matter.
+        known = self.flow_strides(self.options)
+        strides = [n_frames**scale for scale in range(scales)]
+        return [self.real_flow(stride)[0] / FLOW_SCALE if stride in known else None for stride in strides]
 
     # ---- losses
 

@@ -233,10 +233,7 @@ class SeqDModel(SeqDMixin):
         super().__init__(options, training, **mode, **kwargs)
         if not training:
             return
-        judged = options.block_size - self.n_frames_ignored()
-        n_frames = options.n_frames_discriminator or judged
-        # While a run grows in time its clips may be too short for anything that looks at sequences.
-        scales = options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
+        n_frames, scales = self.seq_D_shape(options)
         for domain in self.domains:
             networks = [self.define_discriminator(self.seq_D_channels(n_frames)) for _ in range(scales)]
             self.define_seq_D(n_frames, scales, self.n_frames_ignored(), seq_D_name=domain, discriminators=networks)
@@ -252,6 +249,14 @@ class SeqDModel(SeqDMixin):
         if training and scales:
             flags = f"--n_frames_discriminator {n_frames} with --discriminator_temporal_scales {scales}"
             cls.check_clip_length(options, (n_frames - 1) * n_frames ** (scales - 1) + 1, flags)
+
+    @classmethod
+    def seq_D_shape(cls, options: Options) -> tuple[int, int]:
+        """How many frames a discriminator sees, and how many discriminators there are."""
+        judged = (options.block_size or cls.default_block_size) - cls.n_frames_ignored()
+        n_frames = options.n_frames_discriminator or judged
+        # While a run grows in time its clips may be too short for anything that looks at sequences.
+        return n_frames, options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
 
     def seq_D_channels(self, n_frames: int) -> int:
         """Channels that a sequence discriminator sees."""

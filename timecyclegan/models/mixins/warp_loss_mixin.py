@@ -90,10 +90,11 @@ class WarpLossModel(WarpLossMixin):
     It leaves out the frames that the model ignores (``n_frames_ignored``).
     """
 
-    uses = frozenset({"warp_loss_weight", "flow_backend", "flow_weights"})
+    uses = frozenset({"warp_loss_weight", "flow_backend", "flow_weights", "flow_cache"})
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
-        backend = flow_backend(options.flow_backend, options.flow_weights) if training else ""
+        needed = training and self.flow_strides(options) and not options.flow_cache
+        backend = flow_backend(options.flow_backend, options.flow_weights) if needed else ""
         own = {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": backend}
         super().__init__(options, training, **own, **kwargs)
 
@@ -105,9 +106,25 @@ class WarpLossModel(WarpLossMixin):
         if training and options.warp_loss_weight:
             cls.check_clip_length(options, 2, "--warp_loss_weight")
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self._real_flow: dict[int, tuple[Tensor, Tensor]] = {}  # of this step's clip, computed when it is asked for
-        return super().forward(*args, **kwargs)
+    @classmethod
+    def flow_strides(cls, options: Options) -> list[int]:
+        """Between which frames of the real clip training asks for flow: those so many frames apart."""
+        return [1] if options.warp_loss_weight else []
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """With ``--flow_cache`` the data hold ``flow_1`` (N, T - 1, 2, H, W), ``confidence_1``, ... by stride."""
+        strides = self.flow_strides(self.options) if self.options.flow_cache else []
+        return *super().inputs, *(f"{name}_{stride}" for stride in strides for name in ("flow", "confidence"))
+
+    def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
+        """As ``PairedModel.forward``, with what :attr:`inputs` names of the target's flow; else it is computed."""
+        first = self.n_frames_ignored()
+        strides = {int(name.split("_")[1]) for name in flows}
+        self._real_flow = {
+            stride: (flows[f"flow_{stride}"][:, first:], flows[f"confidence_{stride}"][:, first:]) for stride in strides
+        }
+        return super().forward(source, target)
 
     def real_flow(self, stride: int = 1) -> tuple[Tensor, Tensor]:
         """Flow and confidence of the last target clip's judged frames, see :meth:`_flow_of`."""

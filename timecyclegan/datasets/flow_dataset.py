@@ -1,0 +1,46 @@
+"""Paired clips with the flow of their target frames, kept on disk."""
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from timecyclegan.datasets.frames import to_video
+from timecyclegan.datasets.video_dataset import Key, PairedVideoDataset, View
+from timecyclegan.flow.cache import FlowCache
+
+
+class FlowVideoDataset(Dataset):
+    """The samples of a :class:`PairedVideoDataset`, and for each of ``strides`` the flow of the target clip.
+
+    ``flow_S`` (T - S, 2, height, width) in pixels and ``confidence_S`` (T - S, 1, height, width): entry t leads from
+    frame t + S back to frame t. The flow is that of whole frames, seen through the sample's view as the frames are:
+    cropped, and where they are mirrored, mirrored with dx turned round.
+    """
+
+    def __init__(self, dataset: PairedVideoDataset, cache: FlowCache, strides: list[int]):
+        self.dataset, self.cache, self.strides = dataset, cache, strides
+        self.warnings, self.names = dataset.warnings, dataset.names
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        sample = self.dataset[key]
+        name, start, view = self.dataset.draw(key)
+        targets = [target for _, target in self.dataset.pairs[name][start:start + self.dataset.clips.n_frames]]
+        for stride in self.strides:
+            pairs = [self._pair(frame, previous, view)
+                     for frame, previous in zip(targets[stride:], targets, strict=False)]
+            sample[f"flow_{stride}"], sample[f"confidence_{stride}"] = map(torch.stack, zip(*pairs, strict=True))
+        return sample
+
+    def _pair(self, frame: Path, previous: Path, view: View) -> tuple[Tensor, Tensor]:
+        framing = self.dataset.framing
+        size = framing.load_height, framing.load_width
+        found = self.cache.flow(frame, previous, size, lambda path: to_video(framing.whole(path)[None])[0])
+        flow, confidence = (x[:, *framing.window(view)] for x in found)
+        if not view.mirrored:
+            return flow, confidence
+        return flow.flip(-1) * torch.tensor([-1.0, 1.0]).view(2, 1, 1), confidence.flip(-1)
