@@ -1,0 +1,4 @@
+"""Tests of FlowNet2."""
+from pathlib import Path
+
+DATA = Path(__file__).parents[2] / "data" / "flownet2"

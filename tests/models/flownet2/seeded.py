@@ -1,7 +1,7 @@
 """Weights and pictures from a rule that any program can follow, in place of a download of 650 MB.
 
-Element i of a tensor is the splitmix64 hash of crc32(name) * 2**32 + i, its upper 40 bits mapped to [-1, 1). Kernels are
-scaled by gain * sqrt(3 / fan_in), where the gains keep all networks' flow at some pixels; biases by 0.05.
+Element i of a tensor is the splitmix64 hash of crc32(name) * 2**32 + i, its upper 40 bits mapped to [-1, 1). Kernels
+are scaled by gain * sqrt(3 / fan_in), where the gains keep every network's flow at some pixels; biases by 0.05.
 """
 import hashlib
 import math

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from timecyclegan.models.networks.flownet2_pytorch.ops import library, operators
+from timecyclegan.models.networks.flownet2_pytorch.ops import library, operators, pytorch
 
-__all__ = ["channelnorm", "correlation", "library", "resample2d"]
+__all__ = ["channelnorm", "correlation", "library", "pytorch", "resample2d"]
 
 library.load()
 

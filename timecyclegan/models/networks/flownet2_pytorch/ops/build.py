@@ -107,8 +107,9 @@ def build(target: Path, compiler: str, nvcc: str | None) -> list[str]:
     home = Path(torch.__file__).parent
     includes = [f"-I{home / folder}" for folder in ("include", "include/torch/csrc/api/include")]
     cpp = ["-O3", "-std=c++20", *includes]
-    parallel = [] if sys.platform == "darwin" else ["-fopenmp"]  # Apple's compiler has none: loops are serial
-    jobs = {f"{name}.cpp": [*plain, *cpp, *parallel] for name in ("correlation_cpu", "sampling_cpu")}
+    loops = ["-fno-math-errno"]  # errno would keep square roots out of vectors
+    loops += [] if sys.platform == "darwin" else ["-fopenmp"]  # Apple's compiler has none: loops are serial
+    jobs = {f"{name}.cpp": [*plain, *cpp, *loops] for name in ("correlation_cpu", "sampling_cpu")}
     jobs |= {f"{name}.cu": [*driver, "-O3", "-std=c++17", *options] for name in ("correlation", "sampling") if nvcc}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "built_for.h").write_text(f'#define BUILT_FOR "{" ".join(["CPU", *names])}"\n')
@@ -124,6 +125,9 @@ def build(target: Path, compiler: str, nvcc: str | None) -> list[str]:
         libraries = [f"-L{home / 'lib'}", "-lc10", "-ltorch_cpu", *(["-lc10_cuda"] if nvcc else [])]
         with replacing(target) as temporary:
             run([*driver, "-shared", *objects, *libraries, "-o", str(temporary)], " to link")
+    for other in target.parent.glob(target.name.rpartition("-")[0] + "-*.so"):
+        if other != target:  # of older sources
+            other.unlink(missing_ok=True)
     return names
 
 

@@ -42,12 +42,15 @@ def _define(name: str) -> None:
     schema, shapes = OPERATORS[name]
     qualified = f"{NAMESPACE}::{name}"
     torch.library.define(qualified, schema)
-    torch.library.impl(qualified, "default")(getattr(pytorch, name))
+
+    def plain(*args):
+        return getattr(pytorch, name)(*args)
 
     def fake(*args):
         outputs = tuple(args[0].new_empty(shape) for shape in shapes(*args))
         return outputs if len(outputs) > 1 else outputs[0]
 
+    torch.library.impl(qualified, "default")(plain)
     torch.library.register_fake(qualified)(fake)
 
 

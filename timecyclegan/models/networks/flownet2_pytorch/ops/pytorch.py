@@ -93,7 +93,7 @@ def _gather(image: Tensor, index: Tensor, flow: Tensor) -> Tensor:
 def channelnorm(x: Tensor) -> Tensor:
     """The Euclidean norm over channels: (N, C, H, W) to (N, 1, H, W)."""
     out = x.new_empty(x.shape[0], 1, *x.shape[2:])
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True, out=out)
+    return torch.sum(x * x, dim=1, keepdim=True, out=out).sqrt_()
 
 
 def channelnorm_backward(grad: Tensor, x: Tensor, norm: Tensor) -> Tensor:

@@ -11,12 +11,14 @@
 
 #include "kernels.h"
 
-// The inner loops are compiled for several instruction sets, of which the processor's best is chosen when the library
-// is loaded: what was built on one machine runs on every other.
+// The inner loops are compiled for the processor's vectors of 32 bytes, and for processors without them; which is chosen
+// when the library is loaded, so what was built on one machine runs on every other.
 #if defined(__x86_64__) && defined(__GLIBC__)
-#define EACH_INSTRUCTION_SET __attribute__((target_clones("default", "fma", "avx512f")))
+#define EACH_INSTRUCTION_SET __attribute__((target_clones("default", "fma")))
+#define VECTOR_BYTES 32
 #else
 #define EACH_INSTRUCTION_SET
+#define VECTOR_BYTES 16
 #endif
 #define INLINE inline __attribute__((always_inline))
 
@@ -27,8 +29,8 @@ constexpr int64_t BLOCK = 7;  // sums kept in registers at a time; divides the 2
 
 template <class T>
 struct Lanes {
-  typedef T Vector __attribute__((vector_size(64)));
-  static constexpr int64_t count = 64 / sizeof(T);
+  typedef T Vector __attribute__((vector_size(VECTOR_BYTES)));
+  static constexpr int64_t count = VECTOR_BYTES / sizeof(T);
   T sums[BLOCK * count];
 };
 
