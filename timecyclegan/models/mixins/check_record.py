@@ -135,11 +135,12 @@ class Record:
                 find("discriminator with the wrong input", str(error))
 
         side.computed = True
-        with self._explaining(explain):
+        with self._explaining(explain), check_input.discriminators(find, seen.core):
             self.judging = True
-            with check_input.discriminators(find, seen.core):
+            try:
                 losses = compute()
-            self.judging = False
+            finally:
+                self.judging = False
         side.late = bool(seen.generator_only & self.graded)
         side.terms += len(losses)
         for name, (value, _) in losses.items():
