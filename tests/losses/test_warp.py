@@ -25,6 +25,17 @@ def test_zero_flow_is_exactly_the_identity(dtype):
     assert torch.equal(warp(image, constant(0, 0, dtype)), image)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_flow_of_half_precision_reaches_every_pixel(dtype):
+    """bfloat16 does not tell pixel 300 from 301, and float16 not 2049 from 2050."""
+    image = torch.randn(1, 1, 3, 2100)
+    flow = torch.zeros(1, 2, 3, 2100, dtype=dtype)
+    assert torch.equal(warp(image, flow), image)
+    flow[:, 0] = 0.5
+    halfway = (image[..., :-1] + image[..., 1:]) / 2
+    torch.testing.assert_close(warp(image, flow)[..., :-1], halfway)
+
+
 @pytest.mark.parametrize(("dx", "dy"), [(3, 0), (0, -2), (-4, 5), (40, 40)])
 def test_integer_flow_is_exactly_a_shift_with_the_border_repeated(dx, dy):
     image = torch.randn(N, C, H, W)

@@ -14,6 +14,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     Differentiable in both.
     """
     height, width = image.shape[-2:]
+    flow = flow.to(torch.promote_types(flow.dtype, torch.float32))  # half a float does not count to 300 pixels
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
     left, top = x.floor(), y.floor()
