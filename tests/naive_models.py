@@ -1,9 +1,11 @@
 """The models' own losses for ``tests.naive_steps``, from the formulae of ``docs/MODELS.md``."""
+import itertools
+
 import torch
 import torch.nn.functional as F
 
 from tests.naive import distance, mean
-from tests.naive_steps import OTHER, Step, cat, matching
+from tests.naive_steps import OTHER, Step, cat, matching, windows
 
 
 class Unconditional(Step):
@@ -28,6 +30,7 @@ class Unconditional(Step):
 
 class Paired(Step):
     judge_sees_condition = True
+    has_flow = False
 
     def generate(self):
         if self.recurrent:
@@ -59,7 +62,7 @@ class Paired(Step):
             losses["l1"] = mean(distance(f, t, "l1") for f, t in zip(self.fake, target, strict=True))
         if options.perceptual_loss_weight:
             losses["perceptual"] = mean(self.perceptual(f, t) for f, t in zip(self.fake, target, strict=True))
-        if options.warp_loss_weight and self.flow:
+        if options.warp_loss_weight and self.has_flow:
             losses["warp"] = self.warp_loss()
         return losses
 
@@ -73,6 +76,43 @@ class Paired(Step):
             flow, trust = self.flow(real[t + 1], real[t])
             values.append(distance(trust * look_up(x[t], flow).detach(), trust * x[t + 1], "l1"))
         return mean(values)
+
+
+class Vid2Vid(Paired):
+    """f_i = m_i h_i + (1 - m_i) W_(w_i)(f_(i-1)); the generator's network gives [h, w, m]."""
+
+    has_flow, sequences_judge_walk = True, False
+
+    def generator(self, domain):
+        def G(x):
+            h, w, m = self.net("generator").network(x).split([3, 2, 1], dim=1)
+            self.w.append(w)
+            self.m.append(m)
+            return m * h + (1 - m) * look_up(x[:, -3:], w)
+
+        return G
+
+    def generate(self):
+        self.w, self.m = [], []
+        super().generate()
+
+    def sequence(self, domain, video, n, scale):
+        real, found = self.judged(self.real["target"]), []
+        for window in windows(len(video), n, scale):
+            flows = [self.flow(real[after], real[before])[0] / 20 for before, after in itertools.pairwise(window)]
+            found.append(cat(*flows, *(video[t] for t in window)))
+        return found
+
+    def frame_generator_losses(self):
+        options, t, values = self.options, self.real["target"], {"flow": [], "flow_warp": [], "mask": []}
+        for i in range(2, len(t)):
+            flow, c = self.flow(t[i], t[i - 1])
+            values["flow"].append((c * (self.w[i] - flow)).abs().mean())
+            values["flow_warp"].append(distance(c * look_up(t[i - 1], self.w[i]), c * t[i], "l1"))
+            values["mask"].append(distance(self.m[i], 1 - c, "l1"))
+        known = {"flow": options.flow_loss_weight, "flow_warp": options.flow_loss_weight,
+                 "mask": options.mask_loss_weight}  # fmt: skip
+        return super().frame_generator_losses() | {name: mean(values[name]) for name, known in known.items() if known}
 
 
 def look_up(image, flow):
@@ -122,7 +162,7 @@ class RecycleGAN(Unpaired):
         self.translated, self.predicted, self.fake = {}, {}, {}
         for domain in self.domains:
             clip = self.real[OTHER[domain]]
-            f = self.make(domain, clip if self.temporal else clip[:-1])
+            f = self.make(domain, clip if self.walks else clip[:-1])
             self.fake[domain], self.translated[domain] = f, f[: len(clip) - 1]
             self.predicted[domain] = self.predict(domain, self.translated[domain])
 
@@ -159,15 +199,17 @@ class RecycleGAN(Unpaired):
         return mean(distance(m, r, "l1") for m, r in zip(made, real, strict=True))
 
 
-def _model(family, recurrent=False, temporal=False):
-    return type(family.__name__, (family,), {"recurrent": recurrent, "temporal": temporal})
+def _model(family, recurrent=False, walks=False, **more):
+    kind = {"recurrent": recurrent, "walks": walks, "temporal": walks}
+    return type(family.__name__, (family,), kind | more)
 
 
 STEPS = {
     "dcgan": _model(Unconditional), "pix2pix": _model(Paired), "cyclegan": _model(CycleGAN),
     "recyclegan": _model(RecycleGAN), "seqdcgan": _model(Unconditional, True), "seqpix2pix": _model(Paired, True),
     "seqcyclegan": _model(CycleGAN, True), "seqrecyclegan": _model(RecycleGAN, True),
-    "timecycle": _model(Paired, True, True), "timecyclep2": _model(Paired, True, True),
+    "timecycle": _model(Paired, True, True), "timecyclep2": _model(Paired, True, True, has_flow=True),
+    "vid2vid": _model(Vid2Vid, True, temporal=True), "timecyclevid2vid": _model(Vid2Vid, True, True),
     "tricyclegan": _model(CycleGAN, True, True), "timecycledcgan": _model(Unconditional, True, True),
     "timerecyclegan": _model(RecycleGAN, False, True), "timerecycleganv2": _model(RecycleGAN, True, True),
 }  # fmt: skip
@@ -179,6 +221,7 @@ def weights(options):
     return {
         "": 1.0, "l1": options.l1_loss_weight, "feature_matching": options.feature_matching_loss_weight,
         "perceptual": options.perceptual_loss_weight, "warp": options.warp_loss_weight,
+        "flow": options.flow_loss_weight, "mask": options.mask_loss_weight,
         "cycle": options.cycle_loss_weight, "identity": options.cycle_loss_weight / 2, "recycle": recycle,
         "predictor": recycle, "timecycle": options.timecycle_loss_weight, "timecycle_gan": 1.0,
         "timecycle_discriminator": 1.0, "timecycle_warp": options.timecycle_warp_loss_weight,

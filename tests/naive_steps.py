@@ -48,12 +48,12 @@ def matching(D, fake, real):
     return mean(distance(f, r.detach(), "l1") for f, r in zip(fakes, reals, strict=True))
 
 
-def windows(frames, n, scale):
-    """Pictures of n frames each at stride n ** scale; each window begins with the last frame of the one before."""
+def windows(length, n, scale):
+    """Numbers of n frames each at stride n ** scale; each window begins with the last frame of the one before."""
     found, start, stride = [], 0, n**scale
-    while start + (n - 1) * stride < len(frames):
-        found.append(cat(*(frames[start + k * stride] for k in range(n))))
-        start += (n - 1) * stride
+    while start + (n - 1) * stride < length:
+        found.append([start + k * stride for k in range(n)])
+        start = found[-1][-1]
     return found
 
 
@@ -69,14 +69,16 @@ class Step:
 
     domains = ("target",)
     recurrent = False
-    temporal = False  # whether there are sequence discriminators and walks
+    temporal = False  # whether there are sequence discriminators
+    walks = False  # whether there is a TimeCycle
+    sequences_judge_walk = True
     judge_sees_condition = False
 
     def __init__(self, networks, options, source, target, features=None, flow=None):
         self.networks, self.options, self.features, self.flow = networks, options, features, flow
         self.real = {"source": source, "target": target}
         self.generate()
-        walks = self.temporal and (options.timecycle_loss_weight or options.timecycle_warp_loss_weight)
+        walks = self.walks and (options.timecycle_loss_weight or options.timecycle_warp_loss_weight)
         self.walked = {domain: self.walk(domain) for domain in self.domains} if walks else {}
 
     def name(self, stem, domain):
@@ -85,9 +87,12 @@ class Step:
     def net(self, stem, domain="target"):
         return self.networks[self.name(stem, domain)]
 
+    def generator(self, domain):
+        return self.net("generator", domain)
+
     def make(self, domain, c):
         """The video of ``domain`` that is made of the frames c."""
-        G = self.net("generator", domain)
+        G = self.generator(domain)
         if not self.recurrent:
             return [G(frame) for frame in c]
         batch, _, height, width = c[0].shape
@@ -126,7 +131,11 @@ class Step:
                 n = self.options.n_frames_discriminator or len(x)
                 stem = f"sequence_{scale}"
                 D = self.net(f"sequence_discriminator_{scale}", domain)
-                yield stem, domain, D, windows(real, n, scale), windows(x, n, scale)
+                yield stem, domain, D, self.sequence(domain, real, n, scale), self.sequence(domain, x, n, scale)
+
+    def sequence(self, domain, video, n, scale):
+        """What a sequence discriminator is shown of the judged frames of a real or generated video."""
+        return [cat(*(video[t] for t in window)) for window in windows(len(video), n, scale)]
 
     def discriminator_losses(self):
         losses = self.frame_discriminator_losses()
@@ -151,7 +160,7 @@ class Step:
     def walkers(self, domain):
         kind = self.options.timecycle_type
         if kind == "pingpong":
-            return self.net("generator", domain), None
+            return self.generator(domain), None
         if kind == "timerecycle":
             return self.net("predictor", domain), self.net("predictor", domain)
         cycle = self.networks[f"timecycles_{domain}"]
@@ -196,9 +205,9 @@ class Step:
             losses[f"timecycle_warp_{domain}"] = self.motion_warp(domain)
         shown = [self.seen(domain, t, image) for t, image in images]
         value = self.says(self.net("discriminator", domain), shown, True)
-        if options.discriminator_temporal_scales:
+        if options.discriminator_temporal_scales and self.sequences_judge_walk:
             n = options.n_frames_discriminator or len(x)
-            shown = [window for clip in clips for window in windows(clip, n, 0)]
+            shown = [window for clip in clips for window in self.sequence(domain, clip, n, 0)]
             value = value + self.says(self.net("sequence_discriminator_0", domain), shown, True)
         return losses | {f"timecycle_gan_{domain}": value}
 
@@ -209,8 +218,9 @@ class Step:
         reals = [self.seen(domain, t, real[t]) for t in range(walked)]
         shown = [self.seen(domain, t, image) for t, image in images]
         value = self.half(self.net("discriminator", domain), reals, shown)
-        if options.discriminator_temporal_scales:
+        if options.discriminator_temporal_scales and self.sequences_judge_walk:
             n = options.n_frames_discriminator or len(real)
-            shown = [window for clip in clips for window in windows(clip, n, 0)]
-            value = value + self.half(self.net("sequence_discriminator_0", domain), windows(real, n, 0), shown)
+            shown = [window for clip in clips for window in self.sequence(domain, clip, n, 0)]
+            reals = self.sequence(domain, real, n, 0)
+            value = value + self.half(self.net("sequence_discriminator_0", domain), reals, shown)
         return {f"timecycle_discriminator_{domain}": value}

@@ -10,12 +10,14 @@ N, H, W = 2, 16, 18
 WEIGHTS = {
     "l1_loss_weight": 10.0, "feature_matching_loss_weight": 5.0, "perceptual_loss_weight": 2.5,
     "cycle_loss_weight": 4.0, "timecycle_loss_weight": 7.0, "timecycle_warp_loss_weight": 3.0, "warp_loss_weight": 1.5,
+    "flow_loss_weight": 0.5, "mask_loss_weight": 0.75,
 }  # fmt: skip
 # docs/MODELS.md; the first is the default
 TYPES = {
     "timecycle": ("conditional", "unconditional", "pingpong"),
     "timecyclep2": ("conditional", "unconditional", "pingpong"),
     "tricyclegan": ("conditional", "unconditional", "pingpong"),
+    "timecyclevid2vid": ("conditional", "unconditional", "pingpong"),
     "timecycledcgan": ("unconditional",),
     "timerecyclegan": ("conditional", "unconditional", "timerecycle"),
     "timerecycleganv2": ("timerecycle", "conditional", "unconditional", "pingpong"),
@@ -42,7 +44,8 @@ CASES += [(model_type, {"gan_mode": mode}) for mode in ("vanilla", "wgangp") for
           ("dcgan", "pix2pix", "seqcyclegan", "recyclegan", "timecycle", "tricyclegan", "timerecyclegan")]  # fmt: skip
 CASES += [(model_type, {"n_frames_discriminator": n, "discriminator_temporal_scales": 2, "block_size": block,
                         "gan_mode": mode})
-          for model_type, n, block, mode in (("timecycle", 3, 8, "lsgan"), ("timerecyclegan", 2, 6, "wgangp"))
+          for model_type, n, block, mode in (("timecycle", 3, 8, "lsgan"), ("timerecyclegan", 2, 6, "wgangp"),
+                                             ("vid2vid", 2, 4, "lsgan"), ("timecyclevid2vid", 2, 4, "wgangp"))
 ]  # fmt: skip
 CASES += [("tricyclegan", {"discriminator_temporal_scales": 0}), ("recyclegan", {"recycle_loss_weight": 6.0}),
           ("timecycledcgan", {"generator_architecture": "resnet_1blocks"}),
@@ -68,14 +71,17 @@ def build(model_type, changes):
         "image_height": H, "image_width": W, "generator_architecture": "resnet_1blocks",
         "discriminator_architecture": "1_layers"}  # fmt: skip
     given = {"generator_filters": 2, "discriminator_filters": 2, "timecycle_motion_model_filters": 2,
-             "recycle_predictor_architecture": "resnet_1blocks", "recycle_predictor_filters": 2, **side, **WEIGHTS,
-             **changes}  # fmt: skip
+             "recycle_predictor_architecture": "resnet_1blocks", "recycle_predictor_filters": 2,
+             "flow_backend": "farneback", **side, **WEIGHTS, **changes}  # fmt: skip
     if "recycle_loss_weight" in given:
         del given["cycle_loss_weight"]
     torch.manual_seed(0)
     model = get_model(model_type, default_options(model_type, **given)).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
+    if "vid2vid" in model_type:  # flow of a few pixels and soft pictures: else rounding grows from frame to frame
+        for parameter in list(model.generator.parameters())[-2:]:
+            parameter.data *= torch.tensor([0.2] * 3 + [0.02] * 2 + [0.2]).view(-1, *[1] * (parameter.dim() - 1))
     return model
 
 
@@ -104,7 +110,7 @@ def test_first_step_equals_plain_computation(model_type, changes, monkeypatch):
     ours = {"D": model.discriminator_losses(), "G": model.generator_losses()}
     torch.manual_seed(1)
     step = STEPS[model_type](model.networks(), model.options, *(list(clip.unbind(1)) for clip in batch.values()),
-                             SmallFeatures(), small_flow if model_type == "timecyclep2" else None)  # fmt: skip
+                             SmallFeatures(), small_flow)  # fmt: skip
     plain = {"D": step.discriminator_losses(), "G": step.generator_losses()}
     for role in "DG":
         assert ours[role].keys() == plain[role].keys()
@@ -115,7 +121,7 @@ def test_first_step_equals_plain_computation(model_type, changes, monkeypatch):
                                   for name, p in module.named_parameters()], strict=True)  # fmt: skip
         mine = gradients(sum(term.weight * term.value for term in ours[role].values()), parameters)
         theirs = gradients(sum(weight(name, model.options) * v for name, v in plain[role].items()), parameters)
-        rounding = 1e-12 * max(gradient.abs().max().item() for gradient in mine)
+        rounding = 1e-11 * max(gradient.abs().max().item() for gradient in mine)
         for name, a, b in zip(names, mine, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 + rounding, msg=named(name))
             assert a.abs().max() > 1e-6 or not name.endswith("weight"), f"{name} is not trained"
