@@ -167,7 +167,7 @@ def test_clips_too_short_to_predict(said, model_type):
     assert "--block_size 2: " in grown and "--temporal_scaling" in grown
 
 
-@pytest.mark.parametrize("model_type", TYPES)
+@pytest.mark.parametrize("model_type", [*TYPES, "vid2vid"])
 def test_clips_too_short_for_sequence_discriminators(said, model_type):
     ignored = model_type not in STILL
     assert "--n_frames_discriminator 1 is no sequence" in said(model_type, "-dn", "1")
@@ -179,9 +179,16 @@ def test_clips_too_short_for_sequence_discriminators(said, model_type):
         assert is_legal(said(model_type, *flags, str(frames + ignored)))
 
 
-def test_clips_too_short_to_warp(said):
-    assert "--warp_loss_weight needs clips of 3 frames" in said("timecyclep2", "-wlw", "1", "-dts", "0", "-b", "2")
-    assert is_legal(said("timecyclep2", "-wlw", "1", "-dts", "0", "-b", "3"))
+@pytest.mark.parametrize(("model_type", "weight"), [
+    ("timecyclep2", "--warp_loss_weight"), ("vid2vid", "--warp_loss_weight"), ("vid2vid", "--flow_loss_weight"),
+    ("vid2vid", "--mask_loss_weight"), ("timecyclevid2vid", "--flow_loss_weight"),
+])  # fmt: skip
+def test_clips_too_short_to_move(said, model_type, weight):
+    assert f"{weight} needs clips of 3 frames" in said(model_type, weight, "1", "-dts", "0", "-b", "2")
+    assert is_legal(said(model_type, weight, "1", "-dts", "0", "-b", "3"))
+
+
+def test_flow_back_ends_get_a_suggestion(said):
     assert "--flow_backend 'farnebak' is not known; did you mean farneback?" in said("timecyclep2", "--flow_backend",
                                                                                     "farnebak")  # fmt: skip
 
@@ -245,16 +252,17 @@ def test_flags_of_other_models_are_noted(model_type, capsys, said):
     flags = [part for name, value in given.items() for part in ([f"--{name}"] + ([value] if value else []))]
     said(model_type, *flags)
     noted = {line.split()[1].removeprefix("--") for line in capsys.readouterr().out.splitlines() if "no effect" in line}
-    recurrent, temporal, flow = model_type not in STILL, model_type in TYPES, model_type == "timecyclep2"
+    recurrent, walks, vid2vid = model_type not in STILL, model_type in TYPES, "vid2vid" in model_type
+    temporal, flow = walks or vid2vid, vid2vid or model_type == "timecyclep2"
     expected = {
         "n_frames_generator": recurrent, "n_frames_discriminator": temporal, "discriminator_temporal_scales": temporal,
         "cycle_loss_weight": get_task(model_type) == "unpaired", "pool_size": "cyclegan" in model_type
         and model_type not in RECYCLE, "warp_loss_weight": flow, "flow_backend": flow, "flow_weights": flow,
-        "flow_loss_weight": False, "mask_loss_weight": False,
+        "flow_cache": flow, "flow_loss_weight": vid2vid, "mask_loss_weight": vid2vid,
     }  # fmt: skip
     paired = get_task(model_type) == "paired"
     expected |= {f"{name}_loss_weight": paired for name in ("l1", "feature_matching", "perceptual")}
     expected |= {name: model_type in RECYCLE for name in given if name.startswith("recycle_")}
-    expected |= {name: temporal for name in given if name.startswith("timecycle_")}
+    expected |= {name: walks for name in given if name.startswith("timecycle_")}
     assert expected.keys() == given.keys() - known_by_all
     assert noted == {name for name, known in expected.items() if not known}
