@@ -22,14 +22,6 @@ class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
 
     @classmethod
     def check(cls, options: Options, training: bool = True) -> None:
-        """Refuse clips without a frame that has a flow and a mask to compare."""
-        super().check(options, training)
-        for weight in ("flow_loss_weight", "mask_loss_weight"):
-            if training and getattr(options, weight):
-                cls.check_clip_length(options, 2, f"--{weight}")
-
-    @classmethod
-    def check(cls, options: Options, training: bool = True) -> None:
         """Refuse clips without a pair of frames that flow or mask could be compared on."""
         super().check(options, training)
         for name in ("flow_loss_weight", "mask_loss_weight"):
