@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from timecyclegan.directions import Direction, Frames, check_arguments, find_directions
-from timecyclegan.flow import choose_backend
-from timecyclegan.models import PRESETS, check, default_options, get_task, model_class
+from timecyclegan.flow import choose_backend, describe
+from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.trainer import Trainer
 from timecyclegan.util.argparser import Arguments, changed_architecture
+from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
@@ -36,8 +37,11 @@ def train(arguments: Arguments) -> bool:
     control = arguments.options(ControlOptions)
     options = _training_options(arguments, control)
     check_arguments(arguments, options.model_type, metrics=True)
+    if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
+        backend = choose_backend(options.flow_backend, options.flow_weights)
+        options = dataclasses.replace(options, flow_backend=backend)
     _note_unused(arguments, options)
-    _note_unread(arguments, "source_dir", options.model_type)
+    _note_unread(arguments, "source_dir", options.model_type, "unconditional")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
     try:
         trainer = Trainer(arguments.name, *folders, options, control.resume, control.overwrite)
@@ -60,9 +64,6 @@ def _training_options(arguments: Arguments, control: ControlOptions) -> Options:
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
         options = arguments.options(Options, dataclasses.replace(Options.load(saved), **preset))
-    if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
-        backend = choose_backend(options.flow_backend, options.flow_weights)
-        options = dataclasses.replace(options, flow_backend=backend)
     return options
 
 
@@ -75,10 +76,12 @@ def _note_unused(arguments: Arguments, options: Options) -> None:
             print(f"note: --{name} has no effect on --model_type {options.model_type}")
 
 
-def _note_unread(arguments: Arguments, folder: str, model_type: str) -> None:
+def _note_unread(arguments: Arguments, folder: str, model_type: str, task: str) -> None:
+    """Models of this task do not read the folder."""
     given = arguments.folders[folder]
-    if given and get_task(model_type) == "unconditional":
-        print(f"note: --model_type {model_type} is unconditional: {given} is not read, - can stand in its place")
+    if given and get_task(model_type) == task:
+        because = "is unconditional" if task == "unconditional" else "draws the flow of one folder"
+        print(f"note: --model_type {model_type} {because}: {given} is not read, - can stand in its place")
 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
@@ -91,25 +94,51 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     options = arguments.options(Options, saved)
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
-    _note_unread(arguments, "test_source_dir", options.model_type)
+    _note_unread(arguments, "test_source_dir", options.model_type, "unconditional")
+    _note_unread(arguments, "test_target_dir", options.model_type, "other")
     directions = find_directions(arguments, options.model_type)
+    output = Path(test.test_output_dir) / arguments.name
+    if get_task(options.model_type) == "other":
+        _draw_flow(directions[0], options, test, output)
+        return
     domains = {direction.domain for direction in directions}
     model = inference.load_model(arguments.name, options, test.test_init_epoch, domains)
-    output = Path(test.test_output_dir) / arguments.name
     if test.test_init_epoch:
         output /= f"epoch{test.test_init_epoch}"
-    size = options.image_height, options.image_width
     for direction in directions:
         folder = output / direction.name
         fakes = inference.translate_folders(
             model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain
         )
-        for sequence in direction.shown(fakes):
-            video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
-            inference.write_side_by_side(video, sequence.panels(), size, test.fps)
-        print(f"frames and side-by-side videos are in {folder}")
+        _write_videos(direction, fakes, folder, options, test.fps)
         if metrics:
             _measure(arguments, options, direction, output, fakes)
+
+
+def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
+    """``test.py -m flownet``: pictures of the flow, side-by-side videos, and ``flow.json``: by what, in which scale."""
+    from timecyclegan.flow.pictures import draw_folders
+
+    model = get_model(options.model_type, options)
+    size, device = (options.image_height, options.image_width), pick_device(options.gpu)
+    pictures, scales = draw_folders(
+        model.backend, direction.inputs, output, size, device, options.threads, test.save_flow
+    )
+    facts = describe(model.backend_name, model.backend) | {"scale_px": scales}
+    with replacing(output / "flow.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    print(f"optical flow by {model.backend_name}")
+    _write_videos(direction, pictures, output, options, test.fps)
+
+
+def _write_videos(direction: Direction, made: Frames, folder: Path, options: Options, fps: float) -> None:
+    """Show each sequence beside what it was made of, and beside the real one."""
+    from timecyclegan.inference import write_side_by_side
+
+    for sequence in direction.shown(made):
+        video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
+        write_side_by_side(video, sequence.panels(), (options.image_height, options.image_width), fps)
+    print(f"frames and side-by-side videos are in {folder}")
 
 
 def _measure(arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames) -> None:

@@ -68,8 +68,10 @@ def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> Non
         UserError: a folder that is missing, a flag for another task, or nothing to generate.
     """
     task, folders, test = get_task(model_type), arguments.folders, arguments.options(TestOptions)
-    model = f"--model_type {model_type} is {task}"
-    needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired",),
+    model = f"--model_type {model_type}" + (f" is {task}" if task != "other" else "")
+    if task == "other":
+        _check_untrained(model, metrics, test)
+    needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired", "other"),
               "test_target_dir": ("paired", "unconditional") if metrics else ()}
     for folder, tasks in needed.items():
         if task in tasks and folder in folders and folders[folder] is None:
@@ -82,12 +84,23 @@ def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> Non
         raise UserError(f"--n_sequences and --n_frames are for unconditional models, {model}")
     if bool(test.n_sequences) != bool(test.n_frames):
         raise UserError("--n_sequences and --n_frames belong together: give both")
+    if test.save_flow != "off" and task != "other":
+        raise UserError(f"--save_flow is for --model_type flownet, {model}")
     nothing = folders["test_target_dir"] is None
     if nothing and task == "unconditional" and not test.n_sequences:
         raise UserError(f"{model}: give a target folder, to generate as many sequences and frames as it has, or "
                         "--n_sequences and --n_frames")
     if nothing and task == "unpaired" and folders["test_source_dir"] is None:
         raise UserError("there is nothing to translate: give a source folder, a target folder, or both")
+
+
+def _check_untrained(model: str, metrics: bool, test: TestOptions) -> None:
+    if metrics:
+        raise UserError(f"{model} is not trained and has no metrics: python test.py NAME SOURCE {model} draws the "
+                        "flow of SOURCE")
+    if test.test_init_epoch:
+        raise UserError(f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave "
+                        "the flag out")
 
 
 def find_directions(arguments: Arguments, model_type: str) -> list[Direction]:
@@ -124,8 +137,13 @@ def _unconditional(_source: Path | None, target: Path | None, test: TestOptions)
     return [Direction("unconditional", names or reals, reals, target)]
 
 
+def _other(source: Path, _target: Path | None, _test: TestOptions) -> list[Direction]:
+    return [Direction("other", find_sequences(source), None, None)]
+
+
 _FINDERS: dict[str, Callable[..., list[Direction]]] = {
     "paired": _paired,
     "unpaired": _unpaired,
     "unconditional": _unconditional,
+    "other": _other,
 }

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.datasets.loading import read_frames
-from timecyclegan.models import default_options, get_model
+from timecyclegan.models import default_options, get_model, get_task
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training import checkpoint, foreign
 from timecyclegan.util.device import pick_device
@@ -26,7 +26,8 @@ from timecyclegan.util.video import VideoWriter, side_by_side
 def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     """The options that the run ``name`` was trained with.
 
-    Weights of other programs (``training.foreign``) come without: the ``given`` ones describe their model.
+    Weights of other programs (``training.foreign``) come without: the ``given`` ones describe their model. So they do
+    for a model type that is not trained.
 
     Raises:
         UserError: there is no such run.
@@ -35,10 +36,12 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     path = folder / checkpoint.OPTIONS
     if path.exists():
         return Options.load(path)
-    if (folder / checkpoint.LATEST).exists() or not any(folder.glob("*.pth")):
-        raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
     known = {field.name for field in dataclasses.fields(Options)}
-    return default_options(**{key: value for key, value in (given or {}).items() if key in known})
+    options = default_options(**{key: value for key, value in (given or {}).items() if key in known})
+    foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
+    if not foreign_weights and get_task(options.model_type) != "other":
+        raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
+    return options
 
 
 def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[str] | None = None) -> BaseModel:

@@ -2,8 +2,10 @@
 
 A back end is a callable ``(frame, previous) -> (flow, confidence)``: from two batches (N, 3, H, W) in [-1, 1] it gives
 the flow (N, 2, H, W), in pixels, that leads from ``frame`` back to ``previous``, and how far it can be trusted,
-(N, 1, H, W) in [0, 1]. It computes where its inputs are, or hands the flow back to there.
+(N, 1, H, W) in [0, 1]. It computes where its inputs are, or hands the flow back to there. Those of :data:`BACKENDS`
+have their weight file as ``file``, None where there are no weights.
 """
+import hashlib
 import importlib
 from collections.abc import Callable
 
@@ -30,16 +32,19 @@ AUTO = "auto"
 TOLERANCE = 0.02  # of FlowNet2's wrapper: squared difference, summed over the channels of pictures in [-1, 1]
 
 
-def check_backend(name: str, weights: str = "") -> None:
+def check_backend(name: str, weights: str = "", option: str = "flow") -> None:
     """Refuse names that do not exist, and weights for what has none.
+
+    Args:
+        option: what errors call the two flags, ``--<option>_backend`` and ``--<option>_weights``.
 
     Raises:
         UserError: see there; the nearest name is suggested.
     """
     if name not in (AUTO, *BACKENDS):
-        raise unknown("--flow_backend", name, (AUTO, *BACKENDS))
+        raise unknown(f"--{option}_backend", name, (AUTO, *BACKENDS))
     if weights and name in WITHOUT_WEIGHTS:
-        raise UserError(f"--flow_weights {weights}: --flow_backend {name} has no weights; leave the flag out")
+        raise UserError(f"--{option}_weights {weights}: --{option}_backend {name} has no weights; leave the flag out")
 
 
 def choose_backend(name: str, weights: str = "") -> str:
@@ -71,6 +76,15 @@ def flow_backend(name: str, weights: str = "") -> FlowBackend:
     """
     module, attribute = BACKENDS[choose_backend(name, weights)]
     return getattr(importlib.import_module(module), attribute)(weights)
+
+
+def describe(name: str, backend: FlowBackend) -> dict[str, str | None]:
+    """What computes the flow, to stand beside all that is made with it: its name, its weight file and the SHA-256."""
+    digest = None
+    if backend.file is not None:
+        with open(backend.file, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"flow_backend": name, "flow_weights": backend.file and str(backend.file), "flow_weights_sha256": digest}
 
 
 def photometric_confidence(frame: Tensor, previous: Tensor, flow: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
 """FlowNet2 (Ilg et al. 2017) as a back end, with the input convention of the 2020 release."""
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,8 @@ class FlowNet2Flow:
     """
 
     def __init__(self, weights: str = ""):
-        self.network = load_checkpoint(weights or hub_file(NAME), RGB_MAX)
+        self.file = Path(weights) if weights else hub_file(NAME)
+        self.network = load_checkpoint(self.file, RGB_MAX)
 
     @torch.no_grad()
     def __call__(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:

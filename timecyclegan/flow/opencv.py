@@ -45,6 +45,7 @@ def _gray(*images: np.ndarray) -> list[np.ndarray]:
 class _OpenCV:
     """A back end that computes pair by pair, several of them at a time."""
 
+    file = None
     compute = None  # (first, second) to the flow, uint8 (H, W, 3) to float32 (H, W, 2)
 
     def __init__(self, weights: str = ""):

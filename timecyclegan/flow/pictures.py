@@ -1,11 +1,22 @@
 """Flow to look at, and flow in files."""
+import contextlib
 import math
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from tqdm import tqdm
 
+from timecyclegan.datasets.frames import to_video, write_image
+from timecyclegan.datasets.loading import read_frames
+from timecyclegan.flow import FlowBackend
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+
+FILES = ("off", "flo", "npz")
 
 _FLO_TAG = np.float32(202021.25)  # the bytes "PIEH"; Baker et al. 2011
 
@@ -22,7 +33,7 @@ def flow_picture(flow: np.ndarray, scale: float) -> np.ndarray:
     return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
-def sequence_scale(flows: list[np.ndarray] | map) -> float:
+def sequence_scale(flows: Iterable[np.ndarray]) -> float:
     """How far the fastest pixels of a sequence move, in pixels: the largest 99th percentile of its frames."""
     return max((float(np.percentile(np.hypot(flow[..., 0], flow[..., 1]), 99)) for flow in flows), default=0.0)
 
@@ -68,3 +79,77 @@ def write_npz(path: str | Path, flow: np.ndarray, visible: np.ndarray) -> None:
     """Write (H, W, 2) and bool (H, W) as ``evaluation.flow.load_flow`` reads them."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, flow=flow.astype(np.float32), visible=visible.astype(bool))
+
+
+@torch.inference_mode()
+def draw_folders(
+    backend: FlowBackend, sequences: Mapping[str, list[Path]], output: Path, size: tuple[int, int],
+    device: torch.device, threads: int = 1, save: str = "off",
+) -> tuple[dict[str, list[Path]], dict[str, float]]:
+    """Draw the flow of sequences of image files, from each frame back to the one before it.
+
+    A sequence has one scale, known only after its last flow. Until then the flows lie in temporary files below
+    ``output``, so that memory does not grow with the sequence and no flow is computed twice.
+
+    Args:
+        output: of the PNG files ``output/<sequence>/<frame>.png``. A sequence's first frame has no flow: it is white.
+        size: (height, width) that the frames are resized to.
+        threads: that read ahead.
+        save: one of :data:`FILES`: also write ``<frame>.flo`` or ``<frame>.npz``, for all frames but the first.
+
+    Returns:
+        The pictures by sequence, in order, and each sequence's scale in pixels.
+    """
+    written, scales = {}, {}
+    with tqdm(total=sum(map(len, sequences.values())), desc="flow", unit="frame", dynamic_ncols=True) as bar:
+        for name, paths in sequences.items():
+            with _scratch(output) as scratch:
+                kept = [scratch / f"{index}.npy" for index in range(1, len(paths))]
+                flows = _flows(backend, read_frames(paths, *size, threads), device, bar)
+                saved = [output / name / path.stem for path in paths[1:]]
+                scales[name] = sequence_scale(_keep(flows, kept, saved, save))
+                written[name] = [output / name / f"{path.stem}.png" for path in paths]
+                for path, file in zip(written[name], [None, *kept], strict=True):
+                    flow = np.zeros((*size, 2), np.float32) if file is None else np.load(file)
+                    write_image(path, with_legend(flow_picture(flow, scales[name]), scales[name]))
+    return written, scales
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for temporary files, on the disk that the results go to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=folder, prefix=".flow.")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    with temporary as name:
+        yield Path(name)
+
+
+def _flows(
+    backend: FlowBackend, frames: Iterable[np.ndarray], device: torch.device, bar: tqdm
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """From the second frame on the flow (H, W, 2) back to the one before it, and its confidence (H, W)."""
+    previous = None
+    for image in frames:
+        frame = to_video(image[None]).to(device)
+        if previous is not None:
+            flow, confidence = (x[0].movedim(0, -1).float().cpu().numpy() for x in backend(frame, previous))
+            yield flow, confidence[..., 0]
+        previous = frame
+        bar.update()
+
+
+def _keep(
+    flows: Iterable[tuple[np.ndarray, np.ndarray]], kept: list[Path], saved: list[Path], save: str
+) -> Iterator[np.ndarray]:
+    """Write each flow as NumPy keeps it, and as the user wants it; hand it on."""
+    for (flow, confidence), path, wanted in zip(flows, kept, saved, strict=True):
+        with replacing(path) as temporary:
+            np.save(temporary, flow)
+        if save == "flo":
+            write_flo(wanted.with_name(f"{wanted.name}.flo"), flow)
+        elif save == "npz":
+            write_npz(wanted.with_name(f"{wanted.name}.npz"), flow, confidence > 0.5)
+        yield flow

@@ -1,10 +1,12 @@
 """RAFT (Teed and Deng 2020), torchvision's networks and weights."""
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from timecyclegan.flow.resizing import flow_at_size
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.hub import load_published
+from timecyclegan.util.hub import hub_file, load_published
 
 MULTIPLE = 8
 SMALLEST = 128  # the coarsest of its four correlation levels needs two pixels
@@ -24,6 +26,7 @@ class _Raft:
 
         enum = optical_flow.Raft_Large_Weights if self.architecture == "raft_large" else optical_flow.Raft_Small_Weights
         url = enum.DEFAULT.url
+        self.file = Path(weights) if weights else hub_file(url)
         if weights:
             from timecyclegan.training.checkpoint import load
 

@@ -3,7 +3,8 @@ import dataclasses
 import importlib
 from typing import Any
 
-from timecyclegan.models.base_model import BaseModel
+from torch import nn
+
 from timecyclegan.models.presets import PRESETS
 from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.options import Options, check_value
@@ -27,25 +28,25 @@ MODELS = {
     "timerecyclegan": ("timecycle_recyclegan", "TimeCycleRecycleGAN"),
     "timerecycleganv2": ("timecycle_recyclegan", "TimeCycleRecycleGANv2"),
 }
-LATER = ("flownet",)
+# Those that are not trained.
+UNTRAINED = {"flownet": ("flownet2_model", "Flownet2Model")}
 
 
-def model_class(model_type: str) -> type[BaseModel]:
-    """The class of a model type.
+def model_class(model_type: str) -> type[nn.Module]:
+    """The class of a model type: a :class:`BaseModel` where it is one of :data:`MODELS`.
 
     Raises:
         UserError: there is none of this name; the nearest known name is suggested.
     """
-    if model_type in LATER:
-        raise UserError(f"--model_type {model_type} is not part of this version yet (there are {', '.join(MODELS)})")
-    if model_type not in MODELS:
-        raise unknown("--model_type", model_type, MODELS)
-    module, name = MODELS[model_type]
+    known = MODELS | UNTRAINED
+    if model_type not in known:
+        raise unknown("--model_type", model_type, known)
+    module, name = known[model_type]
     return getattr(importlib.import_module(f"timecyclegan.models.{module}"), name)
 
 
 def get_task(model_type: str) -> str:
-    """"paired", "unpaired" or "unconditional": the data that a model type is trained on."""
+    """"paired", "unpaired" or "unconditional": the data that a model type is trained on; "other": it is not trained."""
     return model_class(model_type).task
 
 
@@ -86,8 +87,8 @@ def check(options: Options, training: bool = True) -> None:
     model_class(options.model_type).check(options, training)
 
 
-def get_model(model_type: str, options: Options | None = None, training: bool = True) -> BaseModel:
-    """Build a model, checked and initialised, on the CPU.
+def get_model(model_type: str, options: Options | None = None, training: bool = True) -> nn.Module:
+    """Build a model, checked and initialised, on the CPU: a :class:`BaseModel` where it is one of :data:`MODELS`.
 
     Args:
         options: :func:`default_options` where None; its ``model_type`` is replaced by the one given.

@@ -44,7 +44,7 @@ class ModelOptions:
         "timecycle", "-m",
         "paired: pix2pix, vid2vid, seqpix2pix, timecycle, timecyclep2, timecyclevid2vid; unpaired: cyclegan, "
         "recyclegan, seqcyclegan, seqrecyclegan, tricyclegan, timerecyclegan, timerecycleganv2; unconditional: dcgan, "
-        "seqdcgan, timecycledcgan",
+        "seqdcgan, timecycledcgan; to be tested alone: flownet, which draws optical flow",
     )  # fmt: skip
     block_size: int = option(0, "-b", "frames of a training clip; 0 is the model's default", NON_NEGATIVE)
     generator_architecture: str = option(
@@ -98,8 +98,8 @@ class LossOptions:
     perceptual_loss_weight: float = _weight("-plw", "the VGG19 perceptual distance to the target (paired models)")
     recycle_loss_weight: float = _weight("-rclw", "the recycle and predictor losses (RecycleGAN models); -clw too")
     flow_backend: str = option(
-        "auto", None, "what computes optical flow (models with flow): farneback, dis, raft, raft_small, flownet2, or "
-        "auto: flownet2 if its weights are found, else farneback",
+        "auto", None, "what computes optical flow (models with flow, flownet): farneback, dis, raft, raft_small, "
+        "flownet2, or auto: flownet2 if its weights are found, else farneback",
     )  # fmt: skip
     flow_weights: str = option("", None, "weight file of the flow back end; else it is looked for in torch hub's cache")
     flow_cache: str = option(
@@ -220,6 +220,10 @@ class TestOptions:
         0, None, "sequences to generate (unconditional models); 0 is as many as the target folder has", NON_NEGATIVE
     )
     n_frames: int = option(0, None, "frames of each of the --n_sequences", NON_NEGATIVE)
+    save_flow: str = option(
+        "off", None, "also write the flow itself (flownet): flo, the Middlebury benchmark's form, or npz, which the "
+        "metrics read", choices=("off", "flo", "npz"),
+    )  # fmt: skip
     fps: float = option(20.0, None, "frames per second of the side-by-side videos", POSITIVE)
 
 
