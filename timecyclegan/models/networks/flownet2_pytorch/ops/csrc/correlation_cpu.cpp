@@ -1,8 +1,8 @@
 // Correlation of two feature maps on the CPU.
 //
-// The vectors run along x. Maps are first copied to (N, H, C, W) with zeros left and right, so that the inner loops meet
-// neither an edge nor a remainder. One task is one row of the output; tasks share nothing that they write, so results
-// do not depend on the number of threads.
+// The vectors run along x. Maps are first copied to (N, H, C, W) with zeros left and right, so that the inner loops
+// meet neither an edge nor a remainder. One task is one row of the output; tasks share nothing that they write, so
+// results do not depend on the number of threads.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -11,8 +11,8 @@
 
 #include "kernels.h"
 
-// The inner loops are compiled for the processor's vectors of 32 bytes, and for processors without them; which is chosen
-// when the library is loaded, so what was built on one machine runs on every other.
+// The inner loops are compiled for the processor's vectors of 32 bytes, and for processors without them; which is
+// chosen when the library is loaded, so what was built on one machine runs on every other.
 #if defined(__x86_64__) && defined(__GLIBC__)
 #define EACH_INSTRUCTION_SET __attribute__((target_clones("default", "fma")))
 #define VECTOR_BYTES 32
@@ -111,8 +111,9 @@ FOR_EACH_INSTRUCTION_SET(double)
 // The first `columns` of each of `rows` rows of sums, scaled, go to rows that are `pitch` apart.
 template <class T>
 void store(const Lanes<T>& from, int64_t rows, int64_t columns, T scale, T* to, int64_t pitch) {
+  constexpr int64_t count = Lanes<T>::count;
   for (int64_t i = 0; i < std::min(rows, BLOCK); ++i)
-    for (int64_t x = 0; x < std::min(columns, from.count); ++x) to[i * pitch + x] = from.sums[i * from.count + x] * scale;
+    for (int64_t x = 0; x < std::min(columns, count); ++x) to[i * pitch + x] = from.sums[i * count + x] * scale;
 }
 
 // The gradient of one of the two maps; `other` is the other one. For the left map (sign 1) the weight of other[p + d]
