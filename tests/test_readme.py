@@ -210,12 +210,12 @@ def mentioned_paths():
     yield from re.findall(r"pip install -r (\S+)", README)
     structure = README.split("## Repository structure")[1].split("\n## ")[0]
     for span in SPANS:
-        if re.match(r"(timecyclegan|tests|docs|benchmarks)/", span):
+        if re.match(r"(timecyclegan|tests|docs|benchmarks|examples)/", span):
             yield span
     for entry in structure.split("\n- "):  # in an entry, shorter paths lie in the folder that it begins with
         folder = ""
         for span in re.findall(r"`([^`\n]+)`", entry):
-            if re.match(r"(timecyclegan|tests|docs|benchmarks)/", span):
+            if re.match(r"(timecyclegan|tests|docs|benchmarks|examples)/", span):
                 folder = span
             elif span.endswith(("/", ".py", ".md")):
                 yield folder + span

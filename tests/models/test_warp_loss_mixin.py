@@ -78,7 +78,7 @@ def test_p_plus_plus_adds_the_warp_loss_to_p():
 
 def test_clips_without_a_pair_to_compare():
     options = default_options("timecyclep2", warp_loss_weight=1.0, block_size=2, discriminator_temporal_scales=0)
-    with pytest.raises(UserError, match="--warp_loss_weight needs clips of 3 frames .*--block_size is 2"):
+    with pytest.raises(UserError, match=r"--warp_loss_weight needs clips of 3 frames .*--block_size is 2"):
         check(options)
     with pytest.raises(UserError, match="--flow_backend 'x'"):
         check(default_options("timecyclep2", flow_backend="x"))
