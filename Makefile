@@ -42,4 +42,4 @@ lint: install
 	$(RUN) -m ruff check .
 
 clean:
-	rm -rf demo .pytest_cache .ruff_cache build *.egg-info
+	rm -rf demo .pytest_cache .ruff_cache build *.egg-info timecyclegan/models/networks/flownet2_pytorch/build
