@@ -77,8 +77,8 @@ def test_trainval_then_testing_from_the_checkpoint_alone(script, data, folder, n
     assert {size(path) for path in results.rglob("*.png")} == {SIZE[task]}
     for row, (direction, expected) in zip(rows(), EXPECTED[task].items(), strict=True):
         assert (row["name"], row["direction"], row["epoch"]) == ("run", direction, "newest")
-        assert {key for key, text in row.items() if text} == FILLED[task] | {"name", "epoch", "datetime"} | (
-            {"direction"} if direction else set())  # fmt: skip
+        facts = {"name", "epoch", "datetime", "flow_backend"} | ({"direction"} if direction else set())
+        assert {key for key, text in row.items() if text} == FILLED[task] | facts
         metrics = json.loads((results / direction / "metrics.json").read_text())
         assert (metrics["kind"], metrics["direction"]) == (task, direction)
         assert metrics["metrics"]["flicker"]["frames"] == len(expected)
@@ -234,6 +234,36 @@ def test_a_real_clip_to_look_at():
     assert [list(sequence.panels()) for sequence in way.shown(fakes)] == [["generated", "a real clip"]] * 4
     alone = directions.Direction("unconditional", fakes, None, None)
     assert [list(sequence.panels()) for sequence in alone.shown(fakes)] == [["generated"]] * 4
+
+
+@pytest.mark.parametrize("name", ["paired", "unpaired", "unconditional"])
+def test_metrics_by_another_flow_say_so_everywhere(script, data, inside, name, capsys):
+    made = ["val", name, *data[name][2:], "-gpu", "-1"]
+    assert script(*made, "--metric_flow_backend", "dis") == 0
+    assert "optical flow by dis" in capsys.readouterr().out
+    assert script(*made) == 0
+    found = rows()
+    assert {row["flow_backend"] for row in found[: len(found) // 2]} == {"dis"}
+    assert {row["flow_backend"] for row in found[len(found) // 2 :]} == {"farneback"}
+    for row, usual in zip(found[: len(found) // 2], found[len(found) // 2 :], strict=True):
+        assert row["tof"] != usual["tof"] and row["flicker"] == usual["flicker"]
+    assert script(*made, "--metric_flow_backend", "dis") == 0
+    for way in {row["direction"] for row in found}:
+        metrics = json.loads((Path("results") / name / way / "metrics.json").read_text())
+        assert metrics["flow"] == {"flow_backend": "dis", "flow_weights": None, "flow_weights_sha256": None}
+        assert metrics["metrics"]["tof"]["definition"].startswith("tof-dis-1")
+
+
+@pytest.mark.parametrize(("argv", "part"), [
+    (["--metric_flow_backend", "diss"], "--metric_flow_backend 'diss' is not known; did you mean dis?"),
+    (["--metric_flow_weights", "x"], "--metric_flow_weights x: --metric_flow_backend farneback has no weights"),
+    (["--metric_flow_backend", "raft", "--metric_flow_weights", "none.pth"], "none.pth"),
+])  # fmt: skip
+def test_flow_that_the_metrics_cannot_have_is_said_before_the_work(refused, data, inside, argv, part):
+    assert part in refused("val", "paired", *data["paired"][2:], "-gpu", "-1", *argv)
+    assert not Path("results").exists()
+    assert part in refused("trainval", "new", *data["paired"], *flags("pix2pix"), *argv)
+    assert not Path("checkpoints/new").exists()
 
 
 # --- training

@@ -6,7 +6,7 @@ import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,6 +29,9 @@ from timecyclegan.util.options import (
     TimeCycleOptions,
 )
 
+if TYPE_CHECKING:
+    from timecyclegan.evaluation.flow import Estimator
+
 STOPPED = 3  # exit code of a training that a signal ended before its end: neither finished nor wrong
 
 
@@ -47,6 +50,7 @@ def train(arguments: Arguments) -> bool:
         trainer = Trainer(arguments.name, *folders, options, control.resume, control.overwrite)
         if "test_source_dir" in arguments.folders:
             find_directions(arguments, options.model_type)  # not only after hours of training
+            _metric_flow(arguments, options)
         return trainer.run()
     except torch.OutOfMemoryError as error:
         raise UserError(
@@ -97,6 +101,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     _note_unread(arguments, "test_source_dir", options.model_type, "unconditional")
     _note_unread(arguments, "test_target_dir", options.model_type, "other")
     directions = find_directions(arguments, options.model_type)
+    flow = _metric_flow(arguments, options) if metrics else None
     output = Path(test.test_output_dir) / arguments.name
     if get_task(options.model_type) == "other":
         _draw_flow(directions[0], options, test, output)
@@ -112,7 +117,15 @@ def translate(arguments: Arguments, metrics: bool) -> None:
         )
         _write_videos(direction, fakes, folder, options, test.fps)
         if metrics:
-            _measure(arguments, options, direction, output, fakes)
+            _measure(arguments, options, direction, output, fakes, flow)
+
+
+def _metric_flow(arguments: Arguments, options: Options) -> "Estimator":
+    """What the metrics compute flow with."""
+    from timecyclegan.evaluation.flow import estimator
+
+    test = arguments.options(TestOptions)
+    return estimator(test.metric_flow_backend, test.metric_flow_weights, options.gpu, "metric_flow")
 
 
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
@@ -141,7 +154,9 @@ def _write_videos(direction: Direction, made: Frames, folder: Path, options: Opt
     print(f"frames and side-by-side videos are in {folder}")
 
 
-def _measure(arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames) -> None:
+def _measure(
+    arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, flow: "Estimator"
+) -> None:
     """Compute the metrics; write metrics.json, a row of metrics.csv, and the report."""
     from timecyclegan.evaluation.compute_metrics import csv_row, evaluate, format_metrics
     from timecyclegan.util.report import write_report
@@ -149,7 +164,7 @@ def _measure(arguments: Arguments, options: Options, direction: Direction, outpu
     folder = output / direction.name
     evaluation = evaluate(
         direction.reference, fakes, direction.flow_dir(), progress=True, roots=(direction.root, folder),
-        kind=direction.task,
+        kind=direction.task, flow=flow,
     )  # fmt: skip
     source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
     evaluation |= {
@@ -170,7 +185,7 @@ def _measure(arguments: Arguments, options: Options, direction: Direction, outpu
         evaluation=evaluation, losses_csv=RUNS / arguments.name / "losses.csv", options=options.to_dict(),
         sequences=direction.shown(fakes), comparison=_earlier(output, evaluation),
     )  # fmt: skip
-    facts = {key: evaluation[key] for key in ("direction", "epoch", "datetime")}
+    facts = {key: evaluation[key] for key in ("direction", "epoch", "datetime")} | {"flow_backend": flow.name}
     append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | facts)
     print(format_metrics(evaluation))
     print(f"report: {folder / 'report.html'}")
@@ -179,12 +194,12 @@ def _measure(arguments: Arguments, options: Options, direction: Direction, outpu
 def _earlier(output: Path, evaluation: dict[str, Any]) -> dict[str, Any] | None:
     """The evaluation of the earliest epoch below ``output``, for the report to compare with.
 
-    It must be of the same options, data and direction: a run that was overwritten may have left others.
+    It must be of the same options, data, direction and flow: a run that was overwritten may have left others.
     """
     epochs = {int(m[1]): path for path in output.iterdir() if (m := re.fullmatch(r"epoch(\d+)", path.name))}
     for epoch in sorted(epochs):
         with contextlib.suppress(OSError, ValueError, KeyError):  # there is none, or it is damaged: no comparison
             found = json.loads((epochs[epoch] / evaluation["direction"] / "metrics.json").read_text())
-            if all(found[key] == evaluation[key] for key in ("options", "source", "target", "direction")):
+            if all(found[key] == evaluation[key] for key in ("options", "source", "target", "direction", "flow")):
                 return found | {"label": f"after epoch {epoch}"}
     return None

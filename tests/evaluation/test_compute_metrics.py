@@ -1,15 +1,23 @@
+import hashlib
+import itertools
 import json
 import runpy
 import sys
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
+from tests.seeded import seeded_weights
 from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation import measuring, report
+from timecyclegan.evaluation.compute_ewarp import e_warp
 from timecyclegan.evaluation.compute_metrics import METRIC_COLUMNS, METRICS, csv_row, evaluate, main
+from timecyclegan.evaluation.compute_tof import tof
+from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics
+from timecyclegan.flow.opencv import dis
 from timecyclegan.util.errors import UserError
 
 TEMPORAL, STILL = ("tof", "e_warp", "flicker"), ("sharpness", "psnr", "ssim", "l1")
@@ -96,6 +104,55 @@ def test_true_flow_replaces_the_estimate(tmp_path):
     assert found["definition"] == "ewarp-fwd-true-flow"
     estimated = evaluated(tmp_path, {"a": clip}, {"a": clip})["metrics"]["e_warp"]
     assert estimated["value"] > 0 and estimated["definition"] == "ewarp-fwd-farneback"
+
+
+def test_another_back_end_gives_other_numbers_under_other_names(tmp_path):
+    real = {"a": moving(4, 32, 40, step=2)}
+    fake = {"a": noisy(real["a"])}
+    found = evaluated(tmp_path, real, fake, flow=estimator("dis"))
+    usual = evaluated(tmp_path, real, fake)
+    pairs = [(real["a"][t - 1], real["a"][t], fake["a"][t - 1], fake["a"][t]) for t in (1, 2, 3)]
+    assert found["metrics"]["tof"]["per_frame"]["a"][1:] == [tof(*pair, flow=dis) for pair in pairs]
+    warped = [e_warp(*pair, flow=dis) for pair in pairs]
+    assert found["metrics"]["e_warp"]["per_frame"]["a"][1:] == [pair.fake for pair in warped]
+    assert found["metrics"]["e_warp"]["real_per_frame"]["a"][1:] == [pair.real for pair in warped]
+    for name, definition in (("tof", "tof-{}-1"), ("e_warp", "ewarp-fwd-{}")):
+        assert found["metrics"][name]["value"] != usual["metrics"][name]["value"]
+        assert found["metrics"][name]["definition"] == definition.format("dis")
+        assert usual["metrics"][name]["definition"] == definition.format("farneback")
+    assert (found["flow"]["flow_backend"], usual["flow"]["flow_backend"]) == ("dis", "farneback")
+    assert "optical flow by dis" in format_metrics(found)
+    del found["flow"]  # evaluations of before there were several back ends
+    assert "optical flow" not in format_metrics(found)
+
+
+def test_sets_of_clips_are_compared_by_the_back_end_too(tmp_path):
+    real, fake = {"a": moving(3, 32, 40, step=2)}, {"x": moving(3, 32, 40)}
+    found = evaluated(tmp_path, real, fake, kind="unconditional", flow=estimator("dis"))["metrics"]["tof"]
+    means = [np.mean([np.linalg.norm(dis(*pair), axis=2).mean() for pair in itertools.pairwise(clip)])
+             for clip in (fake["x"], real["a"])]
+    assert list(found["means"].values()) == pytest.approx(means, rel=1e-6)
+    assert found["definition"] == "tof-dis-1-means"
+
+
+def test_weights_of_a_flow_network_stand_beside_the_numbers(tmp_path, capsys):
+    from torchvision.models.optical_flow import raft_small
+
+    state = raft_small(weights=None).state_dict()
+    state |= seeded_weights({name: value.shape for name, value in state.items() if value.is_floating_point()})
+    torch.save(state, tmp_path / "raft.pth")
+    clip = {"a": moving(2)}
+    write_clips(tmp_path / "real", clip)
+    write_clips(tmp_path / "fake", {"a": noisy(clip["a"])})
+    flags = ["--flow_backend", "raft_small", "--flow_weights", str(tmp_path / "raft.pth"), "--gpu", "-1"]
+    written = tmp_path / "m.json"
+    assert main([str(tmp_path / "real"), str(tmp_path / "fake"), *flags, "--only", "tof", "--json", str(written)]) == 0
+    found = json.loads(written.read_text())
+    assert found["metrics"]["tof"]["definition"] == "tof-raft_small-1" and found["metrics"]["tof"]["value"] > 0
+    digest = hashlib.sha256((tmp_path / "raft.pth").read_bytes()).hexdigest()
+    assert found["flow"] == {"flow_backend": "raft_small", "flow_weights": str(tmp_path / "raft.pth"),
+                             "flow_weights_sha256": digest}
+    assert f"optical flow by raft_small ({tmp_path / 'raft.pth'})" in capsys.readouterr().out
 
 
 def test_true_flow_follows_the_size_of_the_frames(tmp_path):

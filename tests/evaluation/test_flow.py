@@ -1,12 +1,18 @@
 import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import map_coordinates
 
 from tests.evaluation.helpers import CASES, moving, texture, write_flow
 from timecyclegan.datasets.frames import read_image
-from timecyclegan.evaluation.flow import FlowSampler, TrueFlow, farneback, load_flow, resize_flow
+from timecyclegan.evaluation.flow import Estimator, FlowSampler, TrueFlow, estimator, load_flow, resize_flow
+from timecyclegan.flow import BACKENDS, opencv
+from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 
 
@@ -22,6 +28,71 @@ def test_farneback_points_from_the_first_to_the_second_image():
     first, second = moving(2, 64, 64, step=2)
     median = np.median(farneback(first, second)[8:-8, 8:-8], axis=(0, 1))
     assert median == pytest.approx([-2, 0], abs=0.1)  # the window moves right, the picture moves left
+
+
+def test_farneback_is_the_back_end():
+    """One definition, and what metrics have always computed."""
+    found = estimator()
+    assert found == Estimator() and found.flow is farneback is opencv.farneback
+    assert (found.name, found.facts["flow_weights"]) == ("farneback", None)
+
+
+@pytest.mark.parametrize("name", ["dis", "net"])
+def test_any_back_end_estimates_from_the_first_to_the_second_image(name, monkeypatch):
+    class Net:
+        """Stands for a network: DIS on tensors."""
+
+        file = None
+
+        def __init__(self, weights):
+            pass
+
+        def __call__(self, frame, previous):
+            assert frame.dtype == torch.float32 and frame.abs().max() <= 1
+            return opencv.DIS()(frame, previous)
+
+    monkeypatch.setitem(BACKENDS, "net", (__name__, "Net"))
+    monkeypatch.setattr(sys.modules[__name__], "Net", Net, raising=False)
+    first, second = moving(2, 64, 64, step=2)
+    found = estimator(name, gpu=-1)
+    flow = found.flow(first, second)
+    assert found.name == name and flow.shape == (64, 64, 2) and flow.dtype == np.float32
+    np.testing.assert_array_equal(flow, opencv.dis(first, second))
+    assert np.median(flow[8:-8, 8:-8], axis=(0, 1)) == pytest.approx([-2, 0], abs=0.1)
+
+
+def test_a_network_runs_for_one_thread_at_a_time(monkeypatch):
+    running, most = [], []
+
+    class Net:
+        file = None
+
+        def __init__(self, weights):
+            pass
+
+        def __call__(self, frame, previous):
+            running.append(1)
+            time.sleep(0.002)
+            most.append(len(running))
+            running.pop()
+            return torch.zeros(1, 2, *frame.shape[2:]), None
+
+    monkeypatch.setitem(BACKENDS, "net", (__name__, "Net"))
+    monkeypatch.setattr(sys.modules[__name__], "Net", Net, raising=False)
+    flow = estimator("net", gpu=-1).flow
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: flow(*moving(2)), range(16)))
+    assert most == [1] * 16
+
+
+@pytest.mark.parametrize(("name", "weights", "part"), [
+    ("farnebak", "", r"--metric_flow_backend 'farnebak' is not known; did you mean farneback\?"),
+    ("dis", "x", "--metric_flow_weights x: --metric_flow_backend dis has no weights"),
+    ("raft", "none.pth", r"none\.pth"),
+])  # fmt: skip
+def test_estimators_that_cannot_be(name, weights, part):
+    with pytest.raises(UserError, match=part):
+        estimator(name, weights, -1, "metric_flow")
 
 
 def test_sampler_agrees_with_scipy():

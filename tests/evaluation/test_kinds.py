@@ -8,9 +8,9 @@ import pytest
 from tests.evaluation.helpers import moving, noisy, write_clips
 from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation.compute_metrics import csv_row, evaluate, main
-from timecyclegan.evaluation.flow import farneback
 from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.evaluation.report import format_comparison, format_metrics
+from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 
 FIDELITY = ("lpips", "sharpness", "psnr", "ssim", "l1")

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from timecyclegan.evaluation.flow import FlowSampler, TrueFlow, farneback
+from timecyclegan.evaluation.flow import FlowFunction, FlowSampler, TrueFlow
 from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step
+from timecyclegan.flow.opencv import farneback
 
 
 class Warp:
@@ -51,18 +52,18 @@ class Warp:
 
 
 def e_warp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
-           true_flow: TrueFlow | None = None) -> Sample:
-    """E_warp of one pair, fake and real, each frame uint8 (H, W, 3); without true flow by Farneback's."""
+           true_flow: TrueFlow | None = None, flow: FlowFunction = farneback) -> Sample:
+    """E_warp of one pair, fake and real, each frame uint8 (H, W, 3); without true flow by what ``flow`` computes."""
     if true_flow is not None:
         warp = Warp.from_true_flow(true_flow)
     else:
-        warp = Warp.from_estimates(farneback(previous_real, real), farneback(real, previous_real))
+        warp = Warp.from_estimates(flow(previous_real, real), flow(real, previous_real))
     return Sample(warp.error(previous_fake, fake), warp.error(previous_real, real))
 
 
 class EWarp(Metric):
-    """Mean over the pairs of a sequence, then over sequences, by Farneback's flow of the real clip."""
-    spec = Spec("e_warp", "E_warp", LOWER, "ewarp-fwd-farneback", PER_PAIR, has_real=True,
+    """Mean over the pairs of a sequence, then over sequences, by estimated flow of the real clip."""
+    spec = Spec("e_warp", "E_warp", LOWER, "ewarp-fwd-{flow}", PER_PAIR, has_real=True,
                 mean_over_sequences=True, same_motion=True)
     undefined = "the flow leaves no visible pixel"
 

@@ -1,6 +1,6 @@
 """The whole evaluation of a folder of fake frames against the real ones.
 
-    python -m timecyclegan.evaluation.compute_metrics REAL FAKE [--kind KIND] [--flow DIR] [--only ...] [--json FILE]
+    python -m timecyclegan.evaluation.compute_metrics REAL FAKE [--flow DIR] [--flow_backend NAME] [--json FILE]
 """
 import argparse
 import json
@@ -20,14 +20,17 @@ from timecyclegan.evaluation.compute_l1 import L1
 from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM
 from timecyclegan.evaluation.compute_sharpness import Sharpness
 from timecyclegan.evaluation.compute_tof import TOF, TOFOfMeans
+from timecyclegan.evaluation.flow import Estimator, FlowFunction, estimator
 from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.evaluation.measuring import Job, Size, measure
 from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Result, Spec, Step
 from timecyclegan.evaluation.report import format_metrics
+from timecyclegan.flow import BACKENDS
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
 
 ROOTS = ("the real frames", "the fake frames")
+FARNEBACK = Estimator()
 
 Sequences = dict[str, list[Path]]
 
@@ -64,7 +67,8 @@ METRIC_COLUMNS = tuple(column for metric in METRICS for column in (
 
 def evaluate(real: dict[str, list[Path]], fake: dict[str, list[Path]], flow_dir: str | Path | None = None,
              progress: bool = False, only: Collection[str] | None = None,
-             roots: tuple[str | Path, str | Path] = ROOTS, kind: str = "paired") -> dict:
+             roots: tuple[str | Path, str | Path] = ROOTS, kind: str = "paired",
+             flow: Estimator = FARNEBACK) -> dict:
     """Compute all metrics, or ``only`` the named ones, of the fake frames against the real ones.
 
     Sequences are paired by name and frames by place. Real frames of another size than the fake ones are resized
@@ -77,11 +81,13 @@ def evaluate(real: dict[str, list[Path]], fake: dict[str, list[Path]], flow_dir:
         roots: what errors call the two sides.
         kind: of :data:`KINDS`. "unpaired": ``real`` are the clips that the fake ones were translated from.
             "unconditional": the two sides need not match in anything.
+        flow: what estimates the flow, see :func:`estimator`.
 
     Returns:
         a JSON-ready dict. "metrics": name -> the fields of :class:`Result` and :class:`Spec`; "kind"; "reference":
         what the real side is, "reference_frames" and "reference_sequences" how much of it; "frame_size":
-        [height, width]; "resized_real": the sizes of real frames that were resized, [] if none was;
+        [height, width]; "resized_real": the sizes of real frames that were resized, [] if none was; "flow": what
+        ``flow.describe`` says of the flow's estimator;
         "libraries": name -> version.
 
     Raises:
@@ -95,12 +101,14 @@ def evaluate(real: dict[str, list[Path]], fake: dict[str, list[Path]], flow_dir:
                for m in metrics}
     asked = [metric for metric in metrics if missing[metric.spec.name] is None]
     if kind == "unconditional":
-        results, size, resized = _by_themselves(asked, real, fake, progress, roots)
+        results, size, resized = _by_themselves(asked, real, fake, progress, roots, flow.flow)
     else:
-        results, size, resized = _side_by_side(asked, real, fake, flow_dir, progress, roots)
+        results, size, resized = _side_by_side(asked, real, fake, flow_dir, progress, roots, flow.flow)
+    specs = {m: rules.spec(m.spec, flow.name) for m in metrics}
     return {
-        "metrics": {m.spec.name: _to_json(rules.spec(m.spec), results.get(m) or Result(reason=missing[m.spec.name]))
+        "metrics": {m.spec.name: _to_json(specs[m], results.get(m) or Result(reason=missing[m.spec.name]))
                     for m in metrics},
+        "flow": dict(flow.facts),
         "kind": kind,
         "reference": rules.reference,
         "reference_frames": sum(map(len, real.values())),
@@ -116,25 +124,25 @@ Results = dict[type[Metric], Result]
 
 
 def _side_by_side(kinds: list[type[Metric]], real: Sequences, fake: Sequences, flow_dir: str | Path | None,
-                  progress: bool, roots: tuple) -> tuple[Results, Size, set[Size]]:
+                  progress: bool, roots: tuple, flow: FlowFunction) -> tuple[Results, Size, set[Size]]:
     """Results, the fake frames' size, the sizes that real ones were resized from; each frame beside its partner."""
     jobs = [Job(name, fake_path, t == 0, real_path) for name, pairs in match_sequences(real, fake, *roots).items()
             for t, (real_path, fake_path) in enumerate(pairs)]
     _check(jobs, *roots)
     metrics = [kind() for kind in kinds]
-    size, resized = measure(jobs, metrics, flow_dir, progress)
+    size, resized = measure(jobs, metrics, flow_dir, progress, flow=flow)
     return {type(metric): metric.result() for metric in metrics}, size, resized
 
 
 def _by_themselves(kinds: list[type[Metric]], real: Sequences, fake: Sequences, progress: bool,
-                   roots: tuple) -> tuple[Results, Size, set[Size]]:
+                   roots: tuple, flow: FlowFunction) -> tuple[Results, Size, set[Size]]:
     """The same for two sets of clips that have nothing in common: first the fake ones, then the real ones."""
     sides = [[Job(name, path, t == 0) for name, paths in clips.items() for t, path in enumerate(paths)]
              for clips in (fake, real)]
     _check(sides[0] and sides[1], *roots)
     ours, theirs = ([kind() for kind in kinds] for _ in sides)
-    size, _ = measure(sides[0], ours, progress=progress)
-    _, resized = measure(sides[1], theirs, progress=progress, size=size)
+    size, _ = measure(sides[0], ours, progress=progress, flow=flow)
+    _, resized = measure(sides[1], theirs, progress=progress, size=size, flow=flow)
     return {type(own): own.beside(other) for own, other in zip(ours, theirs, strict=True)}, size, resized
 
 
@@ -177,6 +185,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kind", choices=tuple(KINDS), default="paired", help="what was generated: unpaired compares "
                         "with the clips translated from (as REAL), unconditional with any real clips")
     parser.add_argument("--flow", metavar="DIR", help="true flow of the real clip, for E_warp")
+    parser.add_argument("--flow_backend", metavar="NAME", default="farneback", help="what estimates flow, for tOF and "
+                        "(where there is no true flow) E_warp: auto, " + ", ".join(BACKENDS) + " (default: farneback)")
+    parser.add_argument("--flow_weights", metavar="FILE", default="", help="its weights, else looked for in torch "
+                        "hub's cache")
+    parser.add_argument("--gpu", type=int, default=0, help="of a flow network; -1 is the CPU")
     parser.add_argument("--only", metavar="NAME,...", help="of " + ", ".join(m.spec.name for m in METRICS))
     parser.add_argument("--json", metavar="FILE", help="write everything, per frame too, to this file")
     args = parser.parse_args(arguments)
@@ -186,7 +199,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError("--flow has no use for --kind unconditional: no real flow belongs to a generated clip")
     only = args.only.split(",") if args.only else None
     evaluation = evaluate(find_sequences(args.real), find_sequences(args.fake), args.flow,
-                          progress=sys.stderr.isatty(), only=only, roots=(args.real, args.fake), kind=args.kind)
+                          progress=sys.stderr.isatty(), only=only, roots=(args.real, args.fake), kind=args.kind,
+                          flow=estimator(args.flow_backend, args.flow_weights, args.gpu))
     print(format_metrics(evaluation))
     if args.json:
         with replacing(args.json) as temporary:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from timecyclegan.evaluation.flow import farneback
+from timecyclegan.evaluation.flow import FlowFunction
 from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Result, Sample, Spec, Step
+from timecyclegan.flow.opencv import farneback
 
 
 def flow_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -19,14 +20,15 @@ def flow_magnitude(flow: np.ndarray) -> float:
     return flow_distance(flow, np.zeros_like(flow))
 
 
-def tof(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray) -> float:
+def tof(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
+        flow: FlowFunction = farneback) -> float:
     """tOF of one pair of frames, each uint8 (H, W, 3): in pixels, full frame; 0 is best."""
-    return flow_distance(farneback(previous_real, real), farneback(previous_fake, fake))
+    return flow_distance(flow(previous_real, real), flow(previous_fake, fake))
 
 
 class TOF(Metric):
     """Mean over all pairs. The flow of the real pair is the one that E_warp uses too."""
-    spec = Spec("tof", "tOF", LOWER, "tof-farneback-1", PER_PAIR, unit="px")
+    spec = Spec("tof", "tOF", LOWER, "tof-{flow}-1", PER_PAIR, unit="px")
 
     def sample(self, step: Step) -> Sample:
         return Sample(flow_distance(step.real_forward, step.fake_forward))

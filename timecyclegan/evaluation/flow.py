@@ -1,17 +1,22 @@
-"""Optical flow for the metrics: Farneback's estimate, true flow from files, exact bilinear sampling.
+"""Optical flow for the metrics: estimates, true flow from files, exact bilinear sampling.
 
 A flow is (H, W, 2), (dx, dy) in pixels: ``flow(a -> b)`` at p says that what a shows at p, b shows at p + flow(p).
 """
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from timecyclegan.datasets.frames import to_video
+from timecyclegan.flow import check_backend, choose_backend, describe, flow_backend
+from timecyclegan.flow.opencv import farneback
+from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 
-FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2,
-             "flags": 0}
+FlowFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class TrueFlow(NamedTuple):
@@ -23,14 +28,43 @@ class TrueFlow(NamedTuple):
     visible: np.ndarray
 
 
-def farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Flow from ``first`` to ``second``, both uint8 (H, W, 3) RGB, as float32 (H, W, 2).
+class Estimator(NamedTuple):
+    """What computes the flow: the back end's name, its function, and what ``flow.describe`` says about it.
 
-    Farneback, "Two-frame motion estimation based on polynomial expansion", 2003, on 8-bit gray with the
-    parameters of TecoGAN (Chu et al. 2020).
+    The function takes two frames, uint8 (H, W, 3) RGB, and gives the flow from the first to the second, float32
+    (H, W, 2); any thread may call it.
     """
-    gray = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
-    return cv2.calcOpticalFlowFarneback(*gray, None, **FARNEBACK)
+    name: str = "farneback"
+    flow: FlowFunction = farneback
+    facts: dict = {"flow_backend": "farneback", "flow_weights": None, "flow_weights_sha256": None}  # noqa: RUF012
+
+
+def estimator(name: str = "farneback", weights: str = "", gpu: int = 0, option: str = "flow") -> Estimator:
+    """The estimator of a back end of ``timecyclegan.flow``, or of the one that "auto" chooses.
+
+    Args:
+        weights, gpu: of a network.
+        option: see :func:`check_backend`.
+
+    Raises:
+        UserError: there is no such back end, its weights are missing or do not fit.
+    """
+    check_backend(name, weights, option)
+    name = choose_backend(name, weights)
+    backend = flow_backend(name, weights)
+    return Estimator(name, getattr(backend, "compute", None) or _of_network(backend, gpu), describe(name, backend))
+
+
+def _of_network(backend: Callable, gpu: int) -> FlowFunction:
+    device, lock = pick_device(gpu), threading.Lock()
+
+    def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        frames = (to_video(image[None]).to(device) for image in (first, second))
+        with lock:  # a network has threads of its own, and memory for one call
+            found, _ = backend(*frames)
+        return found[0].movedim(0, -1).float().cpu().numpy()
+
+    return flow
 
 
 def load_flow(path: str | Path) -> TrueFlow:

@@ -26,8 +26,9 @@ class Kind:
             return "no real flow belongs to a generated clip"
         return None
 
-    def spec(self, spec: Spec) -> Spec:
-        """The metric's spec, by which its values cannot be mistaken for those of another kind."""
+    def spec(self, spec: Spec, flow: str) -> Spec:
+        """The metric's spec, by which its values cannot be mistaken for those of another kind or by another flow."""
+        spec = replace(spec, definition=spec.definition.format(flow=flow))
         if spec.over == PER_PAIR:
             spec = replace(spec, definition=spec.definition + self.suffix)
         return replace(spec, better=self.closer) if spec.better == CLOSER_TO_REAL else spec

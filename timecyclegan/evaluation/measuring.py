@@ -10,8 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from timecyclegan.datasets.frames import read_image, resize_image
-from timecyclegan.evaluation.flow import TrueFlow, load_flow, resize_flow
+from timecyclegan.evaluation.flow import FlowFunction, TrueFlow, load_flow, resize_flow
 from timecyclegan.evaluation.metric import Metric, Step
+from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 
 MAX_THREADS = 8
@@ -37,7 +38,8 @@ class Frame(NamedTuple):
 
 
 def measure(jobs: Sequence[Job], metrics: Sequence[Metric], flow_dir: str | Path | None = None,
-            progress: bool = False, size: Size | None = None) -> tuple[Size, set[Size]]:
+            progress: bool = False, size: Size | None = None,
+            flow: FlowFunction = farneback) -> tuple[Size, set[Size]]:
     """Run all frames through the metrics.
 
     Reading and measuring run in threads (codecs, OpenCV and NumPy release the lock); samples are added in order,
@@ -45,6 +47,7 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], flow_dir: str | Path
 
     Args:
         size: what frames that are compared with nothing are resized to; None keeps theirs.
+        flow: estimates the flow that metrics ask for.
 
     Returns:
         The fake frames' size, and the sizes that other frames were resized from.
@@ -57,7 +60,7 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], flow_dir: str | Path
     with ThreadPoolExecutor(threads) as pool:
         frames = _in_order(pool, lambda job: _read(job, flow_dir, size), jobs, ahead=threads)
         results = _in_order(pool, lambda item: (item[0], [metric.measure(item[1]) for metric in metrics]),
-                            _steps(frames), ahead=threads)
+                            _steps(frames, flow), ahead=threads)
         for frame, samples in tqdm(results, "measuring", len(jobs), unit="frame", disable=not progress):
             shape = frame.fake.shape[:2]
             if frame.on_disk != shape:
@@ -92,7 +95,7 @@ def _read(job: Job, flow_dir: str | Path | None, size: Size | None) -> Frame:
     return Frame(job, fake, resize_image(real, height, width), real.shape[:2], true_flow)
 
 
-def _steps(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Step]]:
+def _steps(frames: Iterable[Frame], flow: FlowFunction) -> Iterator[tuple[Frame, Step]]:
     """Give each frame its predecessor in the sequence."""
     previous = None
     for frame in frames:
@@ -100,7 +103,7 @@ def _steps(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Step]]:
             raise UserError(f"fake frames have different sizes: {previous.job.fake} is {_size(previous.fake)}, "
                             f"{frame.job.fake} is {_size(frame.fake)}; bring them to one size")
         pair = (None, None) if frame.job.first else (previous.real, previous.fake)
-        yield frame, Step(frame.real, frame.fake, *pair, frame.true_flow)
+        yield frame, Step(frame.real, frame.fake, *pair, frame.true_flow, flow)
         previous = frame
 
 

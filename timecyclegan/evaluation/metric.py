@@ -11,7 +11,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from timecyclegan.evaluation.flow import TrueFlow, farneback
+from timecyclegan.evaluation.flow import FlowFunction, TrueFlow
+from timecyclegan.flow.opencv import farneback
 
 PER_FRAME, PER_PAIR = "frame", "pair"
 LOWER, HIGHER, CLOSER_TO_1 = "lower", "higher", "closer to 1"
@@ -23,26 +24,27 @@ class Step:
     """Frame t of both clips with its predecessor: uint8 (H, W, 3), RGB, all of one size.
 
     The predecessors are None at the start of a sequence, the real frames where a clip is looked at by itself. Flows
-    are computed on first use and then shared by all metrics. ``true_flow`` leads from frame t back to frame t - 1 of
-    the real clip.
+    are computed by ``flow`` on first use and then shared by all metrics. ``true_flow`` leads from frame t back to frame
+    t - 1 of the real clip.
     """
     real: np.ndarray | None
     fake: np.ndarray
     previous_real: np.ndarray | None = None
     previous_fake: np.ndarray | None = None
     true_flow: TrueFlow | None = None
+    flow: FlowFunction = farneback
 
     @cached_property
     def real_forward(self) -> np.ndarray:
-        return farneback(self.previous_real, self.real)
+        return self.flow(self.previous_real, self.real)
 
     @cached_property
     def real_backward(self) -> np.ndarray:
-        return farneback(self.real, self.previous_real)
+        return self.flow(self.real, self.previous_real)
 
     @cached_property
     def fake_forward(self) -> np.ndarray:
-        return farneback(self.previous_fake, self.fake)
+        return self.flow(self.previous_fake, self.fake)
 
 
 class Sample(NamedTuple):
@@ -55,6 +57,7 @@ class Sample(NamedTuple):
 class Spec:
     """What a metric is called and how to read it; the columns of tables and files follow from it.
 
+    definition: ``{flow}`` in it stands for the name of what computes the flow.
     same_moment: it needs a real frame that shows what the fake one should. same_motion: it needs a clip that moves as
     the fake one should.
     """

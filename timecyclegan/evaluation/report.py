@@ -66,6 +66,9 @@ def _notes(evaluation: dict, metrics: list[dict]) -> list[str]:
     if evaluation.get("kind") == "unconditional":
         notes.append(f"beside {evaluation['reference_frames']} frames in {evaluation['reference_sequences']} "
                      "real sequence(s)")
+    if flow := evaluation.get("flow"):  # those of before there were several back ends do not say it
+        weights = f" ({flow['flow_weights']})" if flow["flow_weights"] else ""
+        notes.append(f"optical flow by {flow['flow_backend']}{weights}")
     if evaluation["resized_real"]:
         sizes = ", ".join(f"{w}x{h}" for h, w in evaluation["resized_real"])
         notes.append(f"frames of the {reference(evaluation)} resized from {sizes}")

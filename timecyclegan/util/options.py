@@ -224,6 +224,11 @@ class TestOptions:
         "off", None, "also write the flow itself (flownet): flo, the Middlebury benchmark's form, or npz, which the "
         "metrics read", choices=("off", "flo", "npz"),
     )  # fmt: skip
+    metric_flow_backend: str = option(
+        "farneback", None, "what computes the flow of tOF and E_warp, named as for --flow_backend; other flow, other "
+        "numbers",
+    )  # fmt: skip
+    metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache")
     fps: float = option(20.0, None, "frames per second of the side-by-side videos", POSITIVE)
 
 
