@@ -45,8 +45,10 @@ CASES += [(model_type, {"gan_mode": mode}) for mode in ("vanilla", "wgangp") for
 CASES += [(model_type, {"n_frames_discriminator": n, "discriminator_temporal_scales": 2, "block_size": block,
                         "gan_mode": mode})
           for model_type, n, block, mode in (("timecycle", 3, 8, "lsgan"), ("timerecyclegan", 2, 6, "wgangp"),
-                                             ("vid2vid", 2, 4, "lsgan"), ("timecyclevid2vid", 2, 4, "wgangp"))
+                                             ("vid2vid", 2, 6, "lsgan"), ("vid2vid", 3, 8, "lsgan"),
+                                             ("timecyclevid2vid", 2, 4, "wgangp"))
 ]  # fmt: skip
+CASES += [("vid2vid", {"n_frames_generator": 2, "n_frames_discriminator": n}) for n in (2, 3)]
 CASES += [("tricyclegan", {"discriminator_temporal_scales": 0}), ("recyclegan", {"recycle_loss_weight": 6.0}),
           ("timecycledcgan", {"generator_architecture": "resnet_1blocks"}),
           ("timecycle", {"timecycle_loss_weight": 0.0}),
