@@ -1,5 +1,6 @@
 """A run that is interrupted and resumed ends in the same bytes as one that is not."""
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.training.helpers import (
     assert_same_run,
     killed,
     latest,
+    losses,
     message,
     small,
     train,
@@ -29,6 +31,9 @@ VARIANTS = {
     "separate": small("timecycle", timecycle_separate_motion_models=True),
     "unconditional": small("timecycle", timecycle_type="unconditional"),
     "predictor GAN": small("recyclegan", recycle_predictor_gan=True),
+    **{f"flow cache, {model_type}": small(model_type, flow_cache="flow", flow_backend="farneback")
+       for model_type in ("vid2vid", "timecyclevid2vid", "timecyclep2")},
+    "flow cache, workers": small("vid2vid", flow_cache="flow", flow_backend="farneback", threads=2),
 }
 
 
@@ -72,6 +77,19 @@ def test_variants_killed_mid_epoch(monkeypatch, data_of, variant):
     options = VARIANTS[variant]
     interrupted(monkeypatch, data_of[get_task(options["model_type"])], "training_step", 4,
                 **{**options, "save_minutes": 0.0})  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", ["vid2vid", "timecyclep2"])
+def test_kept_flow_is_the_flow_that_would_be_computed(data, model_type):
+    """A run that keeps it, one that finds it, and one that keeps none: the same bytes, where nothing is mirrored."""
+    options = small(model_type, flip=False, num_epochs=1, flow_backend="farneback")
+    train(data, "none", **options)
+    found = {}
+    for name in ("kept", "found"):
+        train(data, name, **{**options, "flow_cache": "flow"})
+        found[name] = {path: path.stat().st_mtime_ns for path in Path("flow").rglob("*.npz")}
+        assert weights(name) == weights("none") and losses(name) == losses("none")
+    assert found["kept"] and found["found"] == found["kept"]
 
 
 @pytest.mark.parametrize(("step", "save_minutes"), [(1, 0.0), (3, 10.0), (5, 0.0), (6, 10.0), (8, 0.0)])
@@ -204,8 +222,6 @@ def test_epochs_of_a_growing_run_cannot_change(data):
 
 
 def files():
-    from pathlib import Path
-
     return {p: p.read_bytes() for root in ("checkpoints", "runs") for p in Path(root).rglob("*") if p.is_file()}
 
 
