@@ -243,6 +243,12 @@ def test_what_flow_is_asked_for(model_type):
         asked.clear()
 
 
+@pytest.mark.parametrize("weight", ["flow_loss_weight", "mask_loss_weight", "warp_loss_weight"])
+def test_each_flow_weight_asks_the_data_for_flow(weight):
+    assert build(flow_cache="folder").inputs == ("source", "target")
+    assert build(flow_cache="folder", **{weight: 1.0}).inputs == ("source", "target", "flow_1", "confidence_1")
+
+
 def test_flow_that_comes_with_the_data_is_not_computed():
     """It is of the whole clip, frame 0 included."""
     model = build(flow_cache="folder", flow_loss_weight=1.0, mask_loss_weight=1.0, warp_loss_weight=1.0,
