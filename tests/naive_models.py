@@ -88,7 +88,7 @@ class Vid2Vid(Paired):
             h, w, m = self.net("generator").network(x).split([3, 2, 1], dim=1)
             self.w.append(w)
             self.m.append(m)
-            return m * h + (1 - m) * look_up(x[:, -3:], w)
+            return m * h + (1 - m) * look_up(x[:, -3:].clip(-1, 1), w)
 
         return G
 

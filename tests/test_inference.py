@@ -67,12 +67,14 @@ def any_model(model_type):
 @pytest.mark.parametrize("model_type", MODELS)
 def test_neighbours_in_a_batch_change_nothing(model_type):
     net, source = any_model(model_type)
+    net.double()  # in single precision a warped history of noise makes much of rounding
     sources = {"a": source(5, 1), "b": source(2, 2), "c": source(3, 3), "d": source(5, 4)}
+    sources = {name: frames.double() for name, frames in sources.items()}
     for domain in net.domains:
         together = translate(net, sources, domain=domain)
         for name, frames in sources.items():
             alone = translate(net, {name: frames}, domain=domain)[name]
-            torch.testing.assert_close(together[name], alone, rtol=0, atol=1e-5)
+            torch.testing.assert_close(together[name], alone, rtol=0, atol=1e-10)
             assert together[name].shape == (len(frames), 3, *frames.shape[2:])
             assert together[name].abs().max() <= 1 and together[name].std() > 0
 

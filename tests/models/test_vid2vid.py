@@ -54,7 +54,12 @@ def blended(picture, flow, mask, x):
 @pytest.fixture
 def seen():
     """[source, older frame, last frame]."""
-    return torch.randn(N, 9, H, W, dtype=torch.double)
+    return torch.rand(N, 9, H, W, dtype=torch.double) * 2 - 1
+
+
+def test_noise_beyond_a_pictures_range_is_cut_off(seen):
+    picture = torch.randn(N, 3, H, W, dtype=torch.double)
+    assert torch.equal(blended(picture, constant(0, 0), constant(0), 3 * seen), (3 * seen[:, 6:]).clip(-1, 1))
 
 
 def test_mask_1_is_the_new_picture(seen):
@@ -186,7 +191,7 @@ def test_frames_one_by_one_equal_the_whole_clip(model_type, n):
         picture, flow, mask = model.generator.network(torch.cat([source[:, t], *state.unbind(1)], dim=1)).split(
             [3, 2, 1], dim=1
         )
-        blend = mask * picture + (1 - mask) * moved(state[:, -1], flow)
+        blend = mask * picture + (1 - mask) * moved(state[:, -1].clip(-1, 1), flow)
         frame, state = model.translate_frame(source[:, t : t + 1], state)
         torch.testing.assert_close(frame, whole[:, t])
         torch.testing.assert_close(frame, blend)

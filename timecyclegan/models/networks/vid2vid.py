@@ -51,7 +51,8 @@ class Vid2VidGenerator(nn.Module):
     def parts(self, x: Tensor) -> Parts:
         """The next frame with the flow and the mask that made it."""
         picture, flow, mask = self.network(x).split([CHANNELS, 2, 1], dim=1)
-        moved = warp(x[:, -CHANNELS:], flow)
+        # The noise before the first frame goes beyond what a picture can be.
+        moved = warp(x[:, -CHANNELS:].clamp(-1, 1), flow)
         return Parts(mask * picture + (1 - mask) * moved, flow, mask)
 
     @contextlib.contextmanager
