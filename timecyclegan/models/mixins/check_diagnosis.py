@@ -35,16 +35,23 @@ def diagnose(record: Record, optimizers: list[tuple[str, Optimizer]], completed:
     if completed and not record.backwards and record.seen:
         record.find("nothing back-propagated", "the step calls no .backward(), and there is no loss_G to call it on: "
                     "give a whole step, with step=lambda batch: ...")  # fmt: skip
+    record.beside.diagnose(record.find, optimizers, completed and bool(record.backwards))
     for seen in record.seen.values():
         find = functools.partial(record.find, cycle=seen.name)
         if completed and record.backwards:
             _diagnose_generator(find, seen)
             _diagnose_discriminators(find, seen)
+            for side, method, other in ((seen.generator, "timecycle_backward", "loss_D"),
+                                        (seen.discriminator, "timecycle_backward_D", "loss_G")):  # fmt: skip
+                if other in side.losses:
+                    find(f"{method} in the other side's loss", f"{method}() is part of {other}: add it to "
+                         f"{'loss_G' if other == 'loss_D' else 'loss_D'}")  # fmt: skip
         if optimizers:
             in_one = _diagnose_optimizers(find, seen, record, optimizers)
             if in_one and completed and record.stepped:
-                _diagnose_use(find, seen, seen.generator, "the motion model" if seen.motion() else "the generator")
-                _diagnose_use(find, seen, seen.discriminator, "the discriminator")
+                if not _diagnose_place(find, seen, optimizers):
+                    _diagnose_use(find, seen, seen.generator, record)
+                _diagnose_use(find, seen, seen.discriminator, record)
 
 
 def _diagnose_generator(find: Find, seen: Seen) -> None:
@@ -99,14 +106,40 @@ def _diagnose_optimizers(
     return True
 
 
-def _diagnose_use(find: Find, seen: Seen, side: Side, whose: str) -> None:
+def _diagnose_place(find: Find, seen: Seen, optimizers: list[tuple[str, Optimizer]]) -> bool:
+    """Whether the motion model does not learn because it is in the discriminator's optimizer only."""
+    motion = seen.motion().keys()
+    if not seen.generator.reached or seen.generator.used:
+        return False
+    held = [(name or type(o).__name__, {id(p) for p in parameters_of(o)}) for name, o in optimizers]
+    mine = [(name, ids) for name, ids in held if ids & motion]
+    misplaced = mine and all(ids - motion and not ids & seen.made_by.keys() for _, ids in mine)
+    if not misplaced or not any(ids & seen.made_by.keys() for _, ids in held):
+        return False
+    find("motion model in the discriminator's optimizer", f"{' and '.join(name for name, _ in mine)} holds its "
+         "parameters and none of the generator's, so it never learns from the generator's loss: add "
+         "self.timecycle_parameters() to the generator's optimizer instead")  # fmt: skip
+    return True
+
+
+def _diagnose_use(find: Find, seen: Seen, side: Side, record: Record) -> None:
     """A gradient that reached its parameters must be used; some optimizer made a step."""
     if not side.reached or side.used:
         return
-    what = "timecycle_backward()" if side is seen.generator else "timecycle_backward_D()"
-    if side.cleared:
-        find("gradient cleared before it was used", f"the gradient of {what} was set to zero before the optimizer of "
-             f"{whose} made its step: is it added to the loss of the other side?")  # fmt: skip
+    generators = side is seen.generator
+    what = "timecycle_backward()" if generators else "timecycle_backward_D()"
+    whose = "discriminator" if not generators else "motion model" if seen.motion() else "generator"
+    if record.got_none(seen.recipients(side)):
+        find(f"{whose} gets no gradient", f"{what} was back-propagated, but no gradient ever reached the parameters of "
+             f"the {whose}: if .backward() is called with inputs=, name them there too")  # fmt: skip
+    elif side.cleared:
+        find("gradient cleared before it was used", f"zero_grad() set the gradient of {what} to zero before the "
+             f"optimizer of the {whose} made its step: is it added to the loss of the other side, or zero_grad() "
+             "called after .backward()?")  # fmt: skip
+    elif side.gone:
+        find("gradient cleared before it was used", f"the gradient of {what} had been taken away, not by zero_grad(), "
+             f"when the optimizer of the {whose} made its step: leave .grad alone between .backward() and "
+             "step()")  # fmt: skip
     else:
-        find("gradient never used", f"after {what} was back-propagated, the optimizer of {whose} made no step: "
+        find("gradient never used", f"after {what} was back-propagated, the optimizer of the {whose} made no step: "
              "is it added to the loss of the other side, or does the step come before .backward()?")  # fmt: skip

@@ -29,8 +29,10 @@ class Side:
     reached: bool = False  # a backward pass went through it
     late: bool = False  # the generator had its gradient before this loss was computed
     waiting: bool = False  # its gradient was neither used nor cleared yet
-    cleared: bool = False
+    cleared: bool = False  # by zero_grad
+    gone: bool = False  # there was none when its optimizer made a step
     used: bool = False  # an optimizer made a step with it
+    losses: set[str] = field(default_factory=set)  # of the host's that it is in, where that is known
 
 
 @dataclass

@@ -165,6 +165,19 @@ def _misfit(core: TimeCycle, judge: Any, call: Call, error: Exception) -> str:
     return f"{judge.name} is shown {given} channels ({what}), its first layer takes {expected}: {remedy}"
 
 
+def unlike(core: TimeCycle) -> str | None:
+    """How the real sequence or its condition does not fit the walk, in words; None where they do."""
+    walked, known, kept = core._sequence, core._real_condition, "the real sequence and its condition"
+    if known is None:
+        known, kept = core._real, "the real sequence"
+    if walked is None or known is None or _size(walked) == _size(known):
+        return None
+    if walked.shape[1] != known.shape[1]:
+        return (f"{known.shape[1]} frames of {kept} are used, {walked.shape[1]} of the walked one: give clips of one "
+                "length and the same ignore_first_n to both")  # fmt: skip
+    return f"{kept}: {_size(known)}; the walked sequence: {_size(walked)}. Give those of the same clip"
+
+
 def look_at_order(find: Find, core: TimeCycle, shown: Mapping[str, Tensor]) -> None:
     """Note discriminators to which the host shows other things than the cycle does, or in another order.
 

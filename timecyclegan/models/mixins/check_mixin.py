@@ -4,7 +4,7 @@ import inspect
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,22 @@ from timecyclegan.models.mixins.check_diagnosis import TOO_LATE, diagnose
 from timecyclegan.models.mixins.check_findings import Finding
 from timecyclegan.models.mixins.check_record import Record
 from timecyclegan.models.mixins.host import DEFAULT_NAME
+from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.training.checkpoint import random_state, set_random_state
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.snapshot import Snapshot, is_installed, reachable
 
+Core = TypeVar("Core")
 _PACKAGE = str(Path(__file__).parents[2])
 LOSSES = ("loss_D", "loss_G")  # what a host that does not back-propagate leaves to be back-propagated
 
 
 def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, verbose: bool = True) -> list[Finding]:
     """Make one training step of ``gan`` and find what is wrong with its TimeCycle.
+
+    Of sequence discriminators and the warp loss it finds only what is never called, never back-propagated, in the
+    other side's loss or in no optimizer; of the warp loss nothing where ``warp_forward`` is not called.
 
     All that can be reached from ``gan``, ``batch`` and ``step`` is left as it was, bit for bit: networks, gradients,
     modes, optimizers, schedulers, attributes, containers; random numbers too. What the step writes elsewhere (files, a
@@ -54,7 +59,8 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
     for name, value in _around(step).items():
         snapshot.add(value, name)
     parameters = [parameter for _, parameter in snapshot.found(nn.Parameter)]
-    record = Record(_named(snapshot.found(TimeCycle)), parameters, snapshot.add)
+    groups = _named(snapshot.found(SequenceDiscriminators))
+    record = Record(_named(snapshot.found(TimeCycle)), groups, parameters, snapshot.add)
     try:
         with torch.enable_grad(), record.watching():
             completed = _make(gan, make_step, record)
@@ -71,8 +77,8 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
     return findings
 
 
-def _named(cores: list[tuple[str, TimeCycle]]) -> dict[str, TimeCycle]:
-    """Cycles by the last part of their paths where that is clear, or by path."""
+def _named(cores: list[tuple[str, Core]]) -> dict[str, Core]:
+    """Cycles, or groups of sequence discriminators, by the last part of their paths where that is clear, or by path."""
     short = {name.rsplit(".", 1)[-1] or DEFAULT_NAME: core for name, core in cores}
     return short if len(short) == len(cores) else dict(cores)
 
@@ -131,10 +137,12 @@ def _make(gan: Any, make_step: Callable[[], Any], record: Record) -> bool:
     try:
         result = make_step()
         if not record.backwards:
-            losses = [getattr(gan, name, None) for name in LOSSES]
-            losses.append(result.get("loss") if isinstance(result, dict) else result)
-            for loss in losses:
+            losses = {name: getattr(gan, name, None) for name in LOSSES}
+            known = None not in losses.values()  # which side's is which
+            losses[""] = result.get("loss") if isinstance(result, dict) else result
+            for name, loss in losses.items():
                 if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
+                    record.loss = name if known else ""
                     loss.backward(retain_graph=True)
     except Exception as error:
         if "backward through the graph a second time" in str(error):
@@ -159,4 +167,5 @@ def _print(findings: list[Finding], record: Record) -> None:
         for number, finding in enumerate(findings, 1):
             print(f"{number}. {finding}")
     else:
-        print(f"check_mixin: all is well ({', '.join(seen.name for seen in record.seen.values())})")
+        names = [*(seen.name for seen in record.seen.values()), *record.beside.names()]
+        print(f"check_mixin: all is well ({', '.join(names)})")

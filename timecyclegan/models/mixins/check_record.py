@@ -10,7 +10,9 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from timecyclegan.losses import Losses
 from timecyclegan.models.mixins import check_input, timecycle
+from timecyclegan.models.mixins.check_beside import Beside
 from timecyclegan.models.mixins.check_findings import Finding, Seen, Side, leaves, parameters_of
+from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
 
 
@@ -19,20 +21,24 @@ class Record:
 
     Args:
         cores: the cycles by name.
+        groups: of sequence discriminators, by name.
         parameters: of the whole GAN.
         meet: told of each optimizer before it changes anything.
     """
 
     def __init__(
-        self, cores: dict[str, TimeCycle], parameters: Iterable[nn.Parameter], meet: Callable[[Optimizer], None]
-    ):
+        self, cores: dict[str, TimeCycle], groups: dict[str, SequenceDiscriminators],
+        parameters: Iterable[nn.Parameter], meet: Callable[[Optimizer], None],
+    ):  # fmt: skip
         self.seen = {id(core): Seen(name, core) for name, core in cores.items()}
-        self.parameters = list(parameters)
+        self.beside = Beside(groups, self._follow)
+        self.parameters = [p for p in parameters if p.requires_grad]
         self.meet = meet
         self.findings: dict[tuple[str, str], Finding] = {}
         self.explained: Exception | None = None  # raised for a reason that is among the findings
         self.judging = False  # whether it is a cycle that calls a discriminator now
         self.backwards = 0
+        self.loss = ""  # the host's that is back-propagated now, where that is known
         self.graded: set[int] = set()  # the parameters that got a gradient
         self.stepped: dict[int, Optimizer] = {}
 
@@ -53,6 +59,7 @@ class Record:
             (torch.autograd, "backward", self._backward),
             (Optimizer, "zero_grad", self._zero_grad),
             (nn.Module, "zero_grad", self._zero_grad),
+            *self.beside.spies(),
         ]
         with contextlib.ExitStack() as stack:
             for owner, name, spy in spies:
@@ -60,9 +67,8 @@ class Record:
             handle = register_optimizer_step_pre_hook(lambda optimizer, *_: self._step(optimizer))
             stack.callback(handle.remove)
             for parameter in self.parameters:
-                if parameter.requires_grad:
-                    note = functools.partial(self._graded, id(parameter))
-                    stack.callback(parameter.register_hook(note).remove)
+                note = functools.partial(self._graded, id(parameter))
+                stack.callback(parameter.register_hook(note).remove)
             for seen in self.seen.values():
                 for judge in seen.core._discriminators:
                     spy = functools.partial(self._judge, seen.shown, judge.name)
@@ -131,10 +137,10 @@ class Record:
 
     def _terms(self, seen: Seen, find: check_input.Find, side: Side, compute: Callable[[], Losses]) -> Losses:
         def explain(error: Exception) -> None:
-            if seen.walks and _raised_in(error, timecycle.__file__):
-                find("discriminator with the wrong input", str(error))
+            unlike = check_input.unlike(seen.core)
+            if unlike or (seen.walks and _raised_in(error, timecycle.__file__)):
+                find("discriminator with the wrong input", unlike or str(error))
 
-        side.computed = True
         with self._explaining(explain), check_input.discriminators(find, seen.core):
             self.judging = True
             try:
@@ -142,14 +148,20 @@ class Record:
             finally:
                 self.judging = False
         side.late = bool(seen.generator_only & self.graded)
-        side.terms += len(losses)
+        self._follow(side, losses)
         for name, (value, _) in losses.items():
             if not value.isfinite().all():
                 find("not a number", f"the term {name!r} is {value.item()}")
+        return losses
+
+    def _follow(self, side: Side, losses: Losses) -> None:
+        """Note on ``side`` what becomes of its terms."""
+        side.computed = True
+        side.terms += len(losses)
+        for value, _ in losses.values():
             if value.requires_grad:
                 side.trains |= leaves([value])
                 value.register_hook(functools.partial(self._reached, side))
-        return losses
 
     def _judge(self, shown: dict[str, Tensor], name: str, network: nn.Module, args: tuple[Tensor, ...]) -> None:
         if not self.judging and args:
@@ -173,9 +185,14 @@ class Record:
     def _graded(self, parameter: int, gradient: Tensor) -> None:
         self.graded.add(parameter)
 
-    @staticmethod
-    def _reached(side: Side, gradient: Tensor) -> None:
+    def got_none(self, parameters: Iterable[int]) -> bool:
+        """Whether surely no gradient reached any of ``parameters``."""
+        return {id(p) for p in self.parameters} - self.graded >= set(parameters)
+
+    def _reached(self, side: Side, gradient: Tensor) -> None:
         side.reached = side.waiting = True
+        if self.loss:
+            side.losses.add(self.loss)
 
     def _backward(self, original, *args, **kwargs):
         self.backwards += 1
@@ -198,7 +215,8 @@ class Record:
             mine = [p for key, p in seen.recipients(side).items() if key in parameters]
             if side.waiting and mine:
                 side.waiting = False
-                side.used, side.cleared = any(p.grad is not None for p in mine), all(p.grad is None for p in mine)
+                side.used = any(p.grad is not None and not self.got_none([id(p)]) for p in mine)
+                side.gone = all(p.grad is None for p in mine)
 
     def _sides(self) -> Iterator[tuple[Seen, Side]]:
         for seen in self.seen.values():
