@@ -7,7 +7,12 @@ import torch
 from tests.datasets.helpers import LENGTHS, H, W, frame, message, write_tree
 from timecyclegan.datasets import video_dataset
 from timecyclegan.datasets.frames import resize_image, to_uint8, write_image
-from timecyclegan.datasets.video_dataset import PairedVideoDataset, UnconditionalVideoDataset, UnpairedVideoDataset
+from timecyclegan.datasets.video_dataset import (
+    Clips,
+    PairedVideoDataset,
+    UnconditionalVideoDataset,
+    UnpairedVideoDataset,
+)
 
 
 def samples(dataset, epochs=range(6)):
@@ -251,7 +256,7 @@ def test_too_short_sequences_are_skipped_and_reported(tree):
 def test_no_sequence_is_long_enough(tree):
     text = message(PairedVideoDataset, *tree, 10, H, W)
     assert f"no sequence in {tree[0]} has the 10 frames" in text
-    assert "the longest has 9; use --block_size 9 or less" in text
+    assert "the longest has 9; use longer sequences, or --block_size 9 or less" in text
 
 
 def test_unpaired_folders_are_refused(tmp_path):
@@ -263,3 +268,19 @@ def test_unpaired_folders_are_refused(tmp_path):
 def test_clips_without_frames_are_a_programming_error():
     with pytest.raises(ValueError, match="n_frames"):
         video_dataset.Clips({"a": 3}, 0, "root")
+
+
+@pytest.mark.parametrize(("length", "n_frames"), [(14, 1), (14, 3), (15, 3), (3, 3), (11, 4)])
+def test_an_epoch_sees_all_parts_of_a_sequence(length, n_frames):
+    """The places to begin are shared out among the clips: none is drawn twice, and over many epochs all are drawn."""
+    clips, drawn = Clips({"a": length, "b": length}, n_frames, "root"), set()
+    for epoch in range(60):
+        rng = np.random.default_rng(epoch)
+        starts = [clips.draw(index, rng) for index in range(len(clips))]
+        assert len(set(starts)) == len(starts) == 2 * (length // n_frames)
+        a = [start for name, start in starts if name == "a"]
+        assert a == sorted(a)
+        drawn |= set(a)
+    assert drawn == set(range(length - n_frames + 1))
+    if n_frames == 1:
+        assert a == list(range(length))

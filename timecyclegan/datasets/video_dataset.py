@@ -91,8 +91,8 @@ class Clips:
         self.skipped = {name: length for name, length in lengths.items() if length < n_frames}
         if not self.lengths:
             longest = max(self.skipped.values())
-            raise UserError(f"no sequence in {root} has the {n_frames} frames of a training clip, the longest "
-                            f"has {longest}; use --block_size {longest} or less, or longer sequences")
+            raise UserError(f"no sequence in {root} has the {n_frames} frames of a training clip, the longest has "
+                            f"{longest}; use longer sequences, or --block_size {longest} or less where the model can")
         self._names = list(self.lengths)
         self._ends = list(itertools.accumulate(length // n_frames for length in self.lengths.values()))
 
@@ -100,11 +100,18 @@ class Clips:
         return self._ends[-1]
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[str, int]:
-        """The sequence of clip ``index``, and a random first frame in it."""
+        """The sequence of clip ``index``, and a random first frame in it.
+
+        The places where a clip of a sequence can begin are shared out among its clips, so that an epoch sees all parts
+        of it; with clips of one frame, every frame once.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        name = self._names[bisect.bisect_right(self._ends, index)]
-        return name, int(rng.integers(self.lengths[name] - self.n_frames + 1))
+        place = bisect.bisect_right(self._ends, index)
+        name = self._names[place]
+        places, count = self.lengths[name] - self.n_frames + 1, self.lengths[name] // self.n_frames
+        number = index - (self._ends[place] - count)  # which clip of the sequence
+        return name, int(rng.integers(number * places // count, (number + 1) * places // count))
 
     def warnings(self) -> list[str]:
         """A line about the skipped sequences, none if there are none."""
