@@ -102,3 +102,19 @@ def test_the_warped_frame_is_a_target():
 def test_shapes_that_do_not_fit(flow, confidence):
     with pytest.raises(ValueError, match="for a video"):
         warp_loss(torch.zeros(N, 3, C, H, W), torch.zeros(flow), confidence and torch.zeros(confidence))
+
+
+def test_flow_that_is_no_number_reaches_the_loss():
+    """So that a training that diverges is told as such, and not as an index that does not exist."""
+    flow = torch.zeros(N, 2, H, W)
+    flow[0, 0, 1, 1] = float("nan")
+    flow[1, 1, 2, 2] = float("inf")
+    moved = warp(torch.randn(N, C, H, W), flow)
+    assert moved[0, :, 1, 1].isnan().all() and not moved[1, :, 2, 2].isfinite().any()
+    assert moved.isfinite().sum() == moved.numel() - 2 * C
+
+
+def test_flow_counts_in_its_own_precision():
+    flow = torch.full((N, 1, 2, H, W), 3.3)
+    video = torch.rand(N, 2, C, H, W)
+    torch.testing.assert_close(warp_loss(video.bfloat16(), flow).float(), warp_loss(video.bfloat16().float(), flow))

@@ -216,3 +216,10 @@ def test_without_sources_the_outputs_alone_are_seen():
 def test_history_has_at_least_one_frame():
     with pytest.raises(ValueError, match="n_frames_generator must be 1 or more, not 0"):
         Recurrent(6, n_frames_generator=0)
+
+
+def test_a_list_of_frames_is_a_sequence_too():
+    host, source = Recurrent(6), torch.rand(N, T, 3, H, W).double()
+    past = torch.rand(N, 1, 3, H, W).double()
+    close(host.generate_sequence(host.generator, list(source.unbind(1)), past),
+          host.generate_sequence(host.generator, source, past))

@@ -393,7 +393,10 @@ def test_objective_is_the_hosts_or_by_name(host, where):
               for image in kind]  # fmt: skip
     close(gan.timecycle_backward(), mean(objective(D(z), True) for z in images))
     real = mean(objective(D(z), True) for z in y.unbind(1)[:3])
-    close(gan.timecycle_backward_D(), (real + mean(objective(D(z), False) for z in images)) / 2)
+    terms = gan.timecycle_terms_D()
+    close(terms["timecycle_discriminator_target"].value, (real + mean(objective(D(z), False) for z in images)) / 2)
+    penalty = {"timecycle_discriminator_gradient_penalty_target": 10.0} if where == "wgangp" else {}
+    assert {name: term.weight for name, term in terms.items()} == {"timecycle_discriminator_target": 1.0, **penalty}
 
 
 def _walker(gan):
@@ -676,3 +679,44 @@ def test_example_of_the_readme(host):
         assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True) if a.dim() > 1)
         losses.append(gan.timecycle_losses()["timecycle_target"].item())
     assert losses[1] < losses[0]
+
+
+# ---- what cannot be right
+
+@HOSTS
+def test_a_loss_of_nothing_can_be_back_propagated(host):
+    """A clip without a walk, in a host that back-propagates the terms by themselves."""
+    gan = host(1)
+    gan.define_timecycle(C + C_C, C, motion_model=network(C + C_C))
+    D = network(C, 1)
+    gan.add_timecycle_discriminator(D)
+    x = video(1).requires_grad_(True)
+    gan.timecycle_forward(x, video(1, C_C, 1))
+    gan.set_timecycle_discriminator_input(video(1, C, 2))
+    loss, loss_D = gan.timecycle_backward(), gan.timecycle_backward_D()
+    assert loss == loss_D == 0
+    loss.backward()
+    loss_D.backward()
+    assert not x.grad.any() and not any(p.grad.any() for p in D.parameters())
+
+
+@HOSTS
+def test_real_frames_of_another_length_are_refused(host):
+    gan = host(1)
+    gan.define_timecycle(C + C_C, C, motion_model=network(C + C_C))
+    gan.add_timecycle_discriminator(network(C, 1), conditional=False)
+    gan.timecycle_forward(video(4), video(4, C_C, 1), ignore_first_n=1)
+    gan.set_timecycle_discriminator_input(video(4, C, 2))
+    for backward in (gan.timecycle_backward, gan.timecycle_backward_D):
+        with pytest.raises(ValueError, match="give the same ignore_first_n to both"):
+            backward()
+    with pytest.raises(ValueError, match="ignore_first_n is a number of frames, not -1"):
+        gan.timecycle_forward(video(4), video(4, C_C, 1), ignore_first_n=-1)
+
+
+@pytest.mark.parametrize("weight", ["timecycle_loss_weight", "timecycle_warp_loss_weight"])
+@HOSTS
+def test_negative_weights_are_refused(host, weight):
+    gan = host(1, **{weight: -1.0})
+    with pytest.raises(UserError, match=r"weight must be 0 or more, not -1\.0"):
+        gan.define_timecycle(C + C_C, C, motion_model=network(C + C_C))

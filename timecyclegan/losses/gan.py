@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term
+from timecyclegan.losses.feature_matching import feature_matching_loss
 from timecyclegan.losses.modes import GAN_MODES
 
 GRADIENT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017
@@ -65,6 +66,31 @@ def discriminator_terms(
     if penalised:
         losses[f"{name}_gradient_penalty"] = Term(gradient_penalty(discriminator, real, fake), GRADIENT_PENALTY_WEIGHT)
     return losses
+
+
+def generator_terms(
+    suffix: str,
+    discriminator: nn.Module,
+    fake: Tensor,
+    real: Tensor | None,
+    criterion: Callable[[Tensor, bool], Tensor],
+    matching_weight: float = 0.0,
+) -> Losses:
+    """The adversarial term ``gan<suffix>`` and, with a weight, ``feature_matching<suffix>`` beside it.
+
+    Args:
+        fake, real: pictures (N, C, H, W) each; ``real`` may be None without feature matching.
+        criterion: (prediction, is_real) to a scalar, such as :func:`gan_loss`.
+        matching_weight: of the L1 distance between ``discriminator.features`` of both; 0 does not compute it.
+    """
+    if not matching_weight:
+        return {f"gan{suffix}": Term(criterion(discriminator(fake), True))}
+    *features, prediction = discriminator.features(fake)
+    with torch.no_grad():
+        *targets, _ = discriminator.features(real)
+    matching = feature_matching_loss(features, targets)
+    return {f"gan{suffix}": Term(criterion(prediction, True)),
+            f"feature_matching{suffix}": Term(matching, matching_weight)}  # fmt: skip
 
 
 @contextlib.contextmanager

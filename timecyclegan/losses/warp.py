@@ -20,6 +20,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     left, top = x.floor(), y.floor()
     right_share, lower_share = (x - left).unsqueeze(1), (y - top).unsqueeze(1)
     pixels = image.flatten(2)
+    top, left = top.nan_to_num(), left.nan_to_num()  # the shares keep what is not a number, so it reaches the loss
 
     def look_up(rows: Tensor, columns: Tensor) -> Tensor:
         place = rows.clamp(0, height - 1).long() * width + columns.clamp(0, width - 1).long()
@@ -50,6 +51,6 @@ def warp_loss(video: Tensor, flow: Tensor, confidence: Tensor | None = None) -> 
         if given is not None and given.shape != expected:
             raise ValueError(f"{name} for a video {tuple(video.shape)} is {expected}, not {tuple(given.shape)}")
     with torch.no_grad():
-        warped = warp(video[:, :-1].flatten(0, 1), flow.flatten(0, 1).to(video.dtype)).unflatten(0, pairs)
+        warped = warp(video[:, :-1].flatten(0, 1), flow.flatten(0, 1)).unflatten(0, pairs)
     difference = warped - video[:, 1:]
     return (difference if confidence is None else confidence * difference).abs().mean()

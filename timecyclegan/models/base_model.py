@@ -88,7 +88,7 @@ class BaseModel(AdversarialTraining, nn.Module):
             further = cls.further_networks(options)
             for flag, network in further.items():
                 if network.takes_code:
-                    raise UserError(f"{flag} dcgan makes pictures from a code, this network sees pictures: use resnet")
+                    raise UserError(f"{flag} dcgan makes pictures from a code, not from pictures: use resnet_1blocks")
             judge = architectures.discriminator(options.discriminator_architecture)
             found |= {"--discriminator_architecture": judge, **further}
         for flag, network in found.items():

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from timecyclegan.losses import Losses, Term
-from timecyclegan.losses.feature_matching import feature_matching_loss
+from timecyclegan.losses.gan import generator_terms
 from timecyclegan.losses.perceptual import perceptual_loss
 from timecyclegan.models.base_model import PairedModel
 from timecyclegan.models.networks import Architecture, vgg19
@@ -52,14 +52,9 @@ class Pix2PixModel(PairedModel):
     def generator_losses(self) -> Losses:
         options, losses = self.options, super().generator_losses()
         source = self.fold(self.source)
-        *features, prediction = self.discriminator.features(torch.cat([source, self.fold(self.fake)], dim=1))
-        losses["gan"] = Term(self.criterion_GAN(prediction, True))
-        if options.feature_matching_loss_weight:
-            with torch.no_grad():
-                *targets, _ = self.discriminator.features(torch.cat([source, self.fold(self.target)], dim=1))
-            losses["feature_matching"] = Term(
-                feature_matching_loss(features, targets), options.feature_matching_loss_weight
-            )
+        fake, real = (torch.cat([source, self.fold(video)], dim=1) for video in (self.fake, self.target))
+        weight = options.feature_matching_loss_weight
+        losses |= generator_terms("", self.discriminator, fake, real, self.criterion_GAN, weight)
         if options.l1_loss_weight:
             losses["l1"] = Term((self.fake - self.target).abs().mean(), options.l1_loss_weight)
         if options.perceptual_loss_weight:

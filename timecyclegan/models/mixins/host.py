@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from timecyclegan.losses.gan import gan_loss
+from timecyclegan.util.errors import UserError
 
 DEFAULT_NAME = "target"  # of the only cycle, or group of sequence discriminators, that a host has
 Video = Tensor | Sequence[Tensor]
@@ -16,7 +17,15 @@ def as_video(sequence: Video, ignore_first_n: int = 0) -> Tensor:
     video = sequence if isinstance(sequence, Tensor) else torch.stack(list(sequence), dim=1)
     if video.dim() != 5:
         raise ValueError(f"a sequence is (N, T, C, H, W) or a list of (N, C, H, W), not {tuple(video.shape)}")
+    if ignore_first_n < 0:
+        raise ValueError(f"ignore_first_n is a number of frames, not {ignore_first_n}")
     return video[:, ignore_first_n:]
+
+
+def not_negative(name: str, weight: float) -> None:
+    """Refuse a weight below 0, which would reward what a loss punishes."""
+    if not 0 <= weight < float("inf"):
+        raise UserError(f"{name} must be 0 or more, not {weight}")
 
 
 def host_criterion(host: Any, prediction: Tensor, is_real: bool, mode: str) -> Tensor:

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from timecyclegan.losses import Losses, Term, total
-from timecyclegan.losses.feature_matching import feature_matching_loss
-from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss
-from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named
+from timecyclegan.losses import Losses, total
+from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss, generator_terms
+from timecyclegan.losses.modes import GAN_MODES
+from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named, not_negative
 from timecyclegan.models.networks import define_discriminator
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.options import Options
 
 
@@ -45,7 +45,7 @@ def windows(video: Tensor, n_frames: int, scale: int = 0, condition: Tensor | No
 class SequenceDiscriminators:
     """One discriminator per temporal scale: scale i sees ``n_frames`` frames at stride ``n_frames ** i``.
 
-    The networks are the caller's, who trains and moves them. Give a step's clips to :meth:`set_input`, then take the
+    The networks are the caller's, who trains them. Give a step's clips to :meth:`set_input`, then take the
     terms.
 
     Args:
@@ -83,6 +83,8 @@ class SequenceDiscriminators:
         if self.conditional and condition is None:
             raise ValueError("conditional sequence discriminators need the conditioning sequence")
         self._fake, self._real = as_video(fake, self.ignored), as_video(real, self.ignored)
+        for network in self.networks:
+            network.to(self._fake.device)  # a host that is no nn.Module cannot move them
         same = as_video(condition, self.ignored) if self.conditional else None
         self._conditions = [same] * len(self.networks) if between is None else between
 
@@ -98,15 +100,7 @@ class SequenceDiscriminators:
         losses: Losses = {}
         for name, network, fake, real in self._scales():
             with frozen(network):
-                if not self.matching_weight:
-                    losses[f"gan_{name}"] = Term(self.criterion(network(fake), True))
-                    continue
-                *features, prediction = network.features(fake)
-                with torch.no_grad():
-                    *targets, _ = network.features(real)
-            losses[f"gan_{name}"] = Term(self.criterion(prediction, True))
-            matching = feature_matching_loss(features, targets)
-            losses[f"feature_matching_{name}"] = Term(matching, self.matching_weight)
+                losses |= generator_terms(f"_{name}", network, fake, real, self.criterion, self.matching_weight)
         return losses
 
     def _scales(self) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
@@ -124,7 +118,15 @@ class SeqDMixin:
 
     The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``; on an ``nn.Module`` the
     discriminators are registered. The objective is the host's ``criterion_GAN(prediction, is_real)`` (or
-    ``criterionGAN``) where it has one.
+    ``criterionGAN``) where it has one::
+
+        self.define_seq_D(n_frames=3)                                # in __init__, after super().__init__()
+        optimizer_D.add_param_group({"params": self.seq_D_parameters()})
+        self.set_seq_D_input(self.fake, self.real)                   # in every step
+        loss_G = loss_G + self.seq_D_backward()
+        loss_D = loss_D + self.seq_D_backward_D()
+
+    Save ``self.seq_D_networks`` with your networks where the host is no ``nn.Module``.
 
     Args:
         seq_D_gan_mode: else this objective, see ``losses.gan.gan_loss``; "wgangp" adds the gradient penalty.
@@ -135,6 +137,9 @@ class SeqDMixin:
         self, *args: Any, seq_D_gan_mode: str = "lsgan", seq_D_feature_matching_weight: float = 0.0, **kwargs: Any
     ):
         super().__init__(*args, **kwargs)
+        if seq_D_gan_mode not in GAN_MODES:
+            raise unknown("seq_D_gan_mode", seq_D_gan_mode, GAN_MODES)
+        not_negative("seq_D_feature_matching_weight", seq_D_feature_matching_weight)
         self.seq_D_gan_mode, self._seq_D_matching = seq_D_gan_mode, seq_D_feature_matching_weight
         self.seq_Ds: dict[str, SequenceDiscriminators] = {}
         self.seq_D_networks: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
@@ -156,13 +161,15 @@ class SeqDMixin:
 
         Args:
             seq_D_name: to tell it from other groups of the same model; without a name it is "target".
-            discriminators: your own networks, one per scale; else they are built, see ``models.networks``, for frames
-                of ``channels`` and conditions of ``condition_channels``.
+            discriminators: your own networks, one for each scale, whatever ``temporal_scales`` is; else they are
+                built, see ``models.networks``, for frames of ``channels`` and conditions of ``condition_channels``.
         """
         name = seq_D_name or DEFAULT_NAME
         if name in self.seq_Ds:
             raise ValueError(f"there are sequence discriminators called {name!r} already: give these a seq_D_name")
         if discriminators is None:
+            if n_frames < 2:
+                raise UserError(f"n_frames {n_frames} is no sequence: use 2 or more")
             seen = n_frames * (channels + (condition_channels if conditional else 0))
             discriminators = [define_discriminator(architecture, seen, filters) for _ in range(temporal_scales)]
         for scale, network in enumerate(discriminators):
@@ -284,9 +291,5 @@ class SeqDModel(SeqDMixin):
         return {**super().generator_losses(), **self.seq_D_terms()}
 
 
-class SeqDMixinPaired(SeqDModel):
-    """:class:`SeqDModel` on a ``PairedModel``, where feature matching is possible."""
-
-
-class SeqDMixinUnpaired(SeqDModel):
-    """:class:`SeqDModel` on an ``UnpairedModel``: a group of discriminators for each domain."""
+# The 2020 release had one for each kind of model.
+SeqDMixinPaired = SeqDMixinUnpaired = SeqDModel

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term, total
-from timecyclegan.losses.gan import frozen, gan_loss
+from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss
 from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES
 from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
-from timecyclegan.models.mixins.host import Video, as_video
+from timecyclegan.models.mixins.host import Video, as_video, not_negative
 from timecyclegan.models.mixins.seq_d_mixin import windows
 
 
@@ -38,6 +38,7 @@ class TimeCycle(nn.Module):
         weight: of the cycle loss in :meth:`generator_loss`.
         warp_weight: of the motion warp loss there; 0 does not compute it.
         criterion_GAN: ``(prediction, is_real) -> scalar``, a mean over the prediction's elements.
+        penalised: whether the discriminators' loss has a gradient penalty (for the criterion of "wgangp").
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TimeCycle(nn.Module):
         weight: float = 1.0,
         warp_weight: float = 0.0,
         criterion_GAN: Callable[[Tensor, bool], Tensor] = gan_loss,
+        penalised: bool = False,
     ):
         super().__init__()
         if cycle_type not in CYCLE_TYPES:
@@ -64,7 +66,9 @@ class TimeCycle(nn.Module):
         # In a tuple, nn.Module does not register them: the host's own networks are trained by the host.
         self._walkers = (backward_model, forward_model if self.type.returns else None)
         self.loss, self.weight, self.warp_weight = loss, weight, warp_weight
-        self.criterion_GAN = criterion_GAN
+        not_negative("weight", weight)
+        not_negative("warp_weight", warp_weight)
+        self.criterion_GAN, self.penalised = criterion_GAN, penalised
         self._discriminators: list[_Discriminator] = []
         self._real = self._real_condition = None
         self._reset()
@@ -146,22 +150,28 @@ class TimeCycle(nn.Module):
         """The term ``discriminator``: the sum over discriminators of (real + fake) / 2 on the last walk's images."""
         losses: Losses = {}
         self._walked()
-        judged = []
         for judge, fake in self._judged():
-            on_real = self.criterion_GAN(judge.network(self._reals(judge).detach()), True)
-            on_fake = self.criterion_GAN(judge.network(fake.detach()), False)
-            judged.append((on_real + on_fake) / 2)
-        if judged:
-            losses["discriminator"] = Term(sum(judged))
+            real = self._reals(judge).detach()
+            terms = discriminator_terms(
+                "discriminator", judge.network, real, fake, self.criterion_GAN, self.penalised
+            )
+            for name, (value, weight) in terms.items():
+                losses[name] = Term(losses[name].value + value if name in losses else value, weight)
         return self._keep(losses)
 
     def generator_loss(self) -> Tensor:
-        """The weighted sum of :meth:`generator_terms`, a scalar: add it to the generator's loss."""
-        return self._sequence_zero() + total(self.generator_terms())
+        """The weighted sum of :meth:`generator_terms`, a scalar: add it to the generator's loss.
+
+        It is 0 where there is no walk, and can be back-propagated all the same.
+        """
+        terms = self.generator_terms()
+        return _zero_of([self._sequence]) + total(terms)
 
     def discriminator_loss(self) -> Tensor:
         """The sum of :meth:`discriminator_terms`, a scalar: add it to the discriminator's loss."""
-        return self._sequence_zero() + total(self.discriminator_terms())
+        terms = self.discriminator_terms()
+        parameters = [p for judge in self._discriminators for p in judge.network.parameters()]
+        return _zero_of([self._sequence.detach(), *parameters]) + total(terms)
 
     def terms(self) -> dict[str, Tensor]:
         """The unweighted terms of the last step, detached: those of cycle, warp, gan, discriminator that there were."""
@@ -175,11 +185,6 @@ class TimeCycle(nn.Module):
         if self._sequence is None:
             raise ValueError("walk first: this TimeCycle was not called on a generated sequence")
         return self.cycle
-
-    def _sequence_zero(self) -> Tensor:
-        """A zero where the losses are, for a walk that has none."""
-        self._walked()
-        return self._sequence.new_zeros(())
 
     def _judged(self) -> Iterator[tuple[_Discriminator, Tensor]]:
         """Each discriminator with what it sees of the walk; those for which the walk is too short are left out."""
@@ -195,6 +200,10 @@ class TimeCycle(nn.Module):
     def _judge_condition(self, judge: _Discriminator) -> Tensor | None:
         if judge.conditional and self._real_condition is None:
             raise ValueError(f"{judge.name} is conditional: set its input with a conditioning sequence")
+        walked, real = self._sequence.shape, self._real.shape
+        if walked[1] != real[1] or walked[3:] != real[3:]:
+            raise ValueError(f"the walked sequence is {tuple(walked)}, the real one {tuple(real)}: they differ in T, H "
+                             "or W; give the same ignore_first_n to both")  # fmt: skip
         if judge.conditional is False or self._real_condition is None:
             return None
         # Of another length, it would show images the conditions of other frames.
@@ -221,6 +230,11 @@ class TimeCycle(nn.Module):
         end = self.cycle.length if judge.n_frames == 1 else None
         condition = self._judge_condition(judge)
         return windows(self._real[:, :end], judge.n_frames, condition=None if condition is None else condition[:, :end])
+
+
+def _zero_of(tensors: list[Tensor]) -> Tensor:
+    """A zero that hangs on ``tensors``, so that it can be back-propagated, and gives them gradients of 0."""
+    return sum(tensor.flatten()[:0].sum().to(tensors[0].device) for tensor in tensors)
 
 
 def _check_alike(one: Tensor, other: Tensor, one_name: str, other_name: str) -> None:

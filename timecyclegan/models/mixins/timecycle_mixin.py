@@ -17,17 +17,19 @@ class TimeCycleMixin:
     The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``; it may be a plain class or an
     ``nn.Module`` (then the motion models are its submodules). The options below are taken from the keyword arguments,
     the rest is passed on. A model may have several cycles, told apart by ``timecycle_name``; without a name it is the
-    one called "target".
+    one called "target". If the host is no ``nn.Module``, save ``self.timecycles[name]``, a module, with its networks.
 
     Args:
-        timecycle_type: a key of ``losses.modes.CYCLE_TYPES``.
+        timecycle_type: "conditional" (the motion model sees the condition and a frame), "unconditional" (two frames),
+            "pingpong" (the recurrent generator itself walks) or "timerecycle" (a frame predictor of yours walks).
         timecycle_loss: "l1" or "l2".
         timecycle_loss_weight: weight of the cycle loss.
         timecycle_motion_model_architecture, timecycle_motion_model_filters: the motion model that
             :meth:`define_timecycle` builds, see ``models.networks.generator``.
         timecycle_separate_motion_models: one model for each direction of time instead of a shared one.
         timecycle_warp_loss_weight: weight of the motion warp loss; 0 does not compute it.
-        timecycle_gan_mode: the adversarial objective, where the host has no ``criterion_GAN`` (or ``criterionGAN``).
+        timecycle_gan_mode: the adversarial objective, where the host has no ``criterion_GAN`` (or ``criterionGAN``);
+            "wgangp" adds the gradient penalty.
     """
 
     def __init__(
@@ -83,7 +85,10 @@ class TimeCycleMixin:
         if motion_model is None:
             if self.timecycle_type in ("pingpong", "timerecycle"):
                 # One built here would be trained by nobody.
-                raise ValueError(f"{self.timecycle_type} walks with a network of yours: give it as motion_model")
+                raise ValueError(
+                    f"{self.timecycle_type} walks with a network of yours: give it as motion_model, or for pingpong "
+                    "call define_timecycle_pingpong(generator)"
+                )
             count = 2 if self._timecycle_separate else 1
             models = tuple(self._build_motion_model(input_channels, output_channels) for _ in range(count))
             motion_model = models if self._timecycle_separate else models[0]
@@ -182,7 +187,11 @@ class TimeCycleMixin:
         if name in self.timecycles:
             raise ValueError(f"there is a TimeCycle called {name!r} already: give this one a timecycle_name")
         criterion = self._timecycle_criterion
-        self.timecycles[name] = TimeCycle(motion_model, cycle_type, criterion_GAN=criterion, **self._timecycle_loss)
+        host_has_one = hasattr(self, "criterion_GAN") or hasattr(self, "criterionGAN")
+        self.timecycles[name] = TimeCycle(
+            motion_model, cycle_type, criterion_GAN=criterion,
+            penalised=self.timecycle_gan_mode == "wgangp" and not host_has_one, **self._timecycle_loss,
+        )  # fmt: skip
 
     def _timecycle_criterion(self, prediction: Tensor, is_real: bool) -> Tensor:
         return host_criterion(self, prediction, is_real, self.timecycle_gan_mode)

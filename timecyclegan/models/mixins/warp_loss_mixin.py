@@ -7,7 +7,7 @@ from torch import Tensor
 from timecyclegan.flow import FlowBackend, check_backend, flow_backend
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.warp import warp_loss
-from timecyclegan.models.mixins.host import Video, as_video
+from timecyclegan.models.mixins.host import Video, as_video, not_negative
 from timecyclegan.util.options import Options
 
 
@@ -16,7 +16,10 @@ class WarpLossMixin:
 
     The generated video shall move as the real one does: the real video's flow, from each frame back to the one before
     it, says where what a generated frame shows was in the frame before. The host needs nothing but a cooperative
-    ``super().__init__(*args, **kwargs)``.
+    ``super().__init__(*args, **kwargs)``::
+
+        self.warp_forward(self.fake, self.real)       # in every step
+        loss_G = loss_G + self.warp_backward()
 
     Args:
         warp_loss_weight: weight of the loss.
@@ -29,6 +32,9 @@ class WarpLossMixin:
         **kwargs: Any,
     ):  # fmt: skip
         super().__init__(*args, **kwargs)
+        not_negative("warp_loss_weight", warp_loss_weight)
+        if warp_flow_backend and isinstance(warp_flow_backend, str):
+            check_backend(warp_flow_backend, option="warp_flow")
         self.warp_loss_weight = warp_loss_weight
         self.warp_flow_backend = warp_flow_backend
         self._warp_terms: Losses | None = None

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from timecyclegan.models.mixins.host import Video, as_video
+
 
 def rollout(
     generator: Callable[[Tensor], Tensor], source: Tensor, past: Tensor, past_sources: Tensor | None = None
@@ -34,7 +36,10 @@ class SequentialMixin:
 
     The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``, and a generator that sees
     :meth:`sequential_input_channels` channels. Before frame 0 the outputs are N(0, 1) noise, and the scene is taken to
-    have stood still.
+    have stood still::
+
+        self.generator = Net(self.sequential_input_channels(), 3)
+        self.fake = self.generate_sequence(self.generator, self.source)
 
     Args:
         n_frames_generator: how many of its last outputs the generator sees.
@@ -55,18 +60,19 @@ class SequentialMixin:
         return condition_channels + n * channels + (n * condition_channels if self.G_input_conditioning else 0)
 
     def generate_sequence(
-        self, generator: nn.Module, source: Tensor, past: Tensor | None = None, channels: int = 3
+        self, generator: nn.Module, source: Video, past: Tensor | None = None, channels: int = 3
     ) -> Tensor:
         """The video that ``generator`` makes of ``source``.
 
         Args:
-            source: (N, T, C_c, H, W); C_c may be 0.
+            source: (N, T, C_c, H, W), or a list of T (N, C_c, H, W); C_c may be 0.
             past: (N, n_frames_generator, channels, H, W), the outputs before frame 0; noise where None.
             channels: of a generated frame.
 
         Returns:
             (N, T, channels, H, W), see :func:`rollout`.
         """
+        source = as_video(source)
         if past is None:
             batch, _, _, height, width = source.shape
             # Drawn on the CPU, so that a seed means the same on every device.
