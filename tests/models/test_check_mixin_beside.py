@@ -126,3 +126,9 @@ def test_frames_left_out_of_the_walk_only():
     assert finding.name == "discriminator with the wrong input"
     assert finding.text == ("4 frames of the real sequence and its condition are used, 3 of the walked one: give clips "
                             "of one length and the same ignore_first_n to both")  # fmt: skip
+
+
+def test_what_sequence_discriminators_hold_is_put_back_where_the_package_is_installed(monkeypatch):
+    monkeypatch.setattr("timecyclegan.util.snapshot.is_installed", lambda file: True)
+    gan = Full()
+    assert names(gan, videos()) == [] and gan.seq_Ds["target"]._fake is None

@@ -4,6 +4,7 @@ import sysconfig
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 Kind = TypeVar("Kind")
 Undo = Callable[[], None]
 _PLAIN = (str, bytes, int, float, complex, type(None))  # they neither change nor hold anything
+_PACKAGE = str(Path(__file__).parents[1])  # ours, which may be installed too
 _STDLIB = sysconfig.get_path("stdlib")
 
 
@@ -45,8 +47,8 @@ def reachable(root: Any, name: str = "", known: dict[int, tuple[str, Any]] | Non
     """``root`` and all that can be reached from it, each once, with the shortest attribute path from ``name`` on.
 
     Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and attributes
-    of other objects unless their class is an installed package's. Data sets and loaders are left alone: they may be
-    large, and a training step does not change them.
+    of other objects unless their class is another installed package's. Data sets and loaders are left alone: they may
+    be large, and a training step does not change them.
 
     Args:
         known: by id, what is not followed again; what is found is added.
@@ -79,7 +81,7 @@ def _has_state(thing: Any) -> bool:
     if hasattr(type(thing), "state_dict"):
         return True
     file = getattr(sys.modules.get(type(thing).__module__), "__file__", None) or ""  # none in a notebook
-    return not is_installed(file)
+    return file.startswith(_PACKAGE) or not is_installed(file)
 
 
 def is_installed(file: str) -> bool:
