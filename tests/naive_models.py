@@ -86,6 +86,9 @@ class Vid2Vid(Paired):
     def generator(self, domain):
         def G(x):
             h, w, m = self.net("generator").network(x).split([3, 2, 1], dim=1)
+            for n in range(len(x)):  # the noise before the first frame does not show
+                if (x[n, -3:].abs() > 1.5).any():
+                    m = torch.cat([m[:n], torch.ones_like(m[n : n + 1]), m[n + 1 :]])
             self.w.append(w)
             self.m.append(m)
             return m * h + (1 - m) * look_up(x[:, -3:].clip(-1, 1), w)

@@ -57,9 +57,24 @@ def seen():
     return torch.rand(N, 9, H, W, dtype=torch.double) * 2 - 1
 
 
-def test_noise_beyond_a_pictures_range_is_cut_off(seen):
+def test_nothing_shows_of_the_noise_before_the_first_frame(seen):
+    """Sample by sample: where the last frame is no picture, the new one stands alone."""
     picture = torch.randn(N, 3, H, W, dtype=torch.double)
-    assert torch.equal(blended(picture, constant(0, 0), constant(0), 3 * seen), (3 * seen[:, 6:]).clip(-1, 1))
+    seen[0, 6:] = torch.randn(3, H, W)
+    seen[0, 6, 0, 0] = 1.6
+    made = blended(picture, constant(0, 0), constant(0), seen)
+    assert torch.equal(made[0], picture[0]) and torch.equal(made[1:], seen[1:, 6:])
+
+
+@pytest.mark.parametrize("name", ["resnet_1blocks", "unet_128", "dcgan_enc"])
+def test_the_flow_begins_at_zero(name):
+    size = {"unet_128": (128, 128), "dcgan_enc": (64, 64)}.get(name, (H, W))
+    options = default_options("vid2vid", image_height=size[0], image_width=size[1], generator_architecture=name,
+                              generator_filters=2)  # fmt: skip
+    generator = get_model("vid2vid", options, training=False).generator
+    parts = generator.parts(torch.rand(N, 6, *size) * 2 - 1)
+    assert not parts.flow.any() and parts.frame.std() > 0
+    assert (parts.mask - 0.5).abs().max() > 0  # the other heads begin as all networks do
 
 
 def test_mask_1_is_the_new_picture(seen):
@@ -191,7 +206,8 @@ def test_frames_one_by_one_equal_the_whole_clip(model_type, n):
         picture, flow, mask = model.generator.network(torch.cat([source[:, t], *state.unbind(1)], dim=1)).split(
             [3, 2, 1], dim=1
         )
-        blend = mask * picture + (1 - mask) * moved(state[:, -1].clip(-1, 1), flow)
+        mask = torch.ones_like(mask) if t == 0 else mask  # noise, of which nothing shows
+        blend = mask * picture + (1 - mask) * moved(state[:, -1], flow)
         frame, state = model.translate_frame(source[:, t : t + 1], state)
         torch.testing.assert_close(frame, whole[:, t])
         torch.testing.assert_close(frame, blend)

@@ -9,7 +9,7 @@ from timecyclegan.losses.warp import warp
 from timecyclegan.models import networks as architectures
 from timecyclegan.models.mixins.seq_d_mixin import SeqDModel
 from timecyclegan.models.mixins.warp_loss_mixin import WarpLossModel
-from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Parts, Vid2VidGenerator
+from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Parts, Vid2VidGenerator, start_still
 from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
 from timecyclegan.util.options import Options
 
@@ -42,6 +42,7 @@ class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
             options.generator_architecture, self.generator_input_channels(), HEADS, options.generator_filters,
             options.upsample, size=options.image_height, output=Vid2VidGenerator.output(),
         )  # fmt: skip
+        start_still(network)
         self.add_network("generator", Vid2VidGenerator(network), role="G")
 
     def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:

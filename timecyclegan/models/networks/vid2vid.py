@@ -10,6 +10,7 @@ from timecyclegan.losses.warp import warp
 
 FLOW_SCALE = 20.0  # pixels for an output of 1
 CHANNELS = 3
+NO_PICTURE = 1.5  # a value beyond this, rounding aside, is in no picture, but surely in N(0, 1) noise of its size
 HEADS = CHANNELS + 2 + 1  # picture, flow, mask
 
 
@@ -51,8 +52,11 @@ class Vid2VidGenerator(nn.Module):
     def parts(self, x: Tensor) -> Parts:
         """The next frame with the flow and the mask that made it."""
         picture, flow, mask = self.network(x).split([CHANNELS, 2, 1], dim=1)
-        # The noise before the first frame goes beyond what a picture can be.
-        moved = warp(x[:, -CHANNELS:].clamp(-1, 1), flow)
+        before = x[:, -CHANNELS:]
+        # Nothing of the noise before the first frame is to be seen: there the picture is all new.
+        is_noise = (before.abs() > NO_PICTURE).flatten(1).any(1).view(-1, 1, 1, 1)
+        mask = torch.where(is_noise, torch.ones_like(mask), mask)
+        moved = warp(before.clamp(-1, 1), flow)
         return Parts(mask * picture + (1 - mask) * moved, flow, mask)
 
     @contextlib.contextmanager
@@ -69,3 +73,16 @@ class Vid2VidGenerator(nn.Module):
         if self._record is not None:
             self._record.append(parts)
         return parts.frame
+
+
+def start_still(network: nn.Module) -> None:
+    """Let the flow begin at 0: random weights would begin with pixels of it, and move everything about.
+
+    ``network`` is that of a :class:`Vid2VidGenerator`, changed in place.
+    """
+    last = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))][-1]
+    kernels = last.weight.transpose(0, 1) if isinstance(last, nn.ConvTranspose2d) else last.weight
+    with torch.no_grad():
+        for parameter in (kernels, last.bias):
+            if parameter is not None:
+                parameter[CHANNELS : CHANNELS + 2] = 0
