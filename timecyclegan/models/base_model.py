@@ -137,13 +137,17 @@ class BaseModel(AdversarialTraining, nn.Module):
 
     def add_generators(self) -> None:
         """Build the generator of each domain as the options say."""
-        options = self.options
         for domain in self.domains:
-            network = architectures.define_generator(
-                options.generator_architecture, self.generator_input_channels(), self.channels * self.frames_per_call,
-                options.generator_filters, options.upsample, size=options.image_height,
-            )  # fmt: skip
+            network = self.define_generator(self.channels * self.frames_per_call)
             self.add_network(self.name_in(domain, "generator"), network, role="G")
+
+    def define_generator(self, channels: int, output: nn.Module | None = None) -> nn.Module:
+        """A generator that makes ``channels`` channels, as the options say; ``output``: in place of its last tanh."""
+        options = self.options
+        return architectures.define_generator(
+            options.generator_architecture, self.generator_input_channels(), channels, options.generator_filters,
+            options.upsample, size=options.image_height, output=output,
+        )  # fmt: skip
 
     def generator_input_channels(self) -> int:
         """Channels that a generator sees."""

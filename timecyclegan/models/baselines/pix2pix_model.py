@@ -52,8 +52,9 @@ class Pix2PixModel(PairedModel):
     def generator_losses(self) -> Losses:
         options, losses = self.options, super().generator_losses()
         source = self.fold(self.source)
-        fake, real = (torch.cat([source, self.fold(video)], dim=1) for video in (self.fake, self.target))
         weight = options.feature_matching_loss_weight
+        fake = torch.cat([source, self.fold(self.fake)], dim=1)
+        real = torch.cat([source, self.fold(self.target)], dim=1) if weight else None
         losses |= generator_terms("", self.discriminator, fake, real, self.criterion_GAN, weight)
         if options.l1_loss_weight:
             losses["l1"] = Term((self.fake - self.target).abs().mean(), options.l1_loss_weight)

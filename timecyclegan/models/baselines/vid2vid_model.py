@@ -2,11 +2,10 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term
 from timecyclegan.losses.warp import warp
-from timecyclegan.models import networks as architectures
 from timecyclegan.models.mixins.seq_d_mixin import SeqDModel
 from timecyclegan.models.mixins.warp_loss_mixin import WarpLossModel
 from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Parts, Vid2VidGenerator, start_still
@@ -36,14 +35,10 @@ class Vid2VidModel(WarpLossModel, SeqDModel, SequentialPix2Pix):
         needed = {1} if weights else set()
         return sorted(stride for stride in needed | {n_frames**scale for scale in range(scales)} if stride < frames)
 
-    def add_generators(self) -> None:
-        options = self.options
-        network = architectures.define_generator(
-            options.generator_architecture, self.generator_input_channels(), HEADS, options.generator_filters,
-            options.upsample, size=options.image_height, output=Vid2VidGenerator.output(),
-        )  # fmt: skip
+    def define_generator(self, channels: int, output: nn.Module | None = None) -> nn.Module:
+        network = super().define_generator(HEADS, Vid2VidGenerator.output())
         start_still(network)
-        self.add_network("generator", Vid2VidGenerator(network), role="G")
+        return Vid2VidGenerator(network)
 
     def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
         """As ``WarpLossModel.forward``; also keeps ``self.flow`` (N, T, 2, H, W) and ``self.mask`` (N, T, 1, H, W)."""
