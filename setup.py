@@ -8,6 +8,8 @@ root = Path(__file__).parent
 package = (root / "timecyclegan/__init__.py").read_text()
 version = re.search(r'^__version__ = "(.+)"$', package, re.MULTILINE)[1]
 requirements = [line for line in (root / "requirements.txt").read_text().splitlines() if line[:1] not in ("", "#")]
+# The newest simulator; its package exists for few machines.
+CARLA = 'carla>=0.9.16; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.13"'
 
 setup(
     name="timecyclegan",
@@ -23,5 +25,8 @@ setup(
         "timecyclegan.models.networks.flownet2_pytorch": ["install.sh", "ops/csrc/*"],
     },
     install_requires=requirements,
-    extras_require={"dev": ["pytest>=8", "ruff>=0.15"]},
+    extras_require={
+        "carla": [CARLA],
+        "dev": ["pytest>=8", "ruff>=0.15", "torchmetrics>=1.9", "onnx>=1.18", CARLA],
+    },
 )
