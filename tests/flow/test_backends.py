@@ -154,7 +154,7 @@ def test_missing_weights_say_which_file_goes_where(name, empty_hub, monkeypatch)
     def offline(*_args, **_kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(UserError) as error:
         flow_backend(name)
     assert str(empty_hub) in str(error.value) and "http" in str(error.value) and "\n" not in str(error.value)

@@ -5,7 +5,6 @@ the flow (N, 2, H, W), in pixels, that leads from ``frame`` back to ``previous``
 (N, 1, H, W) in [0, 1]. It computes where its inputs are, or hands the flow back to there. Those of :data:`BACKENDS`
 have their weight file as ``file``, None where there are no weights.
 """
-import hashlib
 import importlib
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from timecyclegan.losses.warp import warp
 from timecyclegan.util.errors import UserError, unknown
-from timecyclegan.util.hub import hub_file
+from timecyclegan.util.hub import hub_file, sha256
 
 FlowBackend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -80,10 +79,7 @@ def flow_backend(name: str, weights: str = "") -> FlowBackend:
 
 def describe(name: str, backend: FlowBackend) -> dict[str, str | None]:
     """What computes the flow, to stand beside all that is made with it: its name, its weight file and the SHA-256."""
-    digest = None
-    if backend.file is not None:
-        with open(backend.file, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = None if backend.file is None else sha256(backend.file)
     return {"flow_backend": name, "flow_weights": backend.file and str(backend.file), "flow_weights_sha256": digest}
 
 

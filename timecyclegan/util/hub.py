@@ -1,4 +1,8 @@
 """Files with published weights: where they are looked for, and what is said where they are missing."""
+import hashlib
+import re
+import socket
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -6,22 +10,59 @@ import torch
 
 from timecyclegan.util.errors import UserError
 
+TIMEOUT = 20  # seconds without a byte; a network that lets nothing through would be waited for without end
+
 
 def hub_file(name: str) -> Path:
     """Where a file, named or by its URL, is looked for: torch hub's cache (``TORCH_HOME`` or ``torch.hub.set_dir``)."""
     return Path(torch.hub.get_dir()) / "checkpoints" / name.rsplit("/", 1)[-1]
 
 
-def load_published(url: str, who: str, instead: str) -> dict[str, Any]:
-    """The state dict at ``url``, from torch hub's cache or fetched into it; its hash is part of its name.
+def published_file(url: str, who: str, instead: str) -> Path:
+    """The file at ``url`` in torch hub's cache; fetched into it if it is not there yet, its name holding its hash.
 
     Raises:
         UserError: it is not there and cannot be fetched: says that ``who`` needs it, where to put it, and what to do
             ``instead``.
     """
     path = hub_file(url)
+    if path.exists():
+        return path
+    print(f"fetching {url} to {path}")
     try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True)
-    except Exception as error:  # urllib, ssl, pickle and zip errors alike: the user can only put the file there
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _impatient():
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=re.search(r"-([0-9a-f]{8})\.", path.name)[1])
+    except Exception as error:  # of urllib, ssl or the disk: the user can only put the file there
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise UserError(f"{who} needs weights: put {url} at {path}, or {instead} ({reason})") from error
+    return path
+
+
+@contextmanager
+def _impatient():
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def load_published(url: str, who: str, instead: str) -> dict[str, Any]:
+    """The state dict at ``url``, by :func:`published_file`.
+
+    Raises:
+        UserError: it is missing, or cannot be read.
+    """
+    path = published_file(url, who, instead)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle and zip errors of many kinds
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); fetch it again from {url}") from error
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
