@@ -3,17 +3,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+from timecyclegan.data.labels import CITYSCAPES_TRAIN
 from timecyclegan.data.synthetic_textures import upsampling
 
-CITYSCAPES_COLOURS = {
-    "road": (128, 64, 128), "sidewalk": (244, 35, 232), "building": (70, 70, 70), "wall": (102, 102, 156),
-    "fence": (190, 153, 153), "pole": (153, 153, 153), "traffic light": (250, 170, 30),
-    "traffic sign": (220, 220, 0), "vegetation": (107, 142, 35), "terrain": (152, 251, 152),
-    "sky": (70, 130, 180), "person": (220, 20, 60), "rider": (255, 0, 0), "car": (0, 0, 142),
-    "truck": (0, 0, 70), "bus": (0, 60, 100), "train": (0, 80, 100), "motorcycle": (0, 0, 230),
-    "bicycle": (119, 11, 32)}
-"""The 19 evaluated classes and colours of Cityscapes (Cordts et al. 2016, cityscapesscripts/helpers/labels.py)."""
-
+CITYSCAPES_COLOURS = {label.name: label.colour for label in CITYSCAPES_TRAIN if label.name != "unlabeled"}
 CLASSES = list(CITYSCAPES_COLOURS)
 PALETTE = np.array(list(CITYSCAPES_COLOURS.values()), np.uint8)
 _MISTAKEN_FOR = {

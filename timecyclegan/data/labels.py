@@ -1,0 +1,149 @@
+"""Tables of semantic classes, Cityscapes' and CARLA's, and the way from ids to colours and back.
+
+Sources: Cityscapes, cityscapesscripts/helpers/labels.py (Cordts et al. 2016); CARLA, the reference of its semantic
+segmentation camera, whose colours were compared with the palettes in the packages 0.9.5, 0.9.12 to 0.9.16.
+"""
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from timecyclegan.util.errors import UserError
+
+Colour = tuple[int, int, int]
+
+
+class Label(NamedTuple):
+    """A class: its id in a gray label map, its name, its colour (RGB, 0-255)."""
+    id: int
+    name: str
+    colour: Colour
+
+
+CITYSCAPES = tuple(Label(*row) for row in (
+    (0, "unlabeled", (0, 0, 0)), (1, "ego vehicle", (0, 0, 0)), (2, "rectification border", (0, 0, 0)),
+    (3, "out of roi", (0, 0, 0)), (4, "static", (0, 0, 0)), (5, "dynamic", (111, 74, 0)), (6, "ground", (81, 0, 81)),
+    (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (9, "parking", (250, 170, 160)),
+    (10, "rail track", (230, 150, 140)), (11, "building", (70, 70, 70)), (12, "wall", (102, 102, 156)),
+    (13, "fence", (190, 153, 153)), (14, "guard rail", (180, 165, 180)), (15, "bridge", (150, 100, 100)),
+    (16, "tunnel", (150, 120, 90)), (17, "pole", (153, 153, 153)), (18, "polegroup", (153, 153, 153)),
+    (19, "traffic light", (250, 170, 30)), (20, "traffic sign", (220, 220, 0)), (21, "vegetation", (107, 142, 35)),
+    (22, "terrain", (152, 251, 152)), (23, "sky", (70, 130, 180)), (24, "person", (220, 20, 60)),
+    (25, "rider", (255, 0, 0)), (26, "car", (0, 0, 142)), (27, "truck", (0, 0, 70)), (28, "bus", (0, 60, 100)),
+    (29, "caravan", (0, 0, 90)), (30, "trailer", (0, 0, 110)), (31, "train", (0, 80, 100)),
+    (32, "motorcycle", (0, 0, 230)), (33, "bicycle", (119, 11, 32))))
+"""The labels of ``*_labelIds.png``. Colours that several share, black above all, come back as the first of them."""
+
+_BY_NAME = {label.name: label for label in CITYSCAPES}
+_EVALUATED = ("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+              "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+CITYSCAPES_TRAIN = (*(Label(i, name, _BY_NAME[name].colour) for i, name in enumerate(_EVALUATED)),
+                    Label(255, "unlabeled", (0, 0, 0)))
+"""The labels of ``*_labelTrainIds.png``, which networks are trained to tell apart; 255 is none of them."""
+
+_CARLA_13 = tuple(Label(*row) for row in (
+    (0, "unlabeled", (0, 0, 0)), (1, "building", (70, 70, 70)), (2, "fence", (190, 153, 153)),
+    (3, "other", (250, 170, 160)), (4, "pedestrian", (220, 20, 60)), (5, "pole", (153, 153, 153)),
+    (6, "road line", (157, 234, 50)), (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)),
+    (9, "vegetation", (107, 142, 35)), (10, "vehicle", (0, 0, 142)), (11, "wall", (102, 102, 156)),
+    (12, "traffic sign", (220, 220, 0))))
+_CARLA_23 = (*(label._replace(colour={"fence": (100, 40, 40), "other": (55, 90, 80)}.get(label.name, label.colour))
+               for label in _CARLA_13), *(Label(*row) for row in (
+    (13, "sky", (70, 130, 180)), (14, "ground", (81, 0, 81)), (15, "bridge", (150, 100, 100)),
+    (16, "rail track", (230, 150, 140)), (17, "guard rail", (180, 165, 180)), (18, "traffic light", (250, 170, 30)),
+    (19, "static", (110, 190, 160)), (20, "dynamic", (170, 120, 50)), (21, "water", (45, 60, 150)),
+    (22, "terrain", (145, 170, 100)))))
+_CARLA_29 = (
+    Label(0, "unlabeled", (0, 0, 0)),
+    *(Label(i, "pedestrian" if name == "person" else name, _BY_NAME[name].colour)
+      for i, name in enumerate(_EVALUATED, 1)),
+    *(Label(*row) for row in (
+        (20, "static", (110, 190, 160)), (21, "dynamic", (170, 120, 50)), (22, "other", (55, 90, 80)),
+        (23, "water", (45, 60, 150)), (24, "road line", (157, 234, 50)), (25, "ground", (81, 0, 81)),
+        (26, "bridge", (150, 100, 100)), (27, "rail track", (230, 150, 140)), (28, "guard rail", (180, 165, 180)))))
+CARLA = {"0.9.5": _CARLA_13, "0.9.10": _CARLA_23, "0.9.14": _CARLA_29}
+"""The labels of each generation, by the version with which it begins."""
+
+# CARLA's names for what Cityscapes names otherwise or not at all; all others are the same in both.
+_IN_CITYSCAPES = {"pedestrian": "person", "vehicle": "car", "road line": "road", "other": "unlabeled",
+                  "water": "unlabeled"}
+
+
+def carla_labels(version: str) -> tuple[Label, ...]:
+    """The labels of a CARLA version such as "0.9.13" or "0.9.15-dirty", as a server or package tells it.
+
+    Raises:
+        UserError: it is no version, or older than 0.9.5.
+    """
+    number = _number(version)
+    begins = [first for first in CARLA if number and _number(first) <= number]
+    if not begins:
+        raise UserError(f"CARLA version {version!r} is not known; expected {next(iter(CARLA))} or newer")
+    return CARLA[begins[-1]]
+
+
+def _number(version: str) -> tuple[int, ...]:
+    found = re.match(r"\d+(\.\d+)+", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def in_cityscapes(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """CARLA's labels, ids kept, with the name and colour that Cityscapes has for the same thing.
+
+    Lane markings are road; "other" and water are unlabeled. Before 0.9.10 CARLA has no sky: it is unlabeled too.
+    """
+    same = [_BY_NAME[_IN_CITYSCAPES.get(label.name, label.name)] for label in labels]
+    return tuple(Label(label.id, twin.name, twin.colour) for label, twin in zip(labels, same, strict=True))
+
+
+def ids_to_colours(ids: np.ndarray, labels: Sequence[Label], name: str | Path = "the label map") -> np.ndarray:
+    """uint8 ids (..., H, W) -> uint8 RGB (..., H, W, 3).
+
+    Raises:
+        UserError: an id that no label has; ``name`` tells where.
+    """
+    if ids.dtype != np.uint8:
+        raise ValueError(f"expected uint8 ids, got {ids.dtype}")
+    known, palette = np.zeros(256, bool), np.zeros((256, 3), np.uint8)
+    for label in labels:
+        known[label.id], palette[label.id] = True, label.colour
+    if not known[ids].all():
+        wrong = ", ".join(map(str, np.unique(ids[~known[ids]])[:5]))
+        raise UserError(f"{name} holds ids that are no labels: {wrong}; known are {_ranges(np.flatnonzero(known))}; "
+                        "is it of another label set?")
+    return palette[ids]
+
+
+def colours_to_ids(colours: np.ndarray, labels: Sequence[Label], name: str | Path = "the label map") -> np.ndarray:
+    """uint8 RGB (..., H, W, 3) -> uint8 ids (..., H, W); of labels of one colour, the first.
+
+    Raises:
+        UserError: a colour that no label has; ``name`` tells where.
+    """
+    if colours.dtype != np.uint8 or colours.shape[-1:] != (3,):
+        raise ValueError(f"expected uint8 (..., H, W, 3), got {colours.dtype} {colours.shape}")
+    first = {_code(np.array(label.colour)): label.id for label in reversed(labels)}
+    codes = np.array(sorted(first))
+    wanted = _code(colours)
+    place = np.searchsorted(codes, wanted).clip(max=len(codes) - 1)
+    unknown = codes[place] != wanted
+    if unknown.any():
+        rows = np.unique(colours[unknown], axis=0)
+        shown = ", ".join(f"({red}, {green}, {blue})" for red, green, blue in rows[:3].tolist())
+        raise UserError(f"{name} holds {len(rows)} colour{'s' * (len(rows) > 1)} of no label: {shown} in "
+                        f"{unknown.sum()} pixels; is it of another label set, or resized or compressed with loss?")
+    return np.array([first[code] for code in codes.tolist()], np.uint8)[place]
+
+
+def _code(colours: np.ndarray):
+    """RGB (..., 3) as one number (...) each; a plain int for one colour, so that it can be a key."""
+    codes = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return int(codes) if codes.ndim == 0 else codes
+
+
+def _ranges(numbers: np.ndarray) -> str:
+    """"0 to 18, 255" for 0, 1, ..., 18, 255."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
