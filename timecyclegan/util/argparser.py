@@ -60,7 +60,8 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def _add(group: Any, field: dataclasses.Field) -> None:
+def add_option(group: Any, field: dataclasses.Field) -> None:
+    """Add the flag of a field that :func:`options.option` made to a parser or a group of one."""
     flag, short, choices = f"--{field.name}", field.metadata["short"], field.metadata["choices"]
     flags = [flag, short] if short else [flag]
     text = field.metadata["help"].replace("%", "%%")
@@ -94,7 +95,7 @@ def build_parser(command: str) -> argparse.ArgumentParser:
             if fields:
                 group = parser.add_argument_group((concern.__doc__ or "").strip().splitlines()[0].rstrip("."))
                 for field in fields:
-                    _add(group, field)
+                    add_option(group, field)
     return parser
 
 
