@@ -13,7 +13,8 @@ from tests.seeded import seeded_weights
 from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation import measuring, report
 from timecyclegan.evaluation.compute_ewarp import e_warp
-from timecyclegan.evaluation.compute_metrics import METRIC_COLUMNS, METRICS, csv_row, evaluate, main
+from timecyclegan.evaluation.compute_metrics import main
+from timecyclegan.evaluation.evaluate import METRIC_COLUMNS, METRICS, csv_row, evaluate
 from timecyclegan.evaluation.compute_tof import tof
 from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics
@@ -131,7 +132,7 @@ def test_sets_of_clips_are_compared_by_the_back_end_too(tmp_path):
     found = evaluated(tmp_path, real, fake, kind="unconditional", flow=estimator("dis"))["metrics"]["tof"]
     means = [np.mean([np.linalg.norm(dis(*pair), axis=2).mean() for pair in itertools.pairwise(clip)])
              for clip in (fake["x"], real["a"])]
-    assert list(found["means"].values()) == pytest.approx(means, rel=1e-6)
+    assert list(found["details"].values()) == pytest.approx(means, rel=1e-6)
     assert found["definition"] == "tof-dis-1-means"
 
 
@@ -226,7 +227,7 @@ def test_only_some_metrics(tmp_path):
     clip = {"a": moving(2)}
     found = values(evaluated(tmp_path, clip, clip, only=["flicker"]))
     assert found.pop("flicker") is not None and set(found.values()) == {None}
-    with pytest.raises(UserError, match="unknown metric tofu; there are fid, lpips"):
+    with pytest.raises(UserError, match="metric 'tofu' is not known; did you mean tof"):
         evaluated(tmp_path, clip, clip, only=["tofu"])
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.evaluation.helpers import moving, noisy, write_clips
 from timecyclegan.datasets.frames import resize_image
-from timecyclegan.evaluation.compute_metrics import csv_row, evaluate, main
+from timecyclegan.evaluation.compute_metrics import main
+from timecyclegan.evaluation.evaluate import csv_row, evaluate
 from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.evaluation.report import format_comparison, format_metrics
 from timecyclegan.flow.opencv import farneback
@@ -96,7 +97,7 @@ def test_sets_are_compared_by_their_means(tmp_path):
     evaluation = evaluated(tmp_path, real, fake, kind="unconditional")
     tof, flicker = evaluation["metrics"]["tof"], evaluation["metrics"]["flicker"]
     assert tof["value"] == pytest.approx(abs(mean_magnitude(real) - mean_magnitude(fake)), rel=1e-6)
-    assert tof["means"] == pytest.approx({"generated": mean_magnitude(fake), "real": mean_magnitude(real)}, rel=1e-6)
+    assert tof["details"] == pytest.approx({"generated": mean_magnitude(fake), "real": mean_magnitude(real)}, rel=1e-6)
     assert (tof["frames"], tof["pairs"], tof["sequences"]) == (6, 3, 3)
     for name, clip in fake.items():
         if len(clip) > 1:
@@ -171,10 +172,30 @@ def test_a_comparison_of_several_says_where_definitions_differ(tmp_path):
 
 def test_kinds_by_command(tmp_path, capsys):
     write_clips(tmp_path / "real", {"a": moving(3)})
-    write_clips(tmp_path / "fake", {"b": moving(2)})
-    folders = [str(tmp_path / "real"), str(tmp_path / "fake")]
-    assert main([*folders, "--kind", "unconditional", "--json", str(tmp_path / "m.json")]) == 0
-    assert json.loads((tmp_path / "m.json").read_text())["kind"] == "unconditional"
-    assert main([*folders, "--kind", "unpaired"]) == 2
-    assert main([*folders, "--kind", "unconditional", "--flow", str(tmp_path)]) == 2
-    assert "--flow has no use" in capsys.readouterr().err
+    write_clips(tmp_path / "source", {"b": moving(2)})
+    write_clips(tmp_path / "fake", {"b": noisy(moving(2))})
+    real, fake, source = (str(tmp_path / name) for name in ("real", "fake", "source"))
+    written = tmp_path / "m.json"
+
+    def found(*arguments):
+        assert main([*arguments, "--json", str(written)]) == 0
+        return json.loads(written.read_text())
+
+    assert found(real, fake, "--unconditional")["kind"] == "unconditional"
+    unpaired, blind = found(real, fake, "--source", source), found("-", fake, "--source", source)
+    assert unpaired["kind"] == blind["kind"] == "unpaired"
+    for name in ("tof", "e_warp", "flicker"):
+        assert unpaired["metrics"][name]["value"] == blind["metrics"][name]["value"] is not None
+    assert blind["metrics"]["fid"]["reason"] == "no real pictures of what is generated were given"
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["-", "FAKE"], "--source SRC must say"), (["REAL", "FAKE", "--unconditional", "--source", "REAL"], "--source has"),
+    (["REAL", "FAKE", "--unconditional", "--flow", "REAL"], "--flow has no use"),
+    (["REAL", "FAKE", "--resize", "0", "9"], "--resize 0 9"), (["REAL", "FAKE", "--source", "NONE"], "does not exist")])
+def test_contradictions_on_the_command_line(tmp_path, capsys, arguments, words):
+    write_clips(tmp_path / "REAL", {"a": moving(2)})
+    write_clips(tmp_path / "FAKE", {"a": moving(2)})
+    assert main([str(tmp_path / word) if word.isupper() else word for word in arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1

@@ -5,7 +5,7 @@ import pytest
 
 from tests.evaluation.helpers import CASES
 from timecyclegan.datasets.frames import find_sequences
-from timecyclegan.evaluation.compute_metrics import evaluate
+from timecyclegan.evaluation.evaluate import evaluate
 
 SEQUENCES = ("seq0", "seq1")
 

@@ -22,4 +22,4 @@ class L1(Metric):
 if __name__ == "__main__":
     from timecyclegan.evaluation.compute_metrics import main
 
-    sys.exit(main(["--only", L1.spec.name, *sys.argv[1:]]))
+    sys.exit(main(only=[L1.spec.name]))

@@ -52,4 +52,4 @@ class SSIM(Metric):
 if __name__ == "__main__":
     from timecyclegan.evaluation.compute_metrics import main
 
-    sys.exit(main(["--only", f"{PSNR.spec.name},{SSIM.spec.name}", *sys.argv[1:]]))
+    sys.exit(main(only=[PSNR.spec.name, SSIM.spec.name]))

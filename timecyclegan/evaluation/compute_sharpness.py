@@ -40,4 +40,4 @@ class Sharpness(Metric):
 if __name__ == "__main__":
     from timecyclegan.evaluation.compute_metrics import main
 
-    sys.exit(main(["--only", Sharpness.spec.name, *sys.argv[1:]]))
+    sys.exit(main(only=[Sharpness.spec.name]))

@@ -55,7 +55,7 @@ class TOFOfMeans(Metric):
         return replace(
             own,
             value=distance(own.value),
-            means={"generated": own.value, "real": other.value},
+            details={"generated": own.value, "real": other.value},
             per_sequence={name: distance(value) for name, value in own.per_sequence.items()},
             per_frame={name: [distance(value) for value in values] for name, values in own.per_frame.items()},
         )
@@ -64,4 +64,4 @@ class TOFOfMeans(Metric):
 if __name__ == "__main__":
     from timecyclegan.evaluation.compute_metrics import main
 
-    sys.exit(main(["--only", TOF.spec.name, *sys.argv[1:]]))
+    sys.exit(main(only=[TOF.spec.name]))

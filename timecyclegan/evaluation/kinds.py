@@ -2,6 +2,7 @@
 from dataclasses import dataclass, replace
 
 from timecyclegan.evaluation.metric import CLOSER_TO_REAL, CLOSER_TO_SOURCE, PER_PAIR, Spec
+from timecyclegan.evaluation.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Kind:
             return "no real flow belongs to a generated clip"
         return None
 
-    def spec(self, spec: Spec, flow: str) -> Spec:
-        """The metric's spec, by which its values cannot be mistaken for those of another kind or by another flow."""
-        spec = replace(spec, definition=spec.definition.format(flow=flow))
+    def spec(self, spec: Spec, settings: Settings) -> Spec:
+        """The metric's spec, by which its values cannot be mistaken for those of another kind, flow or network."""
+        spec = replace(spec, definition=spec.definition.format(flow=settings.flow.name, dims=settings.fid_dims))
         if spec.over == PER_PAIR:
             spec = replace(spec, definition=spec.definition + self.suffix)
         return replace(spec, better=self.closer) if spec.better == CLOSER_TO_REAL else spec

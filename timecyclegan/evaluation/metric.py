@@ -4,19 +4,44 @@ A metric is a pure function on frames; its class only says how a step's sample c
 averages are taken here, once: over frames or over pairs of neighbouring frames, never across a sequence boundary.
 """
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from timecyclegan.evaluation.flow import FlowFunction, TrueFlow
 from timecyclegan.flow.opencv import farneback
 
+if TYPE_CHECKING:
+    from timecyclegan.evaluation.measuring import Frame
+    from timecyclegan.evaluation.settings import Settings
+
 PER_FRAME, PER_PAIR = "frame", "pair"
 LOWER, HIGHER, CLOSER_TO_1 = "lower", "higher", "closer to 1"
 CLOSER_TO_REAL, CLOSER_TO_SOURCE = "closer to real", "closer to source"
+
+
+class View:
+    """What a network makes of frames; metrics that look through the same view share it.
+
+    It is called with batches of consecutive frames, in order, through all sequences; ``frame.job.first`` begins one.
+
+    Attributes:
+        facts: what to write beside numbers that came of it: network, weight file and its SHA-256, treatment of pixels.
+
+    Raises:
+        UserError: on construction, its weights are missing or do not fit.
+    """
+    facts: Mapping[str, Any]
+
+    def __init__(self, settings: "Settings") -> None:
+        raise NotImplementedError
+
+    def __call__(self, frames: "Sequence[Frame]") -> list[Any]:
+        """One entry per frame; a metric finds it in ``step.seen[type(view)]``."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +50,7 @@ class Step:
 
     The predecessors are None at the start of a sequence, the real frames where a clip is looked at by itself. Flows
     are computed by ``flow`` on first use and then shared by all metrics. ``true_flow`` leads from frame t back to frame
-    t - 1 of the real clip.
+    t - 1 of the real clip. ``seen`` is what the views make of frame t.
     """
     real: np.ndarray | None
     fake: np.ndarray
@@ -33,6 +58,7 @@ class Step:
     previous_fake: np.ndarray | None = None
     true_flow: TrueFlow | None = None
     flow: FlowFunction = farneback
+    seen: Mapping[type[View], Any] = field(default_factory=dict)
 
     @cached_property
     def real_forward(self) -> np.ndarray:
@@ -57,7 +83,7 @@ class Sample(NamedTuple):
 class Spec:
     """What a metric is called and how to read it; the columns of tables and files follow from it.
 
-    definition: ``{flow}`` in it stands for the name of what computes the flow.
+    definition: ``{flow}`` in it stands for the name of what computes the flow, ``{dims}`` for FID's features.
     same_moment: it needs a real frame that shows what the fake one should. same_motion: it needs a clip that moves as
     the fake one should.
     """
@@ -79,8 +105,8 @@ class Result:
 
     frames, pairs, sequences: how many were looked at. skipped: how many frames (pairs) among them have no value
     and are left out of the averages; ``skipped_because`` says why. per_frame has one entry per frame; the entry of
-    a pair stands at its later frame. real...: the same numbers of the real clip, for metrics that have them. means:
-    what ``value`` is the distance of, where sets of clips are compared by their means.
+    a pair stands at its later frame. real...: the same numbers of the real clip, for metrics that have them. details:
+    what ``value`` was made of, JSON-ready; "note" in it is for the reader of tables.
     """
     value: float | None = None
     reason: str | None = None
@@ -94,18 +120,18 @@ class Result:
     per_frame: dict[str, list[float | None]] = field(default_factory=dict)
     real_per_sequence: dict[str, float | None] = field(default_factory=dict)
     real_per_frame: dict[str, list[float | None]] = field(default_factory=dict)
-    means: dict[str, float] | None = None
+    details: dict[str, Any] | None = None
 
 
 class Metric:
     """Collects the samples of a metric, sequence by sequence, frames in order.
 
-    A subclass sets ``spec``, ``undefined`` (why a sample can lack a value) and ``sample``. What it keeps is a few
-    numbers per frame, no frames. ``measure`` reads nothing but its step, so it may run in any thread and in any
-    order; ``start`` and ``add`` are called in order. A metric that needs batches returns what it has to look at
-    from ``measure`` and does its work in ``add``.
+    A subclass sets ``spec``, ``undefined`` (why a sample can lack a value), ``sample`` and, if it needs a network, the
+    ``view`` that it looks through. What it keeps is a few numbers per frame, no frames. ``measure`` reads nothing but
+    its step, so it may run in any thread and in any order; ``start`` and ``add`` are called in order.
     """
     spec: ClassVar[Spec]
+    view: ClassVar[type[View] | None] = None
     undefined: ClassVar[str] = "it is undefined for these frames"
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.logs import write_csv
 
 
 def format_metrics(evaluation: dict) -> str:
@@ -44,6 +45,24 @@ def format_comparison(evaluations: dict[str, dict]) -> str:
     return _table(rows) + warning
 
 
+def per_frame_csv(evaluation: dict, fake: dict[str, list[Path]], path: str | Path) -> None:
+    """Write a row per generated frame: sequence, index, file, then a column per metric; "" where one is undefined.
+
+    The value of a pair stands at its later frame. ``..._real`` are those of the reference's frame of that place.
+    """
+    columns = {f"{name}{suffix}": facts[f"{key}per_frame"] for name, facts in evaluation["metrics"].items()
+               for key, suffix in (("", ""), ("real_", "_real")) if facts.get(f"{key}per_frame")}
+    rows = [{"sequence": name, "index": t, "frame": frame.name}
+            | {column: _text(values.get(name, []), t) for column, values in columns.items()}
+            for name, frames in fake.items() for t, frame in enumerate(frames)]
+    write_csv(Path(path), rows, ["sequence", "index", "frame", *columns])
+
+
+def _text(values: list[float | None], t: int) -> str:
+    value = values[t] if t < len(values) else None
+    return "" if value is None else f"{value:.8g}"
+
+
 def reference(evaluation: dict) -> str:
     """What an evaluation compares with; those of before there were several kinds do not say it."""
     return evaluation.get("reference", KINDS["paired"].reference)
@@ -69,6 +88,8 @@ def _notes(evaluation: dict, metrics: list[dict]) -> list[str]:
     if flow := evaluation.get("flow"):  # those of before there were several back ends do not say it
         weights = f" ({flow['flow_weights']})" if flow["flow_weights"] else ""
         notes.append(f"optical flow by {flow['flow_backend']}{weights}")
+    if size := evaluation.get("resize"):
+        notes.append(f"all frames were resized to {size[1]}x{size[0]}")
     if evaluation["resized_real"]:
         sizes = ", ".join(f"{w}x{h}" for h, w in evaluation["resized_real"])
         notes.append(f"frames of the {reference(evaluation)} resized from {sizes}")
@@ -77,6 +98,7 @@ def _notes(evaluation: dict, metrics: list[dict]) -> list[str]:
         if facts["reason"]:
             reasons.setdefault(facts["reason"], []).append(facts["title"])
     notes += [f"{', '.join(titles)}: no value, {reason}" for reason, titles in reasons.items()]
+    notes += [f"{facts['title']}: {note}" for facts in metrics if (note := (facts.get("details") or {}).get("note"))]
     notes += [f"{facts['title']}: {facts['skipped']} {facts['over']}(s) left out, {facts['skipped_because']}"
               for facts in metrics if facts["skipped"] and facts["value"] is not None]
     return notes
