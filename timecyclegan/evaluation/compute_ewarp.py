@@ -13,6 +13,19 @@ from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec
 from timecyclegan.flow.opencv import farneback
 
 
+def cancel(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Where two flows (H, W, 2) cancel: bool (H, W), |there + back|^2 <= 0.01 (|there|^2 + |back|^2) + 0.5.
+
+    After Sundaram et al., "Dense point trajectories by GPU-accelerated large displacement optical flow", 2010.
+    """
+    return squared_norm(there + back) <= 0.01 * (squared_norm(there) + squared_norm(back)) + 0.5
+
+
+def squared_norm(flow: np.ndarray) -> np.ndarray:
+    """Of a flow (H, W, 2) at each pixel: (H, W)."""
+    return np.square(flow).sum(axis=2)
+
+
 class Warp:
     """Takes an earlier frame to the later one: p = x + flow(x), and a mask of the pixels that count.
 
@@ -31,14 +44,9 @@ class Warp:
 
     @classmethod
     def from_estimates(cls, forward: np.ndarray, backward: np.ndarray) -> "Warp":
-        """Warp by estimated flow; visible is where forward and backward flow (H, W, 2) cancel.
-
-        |Ff(p) + Fb|^2 <= 0.01 (|Ff(p)|^2 + |Fb|^2) + 0.5, after Sundaram et al. 2010.
-        """
+        """Warp by estimated flow; visible is where forward and backward flow (H, W, 2) cancel."""
         sampler = FlowSampler(backward)
-        there, back = sampler(forward), backward.astype(np.float64)
-        size = np.square(there).sum(axis=2) + np.square(back).sum(axis=2)
-        return cls(sampler, np.square(there + back).sum(axis=2) <= 0.01 * size + 0.5)
+        return cls(sampler, cancel(sampler(forward), backward.astype(np.float64)))
 
     def error(self, previous: np.ndarray, frame: np.ndarray) -> float | None:
         """Mean squared difference, pixels in [0, 1], of ``frame`` and the warped ``previous``, uint8 (H, W, 3).
@@ -87,4 +95,4 @@ class EWarpTrueFlow(EWarp):
 if __name__ == "__main__":
     from timecyclegan.evaluation.compute_metrics import main
 
-    sys.exit(main(["--only", EWarp.spec.name, *sys.argv[1:]]))
+    sys.exit(main(only=[EWarp.spec.name]))

@@ -19,6 +19,7 @@ from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.evaluation.measuring import Job, Size, measure
 from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Result, Spec, Step, View
 from timecyclegan.evaluation.settings import Settings
+from timecyclegan.evaluation.variants import VARIANTS
 from timecyclegan.util.errors import UserError, unknown
 
 ROOTS = ("the real frames", "the fake frames")
@@ -48,8 +49,6 @@ class LPIPS(NotBuilt):
 class TLP(NotBuilt):
     spec = Spec("tlp", "tLP", LOWER, "tlp-alex-1", PER_PAIR)
 
-
-VARIANTS = ()
 
 # Every table and file follows from these: the metrics and their order. The second ones are computed where asked for.
 METRICS: tuple[type[Metric], ...] = (FID, LPIPS, TLP, TOF, EWarp, Flicker, Sharpness, PSNR, SSIM, L1)

@@ -1,0 +1,107 @@
+"""Metrics as others define them, asked for by name beside our own, whose values are on other scales.
+
+They are for comparing with published numbers; none is computed unless asked for.
+"""
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from timecyclegan.evaluation.compute_ewarp import EWarp, Warp, cancel, squared_norm
+from timecyclegan.evaluation.compute_tof import flow_distance
+from timecyclegan.evaluation.flow import FlowSampler, estimator
+from timecyclegan.evaluation.measuring import Frame
+from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step, View
+from timecyclegan.evaluation.settings import Settings
+from timecyclegan.evaluation.tecogan import WithoutEnds, tecogan_crop
+from timecyclegan.flow.opencv import farneback
+
+FLOWNET2 = "flownet2"
+
+
+class TOFTecoGAN(WithoutEnds):
+    """tOF as TecoGAN measures it: Farneback's flow of whole frames, cropped, without the ends of the clips."""
+    spec = Spec("tof-tecogan", "tOF (TecoGAN)", LOWER, "tof-tecogan-1", PER_PAIR, unit="px", same_motion=True)
+
+    def sample(self, step: Step) -> Sample:
+        crop = tecogan_crop(*step.fake.shape[:2])
+        if crop is None:
+            return Sample(None)
+        if step.flow is not farneback:  # else the flow is there already
+            step = replace(step, flow=farneback)
+        return Sample(flow_distance(step.real_forward[crop], step.fake_forward[crop]))
+
+
+class FlowNet2View(View):
+    """The L1 norm of what the real pair's flow by FlowNet2 differs from the fake one's, summed over all pixels.
+
+    None for the first frame of a sequence. The flow leads from the earlier frame to the later one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        chosen = settings.flow if settings.flow.name == FLOWNET2 else estimator(FLOWNET2, gpu=settings.gpu)
+        self._flow, self._previous = chosen.flow, None
+        self.facts = {"network": "FlowNet2", "weights": chosen.facts["flow_weights"],
+                      "weights_sha256": chosen.facts["flow_weights_sha256"],
+                      "input": "RGB in [-1, 1], bilinear to multiples of 64, the shorter side 256 at least"}
+
+    def __call__(self, frames: Sequence[Frame]) -> list[float | None]:
+        return [self._look(frame) for frame in frames]
+
+    def _look(self, frame: Frame) -> float | None:
+        before, self._previous = self._previous, frame
+        if frame.job.first:
+            return None
+        return summed_distance(self._flow(before.real, frame.real), self._flow(before.fake, frame.fake))
+
+
+def summed_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Sum over pixels of the L1 norm of the difference of two flows (H, W, 2), in pixels."""
+    return float(np.abs(first.astype(np.float64) - second.astype(np.float64)).sum())
+
+
+class TOFTimeCycleGAN(Metric):
+    """tOF as the 2020 release measured it: by FlowNet2, a sum over pixels, so it grows with the frames."""
+    spec = Spec("tof-timecyclegan", "tOF (2020 release)", LOWER, "tof-timecyclegan-1", PER_PAIR,
+                unit="px, summed over pixels", same_motion=True)
+    view = FlowNet2View
+
+    def sample(self, step: Step) -> Sample:
+        return Sample(step.seen[FlowNet2View])
+
+
+class WarpBack(Warp):
+    """Takes the later frame back to the earlier one, as Lai et al. do: p = x + Ff(x), p clamped to the frame.
+
+    Left out are the pixels where the flows do not cancel, and the motion's edges, where with forward differences along
+    x and y |dF/dx|^2 + |dF/dy|^2 > 0.01 |F|^2 + 0.002. What p leaves the frame for is not: its border stands in.
+    """
+
+    def __init__(self, forward: np.ndarray, backward: np.ndarray) -> None:
+        forward = forward.astype(np.float64)
+        self.sampler = FlowSampler(forward)
+        self.mask = cancel(self.sampler(backward), forward) & ~_edges(forward)
+
+
+def _edges(flow: np.ndarray) -> np.ndarray:
+    """Where a flow (H, W, 2) changes: bool (H, W). The difference past the last pixel is 0."""
+    along_x = squared_norm(np.diff(flow, axis=1, append=flow[:, -1:]))
+    along_y = squared_norm(np.diff(flow, axis=0, append=flow[-1:]))
+    return along_x + along_y > 0.01 * squared_norm(flow) + 0.002
+
+
+class EWarpLai(EWarp):
+    """E_warp as in the published evaluation of Lai et al. 2018 (their flow is FlowNet2's).
+
+    E_t = sum(mask |fake_(t+1)(p) - fake_t|^2) / (3 sum(mask)), pixels in [0, 1]; mean over the pairs of a sequence,
+    then over sequences. The flow is that of the clip that is compared with.
+    """
+    spec = Spec("ewarp-lai", "E_warp (Lai)", LOWER, "ewarp-lai-{flow}-1", PER_PAIR, has_real=True,
+                mean_over_sequences=True, same_motion=True)
+
+    def sample(self, step: Step) -> Sample:
+        warp = WarpBack(step.real_forward, step.real_backward)
+        return Sample(warp.error(step.fake, step.previous_fake), warp.error(step.real, step.previous_real))
+
+
+VARIANTS: tuple[type[Metric], ...] = (TOFTecoGAN, TOFTimeCycleGAN, EWarpLai)
