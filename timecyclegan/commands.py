@@ -2,9 +2,7 @@
 import contextlib
 import dataclasses
 import json
-import platform
 import re
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +28,7 @@ from timecyclegan.util.options import (
 )
 
 if TYPE_CHECKING:
-    from timecyclegan.evaluation.flow import Estimator
+    from timecyclegan.evaluation.evaluate import Evaluator
 
 STOPPED = 3  # exit code of a training that a signal ended before its end: neither finished nor wrong
 
@@ -50,7 +48,7 @@ def train(arguments: Arguments) -> bool:
         trainer = Trainer(arguments.name, *folders, options, control.resume, control.overwrite)
         if "test_source_dir" in arguments.folders:
             find_directions(arguments, options.model_type)  # not only after hours of training
-            _metric_flow(arguments, options)
+            _evaluator(arguments, options)
         return trainer.run()
     except torch.OutOfMemoryError as error:
         raise UserError(
@@ -101,7 +99,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     _note_unread(arguments, "test_source_dir", options.model_type, "unconditional")
     _note_unread(arguments, "test_target_dir", options.model_type, "other")
     directions = find_directions(arguments, options.model_type)
-    flow = _metric_flow(arguments, options) if metrics else None
+    evaluator = _evaluator(arguments, options) if metrics else None
     output = Path(test.test_output_dir) / arguments.name
     if get_task(options.model_type) == "other":
         _draw_flow(directions[0], options, test, output)
@@ -110,22 +108,31 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     model = inference.load_model(arguments.name, options, test.test_init_epoch, domains)
     if test.test_init_epoch:
         output /= f"epoch{test.test_init_epoch}"
+    evaluations = []
     for direction in directions:
         folder = output / direction.name
         fakes = inference.translate_folders(
             model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain
         )
         _write_videos(direction, fakes, folder, options, test.fps)
-        if metrics:
-            _measure(arguments, options, direction, output, fakes, flow)
+        if evaluator:
+            evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator))
+    for evaluation in evaluations:  # last: what could be computed is written by now
+        evaluator.check_required(evaluation)
 
 
-def _metric_flow(arguments: Arguments, options: Options) -> "Estimator":
-    """What the metrics compute flow with."""
+def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
+    """What will compute the metrics, with its networks."""
+    from timecyclegan.evaluation.evaluate import Evaluator
     from timecyclegan.evaluation.flow import estimator
+    from timecyclegan.evaluation.settings import Settings
 
     test = arguments.options(TestOptions)
-    return estimator(test.metric_flow_backend, test.metric_flow_weights, options.gpu, "metric_flow")
+    flow = estimator(test.metric_flow_backend, test.metric_flow_weights, options.gpu, "metric_flow")
+    settings = Settings(
+        also=test.also, require=test.require, flow=flow, gpu=options.gpu, fid_dims=test.fid_dims, progress=True
+    )
+    return Evaluator(get_task(options.model_type), settings)
 
 
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
@@ -155,17 +162,17 @@ def _write_videos(direction: Direction, made: Frames, folder: Path, options: Opt
 
 
 def _measure(
-    arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, flow: "Estimator"
-) -> None:
-    """Compute the metrics; write metrics.json, a row of metrics.csv, and the report."""
-    from timecyclegan.evaluation.compute_metrics import csv_row, evaluate, format_metrics
+    arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, evaluator: "Evaluator"
+) -> dict[str, Any]:
+    """Compute the metrics; write metrics.json, a row of metrics.csv, and the report. Returns the evaluation."""
+    from timecyclegan.evaluation.evaluate import csv_row
+    from timecyclegan.evaluation.report import format_metrics, per_frame_csv
     from timecyclegan.util.report import write_report
 
     folder = output / direction.name
-    evaluation = evaluate(
-        direction.reference, fakes, direction.flow_dir(), progress=True, roots=(direction.root, folder),
-        kind=direction.task, flow=flow,
-    )  # fmt: skip
+    evaluation = evaluator(
+        direction.reference, fakes, direction.flow_dir(), direction.images, roots=(direction.root, folder)
+    )
     source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
     evaluation |= {
         "name": arguments.name,
@@ -177,18 +184,21 @@ def _measure(
         "target": str(target or "-"),
         "options": options.to_dict(),
     }
-    evaluation["libraries"] |= {"python": platform.python_version(), "torch": version("torch")}
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
+    if arguments.options(TestOptions).per_frame:
+        per_frame_csv(evaluation, fakes, folder / "per_frame.csv")
     write_report(
         folder / "report.html", title=" ".join(filter(None, (arguments.name, direction.name.replace("_", " ")))),
         evaluation=evaluation, losses_csv=RUNS / arguments.name / "losses.csv", options=options.to_dict(),
         sequences=direction.shown(fakes), comparison=_earlier(output, evaluation),
     )  # fmt: skip
-    facts = {key: evaluation[key] for key in ("direction", "epoch", "datetime")} | {"flow_backend": flow.name}
-    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | facts)
+    facts = {key: evaluation[key] for key in ("direction", "epoch", "datetime")}
+    flow = {"flow_backend": evaluation["flow"]["flow_backend"]}
+    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | facts | flow)
     print(format_metrics(evaluation))
     print(f"report: {folder / 'report.html'}")
+    return evaluation
 
 
 def _earlier(output: Path, evaluation: dict[str, Any]) -> dict[str, Any] | None:

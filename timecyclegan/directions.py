@@ -25,6 +25,7 @@ class Direction:
         reference: the sequences that metrics compare with; None: there are none.
         root: the folder of ``reference``.
         domain: what the model generates.
+        images: for an unpaired model, real frames of ``domain``, if there are any: not of the same moments.
         name: the folder of the results, and what a row of metrics.csv says; empty where there is one direction only.
     """
 
@@ -34,6 +35,7 @@ class Direction:
     root: Path | None
     domain: str = "target"
     name: str = ""
+    images: Frames | None = None
 
     def flow_dir(self) -> Path | None:
         """Where the true flow of the reference lies, if it is known."""
@@ -125,10 +127,11 @@ def _unpaired(source: Path | None, target: Path | None, test: TestOptions) -> li
     """Both ways, as far as there is something to translate; what comes out is compared with what went in."""
     roots = {"target": source, "source": target}  # by the domain that is generated
     if test.test_unpaired_target_to_source:
-        roots = {"source": target or source}
-    found = {domain: (find_sequences(root), root) for domain, root in roots.items() if root}
-    return [Direction("unpaired", inputs, inputs, root, domain, BOTH_WAYS[domain])
-            for domain, (inputs, root) in found.items()]
+        roots = {"source": target or source, "target": source if target else None}
+    found = {domain: find_sequences(root) for domain, root in roots.items() if root}
+    other = {"target": "source", "source": "target"}
+    return [Direction("unpaired", inputs, inputs, roots[domain], domain, BOTH_WAYS[domain], found.get(other[domain]))
+            for domain, inputs in found.items() if domain == "source" or not test.test_unpaired_target_to_source]
 
 
 def _unconditional(_source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:

@@ -14,8 +14,8 @@ from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation import measuring, report
 from timecyclegan.evaluation.compute_ewarp import e_warp
 from timecyclegan.evaluation.compute_metrics import main
-from timecyclegan.evaluation.evaluate import METRIC_COLUMNS, METRICS, csv_row, evaluate
 from timecyclegan.evaluation.compute_tof import tof
+from timecyclegan.evaluation.evaluate import METRIC_COLUMNS, METRICS, csv_row, evaluate
 from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics
 from timecyclegan.flow.opencv import dis

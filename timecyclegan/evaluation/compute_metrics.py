@@ -44,9 +44,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per_frame", metavar="FILE", help="write a CSV with a row per frame to this file")
 
 
-def names(text: str) -> list[str]:
-    """Comma-separated names."""
-    return [name for name in text.split(",") if name]
+class _Names(argparse.Action):
+    """Names of metrics, with commas or spaces between them."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, [name for value in values for name in value.split(",") if name])
 
 
 @command
@@ -56,15 +58,15 @@ def main(arguments: list[str] | None = None, only: Collection[str] | None = None
                                      description="Compare generated with real frames.")
     add_options(parser)
     if only is None:
-        parser.add_argument("--only", type=names, metavar="NAME,...", help="of " + ", ".join(
+        parser.add_argument("--only", action=_Names, nargs="+", metavar="NAME", help="of " + ", ".join(
             metric.spec.name for metric in METRICS))
-        parser.add_argument("--also", type=names, default=[], metavar="NAME,...", help="of " + ", ".join(
+        parser.add_argument("--also", action=_Names, nargs="+", default=[], metavar="NAME", help="of " + ", ".join(
             name for name, metric in BY_NAME.items() if metric not in METRICS))
-    parser.add_argument("--require", type=names, nargs="+", default=[], metavar="NAME", help="metrics whose absence "
+    parser.add_argument("--require", action=_Names, nargs="+", default=[], metavar="NAME", help="metrics whose absence "
                         "is an error")
     args = parser.parse_args(arguments, argparse.Namespace(only=only, also=[]))
     kind = _kind(args)
-    settings = Settings(args.only, args.also, sum(args.require, []),
+    settings = Settings(args.only, args.also, args.require,
                         estimator(args.flow_backend, args.flow_weights, args.gpu), args.gpu, args.fid_dims,
                         args.resize and tuple(args.resize), progress=sys.stderr.isatty())
     clips = args.source or args.real
@@ -85,8 +87,8 @@ def _kind(args: argparse.Namespace) -> str:
     if args.flow and not Path(args.flow).is_dir():
         raise UserError(f"flow folder {args.flow} does not exist")
     if args.unconditional and (args.flow or args.source):
-        raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows what "
-                        "a generated one should")
+        raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
+                        "what a generated one should")
     if args.real == "-" and not args.source:
         raise UserError("REAL is -: without real frames, --source SRC must say what the generated ones were made from")
     if args.resize and min(args.resize) < 1:

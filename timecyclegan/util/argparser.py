@@ -74,7 +74,7 @@ def add_option(group: Any, field: dataclasses.Field) -> None:
         *flags,
         type=value_type(field),
         nargs="+" if isinstance(field.default, tuple) else None,
-        metavar=f"{{{','.join(choices)}}}" if choices else value_type(field).__name__.upper(),
+        metavar=f"{{{','.join(map(str, choices))}}}" if choices else value_type(field).__name__.upper(),
         default=argparse.SUPPRESS,
         help=f"{text} (default: {shown!r})" if shown == "" else f"{text} (default: {shown})",
     )

@@ -229,6 +229,10 @@ class TestOptions:
         "numbers",
     )  # fmt: skip
     metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache")
+    also: tuple[str, ...] = option((), None, "further metrics: tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
+    require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
+    fid_dims: int = option(2048, None, "which of Inception's features FID compares", choices=(64, 192, 768, 2048))
+    per_frame: bool = option(False, None, "also write the metrics of each frame, to per_frame.csv")
     fps: float = option(20.0, None, "frames per second of the side-by-side videos", POSITIVE)
 
 
@@ -260,7 +264,8 @@ def check_value(field: dataclasses.Field, value: Any) -> str | None:
         if type(item) not in kinds:
             return f"must be of type {value_type(field).__name__}, not {item!r}"
         if choices and item not in choices:
-            return f"must be one of {', '.join(choices)}, not {item!r}{suggestion(item, choices)}"
+            known = [str(choice) for choice in choices]
+            return f"must be one of {', '.join(known)}, not {item!r}{suggestion(str(item), known)}"
         if check and not check[0](item):
             return f"must be {check[1]}, not {item}"
     return None
