@@ -96,8 +96,7 @@ class EWarpLai(EWarp):
     E_t = sum(mask |fake_(t+1)(p) - fake_t|^2) / (3 sum(mask)), pixels in [0, 1]; mean over the pairs of a sequence,
     then over sequences. The flow is that of the clip that is compared with.
     """
-    spec = Spec("ewarp-lai", "E_warp (Lai)", LOWER, "ewarp-lai-{flow}-1", PER_PAIR, has_real=True,
-                mean_over_sequences=True, same_motion=True)
+    spec = replace(EWarp.spec, name="ewarp-lai", title="E_warp (Lai)", definition="ewarp-lai-{flow}-1")
 
     def sample(self, step: Step) -> Sample:
         warp = WarpBack(step.real_forward, step.real_backward)
