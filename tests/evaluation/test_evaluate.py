@@ -1,0 +1,157 @@
+"""How metrics, the networks they look through, and what is asked for are brought together."""
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tests.evaluation.helpers import moving, noisy, write_clips
+from timecyclegan.datasets.frames import resize_image
+from timecyclegan.evaluation import evaluate as module
+from timecyclegan.evaluation.compute_metrics import main
+from timecyclegan.evaluation.evaluate import Evaluator, evaluate
+from timecyclegan.evaluation.metric import LOWER, Metric, Sample, Spec, View
+from timecyclegan.evaluation.settings import Settings
+from timecyclegan.util.errors import UserError
+
+
+class Brightness(View):
+    """Stands for a network: the mean of each picture; remembers what it was shown."""
+    facts = {"network": "none", "weights_sha256": "0"}  # noqa: RUF012
+    shown: list
+
+    def __init__(self, settings):
+        type(self).shown, self.settings = [], settings
+
+    def __call__(self, frames):
+        self.shown.append([(frame.job.sequence, frame.job.first) for frame in frames])
+        return [(float(frame.fake.mean()), None if frame.real_on_disk is None else frame.real_on_disk.shape)
+                for frame in frames]
+
+
+class Missing(View):
+    def __init__(self, settings):
+        raise UserError("put it there")
+
+
+class Bright(Metric):
+    spec, view = Spec("bright", "bright", LOWER, "bright-1"), Brightness
+
+    def sample(self, step):
+        return Sample(step.seen[Brightness][0])
+
+
+class AlsoBright(Bright):
+    spec = Spec("also", "also", LOWER, "also-1")
+
+    def sample(self, step):
+        return Sample(float(step.fake.mean()))
+
+
+class Dark(Metric):
+    spec, view = Spec("dark", "dark", LOWER, "dark-1"), Missing
+
+
+@pytest.fixture
+def metrics(monkeypatch):
+    """Three metrics beside the usual ones, two of them by the same view."""
+    more = (Bright, AlsoBright, Dark)
+    monkeypatch.setattr(module, "BY_NAME", module.BY_NAME | {metric.spec.name: metric for metric in more})
+
+
+CLIPS = {"a": noisy(moving(11)), "b": noisy(moving(3, seed=4))}
+
+
+def evaluated(tmp_path, real=CLIPS, fake=CLIPS, **options):
+    return evaluate(write_clips(tmp_path / "real", real), write_clips(tmp_path / "fake", fake), **options)
+
+
+def test_a_view_sees_every_frame_once_in_order_and_serves_all_its_metrics(tmp_path, metrics):
+    found = evaluated(tmp_path, only=["bright", "also", "sharpness"])["metrics"]
+    assert [len(batch) for batch in Brightness.shown] == [8, 6]
+    shown = [entry for batch in Brightness.shown for entry in batch]
+    assert shown == [(name, t == 0) for name, clip in CLIPS.items() for t in range(len(clip))]
+    for name, clip in CLIPS.items():
+        expected = [frame.mean() for frame in clip]
+        assert found["bright"]["per_frame"][name] == found["also"]["per_frame"][name] == pytest.approx(expected)
+    assert found["bright"]["network"] == Brightness.facts and "network" not in found["sharpness"]
+    assert found["sharpness"]["value"] == 1
+
+
+def test_what_nobody_asks_for_is_not_loaded(tmp_path, metrics):
+    Brightness.shown = None
+    evaluated(tmp_path, only=["tof"])
+    assert Brightness.shown is None
+
+
+def test_missing_weights_leave_the_other_metrics(tmp_path, metrics):
+    found = evaluated(tmp_path, also=["dark", "bright"])["metrics"]
+    assert (found["dark"]["value"], found["dark"]["reason"]) == (None, "put it there")
+    assert found["bright"]["value"] > 0 and found["psnr"]["skipped"] == 14
+    assert list(found)[-2:] == ["dark", "bright"]
+
+
+def test_a_required_metric_without_weights_is_an_error_before_anything_is_read(metrics):
+    with pytest.raises(UserError, match=r"--require dark: it cannot be computed, put it there"):
+        Evaluator(settings=Settings(require=["tof", "dark"]))
+    with pytest.raises(UserError, match=r"--require l1: .* no real frame shows the same moment"):
+        Evaluator("unpaired", Settings(require=["l1"]))
+    with pytest.raises(UserError, match="'lpip' is not known; did you mean lpips"):
+        Evaluator(settings=Settings(require=["lpip"]))
+
+
+def test_a_required_metric_that_turns_out_undefined_is_an_error_too(tmp_path):
+    still = {"a": moving(1)}
+    with pytest.raises(UserError, match=r"--require tof: .* two frames in a row"):
+        evaluated(tmp_path, still, still, require=["tof"])
+    assert evaluated(tmp_path, still, still, require=["ssim"])["metrics"]["ssim"]["value"] == pytest.approx(1)
+
+
+def test_what_is_required_is_also_asked_for(tmp_path, metrics):
+    found = evaluated(tmp_path, only=["l1"], require=["bright"])["metrics"]
+    assert [name for name, facts in found.items() if facts["value"] is not None] == ["l1", "bright"]
+
+
+def test_pictures_of_another_domain_reach_views_in_no_case(tmp_path, metrics):
+    larger = {name: [resize_image(frame, 48, 64) for frame in clip] for name, clip in CLIPS.items()}
+    seen = {}
+
+    class Sizes(Bright):
+        def sample(self, step):
+            seen[kind] = step.seen[Brightness][1]
+            return Sample(0.0)
+
+    module.BY_NAME["bright"] = Sizes
+    for kind in ("paired", "unpaired"):
+        evaluated(tmp_path, larger, kind=kind, only=["bright"])
+    assert seen == {"paired": (48, 64, 3), "unpaired": None}
+
+
+def test_resizing_everything_first_is_as_if_the_files_had_that_size(tmp_path):
+    real, fake = CLIPS, {name: noisy(clip, 20) for name, clip in CLIPS.items()}
+    small = [{name: [resize_image(frame, 16, 20) for frame in clip] for name, clip in side.items()}
+             for side in (real, fake)]
+    resized = evaluated(tmp_path / "1", real, fake, resize=(16, 20))
+    plain = evaluated(tmp_path / "2", *small)
+    assert {name: facts["value"] for name, facts in resized["metrics"].items()} == {
+        name: facts["value"] for name, facts in plain["metrics"].items()}
+    assert (resized["resize"], resized["frame_size"], plain["resize"]) == ([16, 20], [16, 20], None)
+
+
+def test_a_row_per_frame(tmp_path):
+    fake = {name: noisy(clip, 20) for name, clip in CLIPS.items()}
+    write_clips(tmp_path / "real", CLIPS)
+    write_clips(tmp_path / "fake", fake)
+    files = ["--json", str(tmp_path / "m.json"), "--per_frame", str(tmp_path / "out/frames.csv")]
+    assert main([str(tmp_path / "real"), str(tmp_path / "fake"), "--only", "tof,e_warp", "l1", *files]) == 0
+    found = json.loads((tmp_path / "m.json").read_text())["metrics"]
+    with open(tmp_path / "out/frames.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["sequence", "index", "frame", "tof", "e_warp", "e_warp_real", "l1"]
+    assert [(row["sequence"], row["index"], row["frame"]) for row in rows] == [
+        (name, str(t), f"{t:04}.png") for name, clip in fake.items() for t in range(len(clip))]
+    for row in rows:
+        name, t = row["sequence"], int(row["index"])
+        assert float(row["l1"]) == pytest.approx(np.abs(CLIPS[name][t].astype(float) - fake[name][t]).mean())
+        expected = found["e_warp"]["real_per_frame"][name][t]
+        assert row["e_warp_real"] == "" if t == 0 else float(row["e_warp_real"]) == pytest.approx(expected, rel=1e-6)
