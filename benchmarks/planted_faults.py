@@ -1,0 +1,147 @@
+"""What each metric sees and misses: faults planted into a clip, and what the metrics say of it, as a Markdown table.
+
+    python benchmarks/planted_faults.py [--clip CLIP] [--size HEIGHT WIDTH] [--frames N] [--faults blurred late ...]
+
+The first row is the clip beside itself: the best value, or the floor, of every metric. CLIP is a video file or a
+folder of frames; without it, clips of the synthetic street are made.
+"""
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from timecyclegan.data.generate_synthetic import generate
+from timecyclegan.datasets.frames import find_sequences, read_image, resize_image, write_image
+from timecyclegan.evaluation.evaluate import METRICS, Evaluator
+from timecyclegan.evaluation.flow import estimator
+from timecyclegan.evaluation.settings import Settings
+from timecyclegan.util.errors import command, unknown
+
+Fault = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (T, H, W, 3) and dice to (T, H, W, 3), any type
+
+STREETS = 4
+
+
+def every_frame(function: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Fault:
+    """The fault that does ``function`` to each frame."""
+    return lambda clip, dice: np.stack([function(frame, dice) for frame in clip])
+
+
+def moved(frame: np.ndarray, dx: int, dy: int) -> np.ndarray:
+    """The frame shifted to the right and downwards; its border is repeated."""
+    height, width = frame.shape[:2]
+    rows, columns = np.arange(height) - dy, np.arange(width) - dx
+    return frame[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
+
+
+def in_the_middle(frame: np.ndarray, gain: float) -> np.ndarray:
+    """The frame with a quarter of its sides' length, in the middle, brighter or darker."""
+    height, width = frame.shape[:2]
+    changed = frame.astype(float)
+    changed[height * 3 // 8:height * 5 // 8, width * 3 // 8:width * 5 // 8] *= gain
+    return changed
+
+
+def places(clip: np.ndarray, order: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The clip's frames, each replaced by the one at ``order`` of its place."""
+    return clip[np.clip(order(np.arange(len(clip))), 0, len(clip) - 1)]
+
+
+# name: (what is done, how)
+FAULTS: dict[str, tuple[str, Fault]] = {
+    "none": ("the clip itself", lambda clip, _: clip),
+    "frozen": ("its first frame throughout", lambda clip, _: places(clip, lambda t: 0 * t)),
+    "late": ("one frame late", lambda clip, _: places(clip, lambda t: t - 1)),
+    "repeated": ("every second frame replaced by the one before", lambda clip, _: places(clip, lambda t: t - t % 2)),
+    "reversed": ("played backwards", lambda clip, _: clip[::-1]),
+    "shifted": ("2 pixels to the right", every_frame(lambda frame, _: moved(frame, 2, 0))),
+    "jitter": ("each frame moved by up to 2 pixels", every_frame(
+        lambda frame, dice: moved(frame, *dice.integers(-2, 3, 2)))),
+    "blurred": ("Gaussian blur, sigma 2 pixels", every_frame(lambda frame, _: cv2.GaussianBlur(frame, (0, 0), 2))),
+    "noise": ("noise of sigma 10 levels, new in each frame", every_frame(
+        lambda frame, dice: frame + dice.normal(0, 10, frame.shape))),
+    "static noise": ("noise of sigma 10 levels, the same in all frames",
+                     lambda clip, dice: clip + dice.normal(0, 10, clip.shape[1:])),
+    "flicker": ("each frame brighter or darker, by up to 10 %", every_frame(
+        lambda frame, dice: frame * dice.uniform(0.9, 1.1))),
+    "local flicker": ("the same, by up to 30 %, of a sixteenth of the picture", every_frame(
+        lambda frame, dice: in_the_middle(frame, dice.uniform(0.7, 1.3)))),
+}
+
+
+def planted(name: str, clip: np.ndarray) -> np.ndarray:
+    """uint8 (T, H, W, 3) with the fault of that name; the same each time."""
+    changed = FAULTS[name][1](clip, np.random.default_rng(0))
+    return np.clip(np.round(changed), 0, 255).astype(np.uint8)
+
+
+def write_clips(clips: Iterator[tuple[str, np.ndarray]], folder: Path) -> dict[str, list[Path]]:
+    """Write clips by name as PNG files, and find them again."""
+    for name, clip in clips:
+        for t, frame in enumerate(clip):
+            write_image(folder / name / f"{t:05}.png", frame)
+    return find_sequences(folder)
+
+
+def originals(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The clips to plant faults into, by name."""
+    root, size = args.clip, args.size
+    if not root:
+        height, width = size or (128, 256)
+        generate(folder, sequences=0, val_sequences=STREETS, frames=args.frames or 30, width=width, height=height)
+        root = folder / "val/target"
+    for name, paths in find_sequences(root).items():
+        frames = map(read_image, paths[:args.frames])
+        yield name, np.stack([resize_image(frame, *size) if size else frame for frame in frames])
+
+
+def table(evaluations: dict[str, dict]) -> str:
+    """A row per fault, a column per metric that has a value somewhere; the best value first."""
+    first = next(iter(evaluations.values()))
+    columns = [name for name in first if any(found[name]["value"] is not None for found in evaluations.values())]
+    rows = [["fault", *(first[name]["title"] for name in columns)], ["---"] * (1 + len(columns))]
+    rows += [[fault, *(number(found[name]["value"]) for name in columns)] for fault, found in evaluations.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--clip", help="a video file, or a folder of frames (default: the synthetic street)")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="resize it first")
+    parser.add_argument("--frames", type=int, help="of each sequence, its first ones (default: all; 30 of the street)")
+    parser.add_argument("--faults", nargs="+", metavar="NAME", default=list(FAULTS), help="; ".join(
+        f"{name}: {what}" for name, (what, _) in FAULTS.items()).replace("%", "%%"))
+    parser.add_argument("--networks", action="store_true", help="also the metrics that need weights, of torch hub's "
+                        "cache")
+    parser.add_argument("--also", nargs="+", metavar="NAME", default=[], help="further metrics")
+    parser.add_argument("--flow_backend", default="farneback", help="what estimates flow")
+    parser.add_argument("--gpu", type=int, default=0, help="of networks; -1 is the CPU")
+    args = parser.parse_args()
+    for name in args.faults:
+        if name not in FAULTS:
+            raise unknown("--faults", name, FAULTS)
+    only = None if args.networks else [metric.spec.name for metric in METRICS if metric.view is None]
+    evaluator = Evaluator("paired", Settings(only, args.also, flow=estimator(args.flow_backend, gpu=args.gpu),
+                                             gpu=args.gpu))
+    evaluations = {}
+    with tempfile.TemporaryDirectory() as folder:
+        real = write_clips(originals(args, Path(folder, "street")), Path(folder, "real"))
+        for fault in tqdm(dict.fromkeys(["none", *args.faults]), unit="fault"):
+            with tempfile.TemporaryDirectory(dir=folder) as copies:
+                clips = ((name, planted(fault, np.stack([*map(read_image, paths)]))) for name, paths in real.items())
+                evaluations[fault] = evaluator(real, write_clips(clips, Path(copies)))["metrics"]
+    print(table(evaluations))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
