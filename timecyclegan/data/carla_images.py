@@ -1,0 +1,88 @@
+"""What CARLA's cameras send, as arrays; flow with what it does not say: which pixels were seen before."""
+import itertools
+from typing import Any
+
+import cv2
+import numpy as np
+
+SAMPLED = 4  # every fourth row and column of a frame tells how well a flow fits
+
+
+def rgb(image: Any) -> np.ndarray:
+    """``carla.Image`` -> uint8 (H, W, 3), RGB."""
+    return np.ascontiguousarray(_bgra(image)[..., 2::-1])
+
+
+def class_ids(image: Any) -> np.ndarray:
+    """``carla.Image`` of the semantic camera -> uint8 (H, W); the id is its red channel."""
+    return np.ascontiguousarray(_bgra(image)[..., 2])
+
+
+def _bgra(image: Any) -> np.ndarray:
+    return np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4)
+
+
+def flow_back(image: Any, scale: tuple[float, ...] = (-0.5, 0.5)) -> np.ndarray:
+    """``carla.OpticalFlowImage`` -> float32 (H, W, 2), flow in pixels from this frame back to the one before it.
+
+    The camera shows the velocity buffer of Unreal Engine 4: how far a pixel came since the last frame, in
+    coordinates that go from -1 to 1 over the picture, upwards in y (so a picture's width is 2, which is CARLA's
+    range [-2, 2]). Back, downwards in y and in pixels, that is (-W / 2, H / 2) times as much. This follows from the
+    engine's conventions and was not tried against a server; :class:`FlowCheck` tries it against each run's frames.
+
+    Args:
+        scale: multiples of the width and the height that 1 means.
+    """
+    motion = np.frombuffer(image.raw_data, np.float32).reshape(image.height, image.width, 2)
+    return motion * np.array([scale[0] * image.width, scale[1] * image.height], np.float32)
+
+
+def visible(flow: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Which pixels of a frame the frame before shows, too, as far as the classes tell: bool (H, W).
+
+    Where the flow leads must lie inside the frame, and all four pixels that bilinear sampling takes there must be of
+    the pixel's own class. So what appears from behind another class does not count, nor do the edges of classes;
+    what appears from behind its own class (a car behind a car) does, wrongly.
+
+    Args:
+        flow: (H, W, 2) back to ``before``.
+        before, now: semantic maps of both frames, (H, W, 3).
+    """
+    height, width = now.shape[:2]
+    x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
+    seen = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)  # False for what is no number
+    left, top = (np.floor(np.where(seen, place, 0)).astype(np.intp) for place in (x, y))
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    for row, column in itertools.product((top, bottom), (left, right)):
+        seen &= (before[row, column] == now).all(axis=-1)
+    return seen
+
+
+class FlowCheck:
+    """How well a run's flow explains its frames, beside other readings of the same numbers: other signs, half, twice.
+
+    Each frame is compared with the one before, sampled where the flow points.
+    """
+
+    READINGS = tuple((size * x, size * y) for size in (1, 0.5, 2) for x in (1, -1) for y in (1, -1))
+
+    def __init__(self) -> None:
+        self.errors = np.zeros(len(self.READINGS))  # the sum of the frames' mean differences, in grey levels
+
+    def add(self, flow: np.ndarray, before: np.ndarray, now: np.ndarray) -> None:
+        """Take a frame, its flow (H, W, 2) back to ``before``, and both pictures, uint8 (H, W, 3)."""
+        height, width = now.shape[:2]
+        x, y = np.meshgrid(np.arange(0, width, SAMPLED), np.arange(0, height, SAMPLED))
+        motion = flow[::SAMPLED, ::SAMPLED]
+        places = [((x + across * motion[..., 0]).astype(np.float32), (y + down * motion[..., 1]).astype(np.float32))
+                  for across, down in self.READINGS]
+        inside = np.all([(x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) for x, y in places], axis=0)
+        if inside.any():
+            pictures = (cv2.remap(before, *place, cv2.INTER_LINEAR) for place in places)
+            shown = now[::SAMPLED, ::SAMPLED].astype(np.float32)[inside]
+            self.errors += [np.abs(picture[inside] - shown).mean() for picture in pictures]
+
+    def better(self) -> tuple[float, float] | None:
+        """What the flow (x, y) has to be multiplied by to fit the frames clearly better; None if it is right."""
+        best = int(self.errors.argmin())
+        return self.READINGS[best] if self.errors[best] < 0.8 * self.errors[0] else None
