@@ -73,8 +73,8 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[
     views = {kind: view for kind, view in views.items() if kind in used}
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
-        frames = _in_order(pool, lambda job: _read(job, flow_dir, size, resize, alike), jobs, ahead=BATCH + threads)
-        results = _in_order(pool, lambda item: (item[0], [metric.measure(item[1]) for metric in metrics]),
+        frames = in_order(pool, lambda job: _read(job, flow_dir, size, resize, alike), jobs, ahead=BATCH + threads)
+        results = in_order(pool, lambda item: (item[0], [metric.measure(item[1]) for metric in metrics]),
                             _steps(_seen(_of_one_size(frames), views), flow), ahead=threads)
         for frame, samples in tqdm(results, "measuring", len(jobs), unit="frame", disable=not progress):
             shape = frame.fake.shape[:2]
@@ -86,7 +86,7 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[
     return shape, resized
 
 
-def _in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
+def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
     """Map in the pool, results in order, never more than ``ahead`` items before the one that is waited for."""
     pending = deque()
     try:
