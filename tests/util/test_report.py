@@ -11,7 +11,8 @@ from PIL import Image
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.report import _HINTS, ReportSequence, write_report
-from timecyclegan.util.report_losses import MAX_POINTS, read_losses, smooth, thin
+from timecyclegan.util.report_charts import MAX_POINTS, smooth, thin
+from timecyclegan.util.report_losses import read_losses
 from timecyclegan.util.report_sequence import HEAT, absolute_error, busiest_row, heat_map
 
 METRICS = {

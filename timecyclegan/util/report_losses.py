@@ -2,20 +2,15 @@
 import csv
 import functools
 import io
-import re
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-MAX_POINTS = 500  # more points than pixels only make the page large
-_SMOOTHED_PART, _LEAST_SMOOTHED = 10, 5  # the moving mean spans this fraction of the curve, and no fewer points
-_KEPT = (0.5, 99.5)  # percentiles; the axes need not show what lies outside
-_SCHEDULE = "Schedule"  # the group of what is set, not measured; it comes last
+from timecyclegan.util.report_charts import Line, figure_html, smooth
 
-# Matplotlib needs colours; the page replaces these two, so that the charts follow its light or dark scheme.
-_INK, _ACCENT = "#010203", "#040506"
+_SCHEDULE = "Schedule"  # the group of what is set, not measured; it comes last
 
 
 @dataclass(frozen=True)
@@ -65,26 +60,6 @@ def _curve(name: str, points: np.ndarray) -> Curve:
     return Curve(name, *points[finite].T, len(lost), float(lost[0]) if len(lost) else None)
 
 
-def thin(values: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
-    """At most ``limit`` evenly spaced entries, the first and the last among them."""
-    return values[np.unique(np.linspace(0, len(values) - 1, min(limit, len(values))).round().astype(int))]
-
-
-def smooth(values: np.ndarray) -> np.ndarray:
-    """Centred moving mean over 1/10 of the curve, at the ends over the entries that exist; never fewer than 5.
-
-    The most extreme 1 % of the values are cut to the next ones, or one spike would lift all means around it.
-    """
-    values = values.clip(*np.percentile(values, _KEPT))
-    count = len(values)
-    half = max(count // _SMOOTHED_PART, _LEAST_SMOOTHED) // 2
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(count)
-    low = (index - half).clip(0, max(count - _LEAST_SMOOTHED, 0))
-    high = (index + half + 1).clip(min(_LEAST_SMOOTHED, count), count)
-    return (sums[high] - sums[low]) / (high - low)
-
-
 def losses_html(path: Path) -> str:
     """The loss section of a report, grouped by the part of the name before the last ``/``; "" without curves.
 
@@ -117,61 +92,12 @@ def _line(curve: Curve) -> np.ndarray:
 
 
 def _figure_html(curve: Curve) -> str:
-    title = escape(_split(curve.name)[1])
-    warning = ""
+    warning, lines, last = "", [], "–"
     if curve.not_finite:
         warning = (f'<p class="warning">{curve.not_finite} values are NaN or infinite, the first at step '
                    f"{curve.first_not_finite:g}</p>")
-    last = f"{_line(curve)[-1]:.3g}" if len(curve.values) else "–"
-    picture = _svg(curve) if len(curve.values) else ""
-    label = escape(curve.name, quote=True)
-    return (f'<figure aria-label="{label}"><figcaption><b>{title}</b><span class="last">{last}</span></figcaption>'
-            f"{picture}{warning}</figure>")
-
-
-def _svg(curve: Curve) -> str:
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    style = {"svg.fonttype": "none", "svg.hashsalt": curve.name, "font.size": 9, "axes.edgecolor": _INK,
-             "xtick.color": _INK, "ytick.color": _INK, "axes.labelcolor": _INK, "axes.linewidth": 0.6}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(3.6, 1.9), layout="constrained")
-        axes = figure.subplots()
-        steps = thin(curve.steps)
-        axes.plot(steps, thin(curve.values), color=_ACCENT, alpha=0.28, linewidth=0.7)
-        axes.plot(steps, thin(_line(curve)), color=_ACCENT, linewidth=1.5)
-        axes.set_ylim(*_limits(curve.values))
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
-        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.01)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _for_html(file.getvalue())
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Axis limits that a few spikes, as at the first steps, cannot stretch until the rest is a flat line."""
-    low, high = np.percentile(values, _KEPT)
-    margin = 0.06 * (high - low) or max(abs(high), 1e-6) * 0.05
-    return (0.0 if 0 <= low < margin * 4 else low - margin), high + margin
-
-
-def _for_html(svg: str) -> str:
-    """An SVG file as an element of a page: no prolog, metadata or addresses, sizes and colours by the page."""
-    svg = svg[svg.index("<svg"):]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r'(d="[^"]*")', lambda path: _round_path(path[0]), svg)
-    return svg.replace(_INK, "currentColor").replace(_ACCENT, "var(--accent)")
-
-
-def _round_path(path: str) -> str:
-    """A tenth of a point cannot be seen; its decimals are half of the file."""
-    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}", " ".join(path.split()))
+    if len(curve.values):
+        strong = _line(curve)
+        last = f"{strong[-1]:.3g}"
+        lines = [Line("faint", curve.steps, curve.values), Line("strong", curve.steps, strong)]
+    return figure_html(curve.name, escape(_split(curve.name)[1]), last, lines, "step", warning)
