@@ -277,6 +277,7 @@ def test_comparison_shows_each_files_own_values(tmp_path, capsys):
         evaluation = evaluated(tmp_path / label, real, {"a": noisy(real["a"], strength)})
         files.append(f"{label}={tmp_path / label}.json")
         (tmp_path / f"{label}.json").write_text(json.dumps(evaluation))
+    capsys.readouterr()
     assert report.main(files) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["metric", "early", "late"]

@@ -1,11 +1,10 @@
 """tOF: how far the motion of the fake clip is from that of the real one (Chu et al., TecoGAN, 2020)."""
 import sys
-from dataclasses import replace
 
 import numpy as np
 
 from timecyclegan.evaluation.flow import FlowFunction
-from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Result, Sample, Spec, Step
+from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, OfMeans, Sample, Spec, Step
 from timecyclegan.flow.opencv import farneback
 
 
@@ -34,31 +33,12 @@ class TOF(Metric):
         return Sample(flow_distance(step.real_forward, step.fake_forward))
 
 
-class TOFOfMeans(Metric):
-    """For clips that share no motion: |mean flow magnitude of all pairs - that of the real clips|, in pixels.
-
-    The value of a sequence or pair is its own distance from the real clips' mean.
-    """
+class TOFOfMeans(OfMeans):
+    """For clips that share no motion: |mean flow magnitude of all pairs - that of the real clips|, in pixels."""
     spec = TOF.spec
 
     def sample(self, step: Step) -> Sample:
         return Sample(flow_magnitude(step.fake_forward))
-
-    def beside(self, real: Metric) -> Result:
-        own, other = self.result(), real.result()
-        if own.value is None or other.value is None:
-            return replace(own, value=None, reason=own.reason or f"of the real clips: {other.reason}")
-
-        def distance(magnitude: float | None) -> float | None:
-            return None if magnitude is None else abs(magnitude - other.value)
-
-        return replace(
-            own,
-            value=distance(own.value),
-            details={"generated": own.value, "real": other.value},
-            per_sequence={name: distance(value) for name, value in own.per_sequence.items()},
-            per_frame={name: [distance(value) for value in values] for name, values in own.per_frame.items()},
-        )
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from timecyclegan.datasets.frames import match_sequences
 from timecyclegan.evaluation.compute_ewarp import EWarp, EWarpTrueFlow
 from timecyclegan.evaluation.compute_flicker import Flicker, FlickerOfOne
 from timecyclegan.evaluation.compute_l1 import L1
+from timecyclegan.evaluation.compute_lpips import LPIPS
 from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM
 from timecyclegan.evaluation.compute_sharpness import Sharpness
+from timecyclegan.evaluation.compute_tlp import TLP, TLPOfMeans
 from timecyclegan.evaluation.compute_tof import TOF, TOFOfMeans
 from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.evaluation.measuring import Job, Size, measure
-from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Result, Spec, Step, View
+from timecyclegan.evaluation.metric import LOWER, Metric, Result, Spec, Step, View
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.evaluation.variants import VARIANTS
 from timecyclegan.util.errors import UserError, unknown
@@ -42,19 +44,11 @@ class FID(NotBuilt):
     spec = Spec("fid", "FID", LOWER, "fid-inception2015-2048")
 
 
-class LPIPS(NotBuilt):
-    spec = Spec("lpips", "LPIPS", LOWER, "lpips-0.1-alex", same_moment=True)
-
-
-class TLP(NotBuilt):
-    spec = Spec("tlp", "tLP", LOWER, "tlp-alex-1", PER_PAIR)
-
-
 # Every table and file follows from these: the metrics and their order. The second ones are computed where asked for.
 METRICS: tuple[type[Metric], ...] = (FID, LPIPS, TLP, TOF, EWarp, Flicker, Sharpness, PSNR, SSIM, L1)
 BY_NAME = {metric.spec.name: metric for metric in (*METRICS, *VARIANTS)}
 WITH_TRUE_FLOW = {EWarp: EWarpTrueFlow}
-OF_MEANS = {TOF: TOFOfMeans, Flicker: FlickerOfOne}  # for clips that share no motion
+OF_MEANS = {TLP: TLPOfMeans, TOF: TOFOfMeans, Flicker: FlickerOfOne}  # for clips that share no motion
 OF_SETS = (FID,)  # compare pictures whatever their order, also with others than those of the reference
 NO_IMAGES = "no real pictures of what is generated were given"
 METRIC_COLUMNS = tuple(column for metric in METRICS for column in (

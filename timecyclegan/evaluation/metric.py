@@ -203,6 +203,29 @@ class Metric:
         return "there are no frames"
 
 
+class OfMeans(Metric):
+    """For clips that have nothing in common: how far their mean sample is from that of the real clips.
+
+    The value of a sequence or pair is its own distance from the real clips' mean.
+    """
+
+    def beside(self, real: Metric) -> Result:
+        own, other = self.result(), real.result()
+        reason = own.reason or (f"of the real clips: {other.reason}" if other.value is None else None)
+
+        def distance(mean: float | None) -> float | None:
+            return None if mean is None or other.value is None else abs(mean - other.value)
+
+        return replace(
+            own,
+            value=distance(own.value),
+            reason=reason,
+            details=None if reason else {"generated": own.value, "real": other.value},
+            per_sequence={name: distance(value) for name, value in own.per_sequence.items()},
+            per_frame={name: [distance(value) for value in values] for name, values in own.per_frame.items()},
+        )
+
+
 def _mean(values) -> float | None:
     defined = [value for value in values if value is not None]
     return math.fsum(defined) / len(defined) if defined else None

@@ -1,0 +1,43 @@
+"""tLP: how far the fake clip's perceptual change from frame to frame is from the real one's (TecoGAN, 2020).
+
+It is neither multiplied by 100 nor cropped; that is ``tlp100-tecogan``.
+"""
+import sys
+
+import numpy as np
+
+from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, OfMeans, Sample, Spec, Step
+from timecyclegan.evaluation.perceptual import TOO_SMALL, PerceptualVectors, PerceptualView, distance
+
+
+def tlp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
+        vectors: PerceptualVectors) -> float:
+    """tLP of one pair of frames, each uint8 (H, W, 3) with sides of 31 or more; 0 is best."""
+    return abs(distance(*vectors([previous_real, real])) - distance(*vectors([previous_fake, fake])))
+
+
+class TLP(Metric):
+    """Mean over all pairs of |LPIPS of the real pair - LPIPS of the fake pair|."""
+    spec = Spec("tlp", "tLP", LOWER, "tlp-alex-1", PER_PAIR)
+    view = PerceptualView
+    undefined = TOO_SMALL
+
+    def sample(self, step: Step) -> Sample:
+        seen = step.seen[self.view]
+        return Sample(None if seen.fake is None else abs(seen.real - seen.fake))
+
+
+class TLPOfMeans(OfMeans):
+    """For clips that share no motion: |mean LPIPS of all pairs - that of the real clips|."""
+    spec = TLP.spec
+    view = TLP.view
+    undefined = TLP.undefined
+
+    def sample(self, step: Step) -> Sample:
+        return Sample(step.seen[self.view].fake)
+
+
+if __name__ == "__main__":
+    from timecyclegan.evaluation.compute_metrics import main
+
+    sys.exit(main(only=[TLP.spec.name]))
