@@ -1,10 +1,9 @@
-"""Frames on disk: finding sequences of images, pairing them, and turning them into videos and back.
+"""Frames on disk: finding sequences of images and videos, pairing them, and turning them into tensors and back.
 
 An image in memory is uint8 (H, W, 3), RGB; a video is float32 (T, 3, H, W) in [-1, 1].
 """
 import os
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,22 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from timecyclegan.datasets.image_files import IMAGE_SUFFIXES, image_file_size, read_image_file
+from timecyclegan.datasets.video_files import VIDEO_SUFFIXES
+from timecyclegan.datasets.video_frames import VideoFrame, video_frames
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-
-_ORIENTATION_TAG = 0x0112
-# What a viewer does for each value of the EXIF orientation; 1 is upright, 5 to 8 swap height and width.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+Frame = Path | VideoFrame  # a frame on disk: an image file, or a place in a video file
 
 
 def natural_key(name: str) -> tuple:
@@ -40,54 +30,81 @@ def natural_key(name: str) -> tuple:
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
-def find_sequences(root: str | Path) -> dict[str, list[Path]]:
-    """Find the image sequences below ``root``: each lowest folder that holds images is one.
+def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
+    """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
 
     Returns:
-        relative posix path of the folder ("." for ``root`` itself) -> its frames, both in natural order. Hidden files
-        and folders, and files that are no images, are ignored; links to folders are followed.
+        relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
+        video) -> its frames, both in natural order. Hidden files and folders, and files that are neither image nor
+        video, are ignored; links to folders are followed. Where there are images anywhere, videos are not used, and a
+        note says so: they may well have been made of the images.
 
     Raises:
-        UserError: ``root`` is missing, is a file or holds no image; a folder holds images beside folders with
-            images (whether those are frames or strays cannot be known, and neither is dropped in silence);
-            two images of a folder differ only in their suffix (their results would overwrite each other).
+        UserError: ``root`` is missing, or holds neither image nor video; a folder holds images beside videos or folders
+            with images (whether those are frames or strays cannot be known, and neither is dropped in silence); two
+            images, or two videos, of a folder differ only in their suffix, or a video is called like a folder beside
+            it that holds videos (their results would overwrite each other); a video is damaged.
     """
     root = Path(root)
     if not root.exists():
-        raise UserError(f"folder {root.absolute()} does not exist; give a folder that holds image sequences")
+        raise UserError(f"folder {root.absolute()} does not exist; give a folder that holds image sequences or videos")
+    if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
+        return {".": video_frames(root)}
     if not root.is_dir():
-        raise UserError(f"{root.absolute()} is a file; give the folder that holds the images")
-    folders = _folders_with_images(root, visited=())
-    if not folders:
-        known = " ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
-        raise UserError(f"folder {root.absolute()} holds no images; known file types are {known}")
-    folders.sort(key=lambda found: [natural_key(part) for part in found[0].relative_to(root).parts])
-    return {folder.relative_to(root).as_posix(): frames for folder, frames in folders}
+        raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
+    folders, videos = _search(root, visited=())
+    if folders and videos:
+        print(f"note: {root} holds images; its video files are not used: "
+              f"{few([str(video.relative_to(root)) for video in sorted(videos)])}")
+    if not folders and not videos:
+        known = " ".join(suffix[1:] for suffix in IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+        raise UserError(f"folder {root.absolute()} holds no images and no videos; known file types are {known}")
+    found = dict(folders) if folders else _name_videos(videos)
+    names = sorted(found, key=lambda path: [natural_key(part) for part in path.relative_to(root).parts])
+    return {name.relative_to(root).as_posix(): found[name] if folders else video_frames(found[name]) for name in names}
 
 
-def _folders_with_images(folder: Path, visited: tuple[Path, ...]) -> list[tuple[Path, list[Path]]]:
+def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
+    """The folders with images below ``folder`` with their images, and the videos below it."""
     real = folder.resolve()
     if real in visited:  # a link to a folder above: following it would never end
-        return []
+        return [], []
     try:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
             subfolders = [entry.name for entry in visible if entry.is_dir()]
-            names = [entry.name for entry in visible
-                     if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+            files = sorted(entry.name for entry in visible if entry.is_file())
     except OSError as error:
         raise UserError(f"cannot read folder {folder.absolute()}: {error.strerror}") from error
-    below = [found for name in subfolders for found in _folders_with_images(folder / name, (*visited, real))]
-    if not names:
-        return below
+    images, videos = ([folder / name for name in files if Path(name).suffix.lower() in suffixes]
+                      for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
+    below = [_search(folder / name, (*visited, real)) for name in subfolders]
+    folders = [found for inside, _ in below for found in inside]
+    if not images:
+        return folders, videos + [video for _, inside in below for video in inside]
     # Without the suffix, so that two folders of different file types come in the same order.
-    frames = sorted((folder / name for name in sorted(names)), key=lambda path: natural_key(path.stem))
-    if below:
-        raise UserError(
-            f"folder {folder.absolute()} holds images ({frames[0].name}) beside folders with images "
-            f"({below[0][0].relative_to(folder)}); give each sequence a folder of its own, or remove them")
+    frames = sorted(images, key=lambda path: natural_key(path.stem))
+    if folders or videos:
+        other = f"folders with images ({folders[0][0].relative_to(folder)}" if folders else f"videos ({videos[0].name}"
+        raise UserError(f"folder {folder.absolute()} holds images ({frames[0].name}) beside {other}); "
+                        "give each sequence a folder of its own, or remove them")
     _check_stems(folder, frames)
-    return [(folder, frames)]
+    return [(folder, frames)], [video for _, inside in below for video in inside]
+
+
+def _name_videos(videos: list[Path]) -> dict[Path, Path]:
+    """The videos by their path without the suffix."""
+    named: dict[Path, Path] = {}
+    for video in videos:
+        other = named.setdefault(video.with_suffix(""), video)
+        if other is not video:
+            raise UserError(f"folder {video.parent.absolute()} holds two videos of one name: {other.name} and "
+                            f"{video.name}; rename or remove one of them")
+    for name in named:
+        if clash := next((named[folder] for folder in name.parents if folder in named), None):
+            raise UserError(f"video {clash.absolute()} is called like the folder of {named[name].name} beside it; "
+                            "rename one of them")
+    return named
 
 
 def _check_stems(folder: Path, frames: list[Path]) -> None:
@@ -99,13 +116,13 @@ def _check_stems(folder: Path, frames: list[Path]) -> None:
                             f"{frame.name}; remove one of them")
 
 
-def match_sequences(source: dict[str, list[Path]], target: dict[str, list[Path]], source_root: str | Path,
-                    target_root: str | Path) -> dict[str, list[tuple[Path, Path]]]:
+def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame]], source_root: str | Path,
+                    target_root: str | Path) -> dict[str, list[tuple[Frame, Frame]]]:
     """Pair the frames of two results of :func:`find_sequences`, in the source's order.
 
     Sequences are paired by their relative path, frames by their place in the sequence. Two naming schemes
     that have nothing in common are fine; two that overlap are not, unless they are equal: frames 0-9 beside
-    frames 1-10 would be paired one off without a word.
+    frames 1-10 would be paired one off without a word. Frames of videos have no names.
 
     Raises:
         UserError: a sequence without a partner, different numbers of frames, names that overlap in part.
@@ -126,7 +143,9 @@ def match_sequences(source: dict[str, list[Path]], target: dict[str, list[Path]]
     return {name: list(zip(frames, target[name], strict=True)) for name, frames in source.items()}
 
 
-def _check_alignment(source: list[Path], target: list[Path]) -> None:
+def _check_alignment(source: list[Frame], target: list[Frame]) -> None:
+    if isinstance(source[0], VideoFrame) or isinstance(target[0], VideoFrame):
+        return
     source_stems, target_stems = {path.stem for path in source}, {path.stem for path in target}
     if source_stems == target_stems or not source_stems & target_stems:
         return
@@ -147,72 +166,22 @@ def few(items: Sequence[str], shown: int = 3) -> str:
     return ", ".join(items[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the image as :func:`read_image` returns it, from the file's header alone.
+def image_size(frame: Frame) -> tuple[int, int]:
+    """(height, width) of the frame as :func:`read_image` returns it; of an image file from its header alone.
 
     Raises:
-        UserError: the file is missing or is no image.
+        UserError: the file is missing, or is neither image nor video.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (width, height) if _orientation(image) >= 5 else (height, width)
-    except Exception as error:
-        raise _unreadable(path, error) from error
+    return frame.read().shape[:2] if isinstance(frame, VideoFrame) else image_file_size(frame)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read an image of any common kind as uint8 (H, W, 3), RGB, turned upright by its EXIF orientation.
-
-    Gray is repeated in the three channels. An alpha channel is dropped and the colours below it are kept:
-    compositing would invent a background. 16-bit gray is divided by 257 and rounded (16-bit colour keeps its
-    high byte, which is what Pillow hands out; the two differ by at most one level). Of several pictures in
-    one file the first counts.
+def read_image(frame: Frame) -> np.ndarray:
+    """Read a frame as uint8 (H, W, 3), RGB, upright: see :func:`read_image_file` and ``video_files``.
 
     Raises:
-        UserError: the file is missing, is no image, is damaged, or its pixels have no known range (float).
+        UserError: the file is missing, damaged, or neither image nor video.
     """
-    try:
-        with Image.open(path) as image:
-            orientation = _orientation(image)
-            image.load()
-            image = _to_rgb(image, path)
-            return np.array(image if orientation == 1 else image.transpose(_UPRIGHT[orientation]))
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        raise _unreadable(path, error) from error
-
-
-def _orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # Pillow turns these itself
-        return 1
-    if image.format == "PNG" and "exif" not in image.info:  # asking would decode the whole image
-        return 1
-    orientation = image.getexif().get(_ORIENTATION_TAG)
-    return orientation if orientation in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        gray = np.asarray(image).astype(np.int64)
-        if gray.min() < 0 or gray.max() > 65535:
-            raise UserError(f"image {path} has 32-bit pixels; convert it to 8 or 16 bits per channel")
-        image = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise UserError(f"image {path} has floating-point pixels; convert it to 8 or 16 bits per channel")
-    with warnings.catch_warnings():
-        # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.
-        warnings.simplefilter("ignore", UserWarning)
-        return image.convert("RGB")
-
-
-def _unreadable(path: str | Path, error: Exception) -> UserError:
-    if isinstance(error, OSError) and error.errno is not None:
-        return UserError(f"cannot read image {path}: {error.strerror}")
-    unknown = isinstance(error, Image.UnidentifiedImageError)  # its text only repeats the path
-    reason = "unknown format" if unknown else " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"cannot read image {path}: it is damaged or no image ({reason}); replace or remove it")
+    return frame.read() if isinstance(frame, VideoFrame) else read_image_file(frame)
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

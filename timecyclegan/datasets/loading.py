@@ -8,15 +8,15 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from timecyclegan.datasets.frames import read_image, resize_image
+from timecyclegan.datasets.frames import Frame, read_image, resize_image
 from timecyclegan.datasets.video_dataset import Key
+from timecyclegan.datasets.video_frames import VideoFrame, open_decoder
 from timecyclegan.util.errors import UserError
 
 
@@ -101,27 +101,31 @@ def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, p
                        pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 
 
-def read_frames(paths: Iterable[Path], height: int, width: int, threads: int = 1) -> Iterator[np.ndarray]:
-    """Read images in order as uint8 (height, width, 3), with ``threads`` threads (0: none) that read ahead.
+def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int = 1) -> Iterator[np.ndarray]:
+    """Read frames in order as uint8 (height, width, 3), with ``threads`` threads (0: none) that read ahead.
 
     At most ``2 * threads`` frames beside the current one are held, however long the sequence.
 
     Raises:
-        UserError: when its turn comes, an image that cannot be read (see :func:`read_image`).
+        UserError: when its turn comes, a frame that cannot be read (see :func:`read_image`).
     """
-    def read(path: Path) -> np.ndarray:
-        return resize_image(read_image(path), height, width)
+    def read(frame: Frame) -> np.ndarray:
+        return resize_image(read_image(frame), height, width)
 
+    frames = iter(frames)
+    first = list(itertools.islice(frames, 1))
+    frames = itertools.chain(first, frames)
+    # Held, so that the place in a video is not lost while many others are read beside it.
+    _held = [open_decoder(frame.video) for frame in first if isinstance(frame, VideoFrame)]
     if threads < 1:
-        yield from map(read, paths)
+        yield from map(read, frames)
         return
-    paths = iter(paths)
     pool = ThreadPoolExecutor(threads)
     try:
-        ahead = deque(pool.submit(read, path) for path in itertools.islice(paths, 2 * threads))
+        ahead = deque(pool.submit(read, frame) for frame in itertools.islice(frames, 2 * threads))
         while ahead:
-            frame = ahead.popleft().result()
-            ahead.extend(pool.submit(read, path) for path in itertools.islice(paths, 1))
-            yield frame
+            image = ahead.popleft().result()
+            ahead.extend(pool.submit(read, frame) for frame in itertools.islice(frames, 1))
+            yield image
     finally:  # also when the reader stops early
         pool.shutdown(cancel_futures=True)

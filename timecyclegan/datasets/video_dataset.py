@@ -1,4 +1,4 @@
-"""Training clips from folders of frames: of two domains frame by frame, of two that share nothing, or of one alone.
+"""Training clips from frames on disk: of two domains frame by frame, of two that share nothing, or of one alone.
 
 Everything random is a pure function of (seed, epoch, index): neither the number of workers nor the state of
 any global generator changes a sample, so a run that is resumed goes on bit by bit.
@@ -15,7 +15,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from timecyclegan.datasets.frames import few, find_sequences, match_sequences, read_image, resize_image, to_video
+from timecyclegan.datasets.frames import (
+    Frame,
+    few,
+    find_sequences,
+    match_sequences,
+    read_image,
+    resize_image,
+    to_video,
+)
 from timecyclegan.util.errors import UserError
 
 Key = tuple[int, int]  # (epoch, index within the epoch)
@@ -60,12 +68,12 @@ class Framing:
         mirrored = bool(rng.integers(2))
         return View(top, left, mirrored and self.flip)
 
-    def load(self, paths: Sequence[Path], view: View) -> torch.Tensor:
+    def load(self, paths: Sequence[Frame], view: View) -> torch.Tensor:
         """Read the frames of a clip, all through the same view, as float32 (T, 3, height, width)."""
         frames = np.stack([self.whole(path)[self.window(view)] for path in paths])
         return to_video(frames[:, :, ::-1] if view.mirrored else frames)
 
-    def whole(self, path: Path) -> np.ndarray:
+    def whole(self, path: Frame) -> np.ndarray:
         """Read a frame as uint8 (load_height, load_width, 3), before it is cropped and mirrored."""
         return resize_image(read_image(path), self.load_height, self.load_width)
 
