@@ -34,11 +34,11 @@ def _reporting(kind, name, method):
 class Simulator:
     """The server's state; its own names are not CARLA's."""
 
-    def __init__(self, version="0.9.16", without=(), fail=lambda number, name: False):
+    def __init__(self, version="0.9.16", without=(), fail=lambda number, name: False, start=7):
         self._version, self._without, self._fail = version, without, fail
         self._calls, self._things, self._alive, self._ids = [], [], {}, 100
         self._settings = WorldSettings(self)
-        self._frame, self._town = 7, "Carla/Maps/Town01"
+        self._frame, self._town = start, "Carla/Maps/Town01"
         self._manager, self._lost, self._late, self._at_tick = TrafficManager(self), set(), set(), lambda frame: None
 
     def _report(self, name):

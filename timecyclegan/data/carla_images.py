@@ -40,8 +40,8 @@ def flow_back(image: Any, scale: tuple[float, ...] = (-0.5, 0.5)) -> np.ndarray:
 def visible(flow: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:
     """Which pixels of a frame the frame before shows, too, as far as the classes tell: bool (H, W).
 
-    Where the flow leads must lie inside the frame, and all four pixels that bilinear sampling takes there must be of
-    the pixel's own class. So what appears from behind another class does not count, nor do the edges of classes;
+    Where the flow leads must lie inside the frame, and all pixels that bilinear sampling mixes there must be of the
+    pixel's own class. So what appears from behind another class does not count, nor do the edges of classes;
     what appears from behind its own class (a car behind a car) does, wrongly.
 
     Args:
@@ -49,11 +49,12 @@ def visible(flow: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray
         before, now: semantic maps of both frames, (H, W, 3).
     """
     height, width = now.shape[:2]
-    x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
+    # To 1/64 pixel: the rounding errors of an exact flow must not draw in a neighbour.
+    x, y = (np.round(place * 64) / 64 for place in (np.arange(width) + flow[..., 0],
+                                                    np.arange(height)[:, None] + flow[..., 1]))
     seen = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)  # False for what is no number
-    left, top = (np.floor(np.where(seen, place, 0)).astype(np.intp) for place in (x, y))
-    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    for row, column in itertools.product((top, bottom), (left, right)):
+    columns, rows = ([end(np.where(seen, place, 0)).astype(np.intp) for end in (np.floor, np.ceil)] for place in (x, y))
+    for row, column in itertools.product(rows, columns):
         seen &= (before[row, column] == now).all(axis=-1)
     return seen
 

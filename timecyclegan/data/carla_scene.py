@@ -77,14 +77,12 @@ class Scene:
         return images
 
     def _image(self, folder: str, first: int, last: int) -> Any:
-        """The next image of a camera, of a tick from ``first`` to ``last``; older ones are dropped."""
+        """The next image of a camera from tick ``first`` on; older ones are dropped."""
         while True:
             try:
                 image = self._images[folder].get(timeout=IMAGE_SECONDS)
             except queue.Empty:
                 raise MissedTick(f"{CAMERAS[folder]} sent no image of tick {last}") from None
-            if image.frame > last:
-                raise MissedTick(f"{CAMERAS[folder]} sent an image of tick {image.frame} for tick {last}")
             if image.frame >= first:
                 return image
 
