@@ -109,7 +109,7 @@ class Client(Thing):
 
     def apply_batch_sync(self, commands):
         for actor in commands:
-            del self._simulator._alive[actor]
+            self._simulator._alive.pop(actor, None)
         return []
 
 
@@ -247,7 +247,8 @@ class WalkerAIController(Actor):
         assert speed == 1.4
 
     def stop(self):
-        pass
+        if not self.is_alive:
+            raise RuntimeError("trying to operate on a destroyed actor")
 
 
 @recorded

@@ -143,6 +143,20 @@ def test_a_camera_that_always_misses_is_an_error(record, tmp_path):
     assert_left_as_found(simulator, tmp_path / "out")
 
 
+def test_an_actor_that_the_server_destroyed_needs_no_stop(record, tmp_path, capsys):
+    simulator = Simulator()
+
+    def lose_the_pedestrian(frame):
+        if frame == 11:
+            gone = [number for number, actor in simulator._alive.items() if not actor.type_id.startswith(("v", "s"))]
+            assert [simulator._alive.pop(number).type_id for number in gone]
+
+    simulator._at_tick = lose_the_pedestrian
+    record(simulator)
+    assert_left_as_found(simulator, tmp_path / "out")
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_whatever_fails_all_is_put_back(record, tmp_path, capsys):
     """Each call fails once, in turn; what puts things back is tried again, all else ends the recording."""
     good = Simulator()
