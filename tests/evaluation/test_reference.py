@@ -1,6 +1,5 @@
 """All metrics against values that other programs computed for two small clips (tests/data/metrics)."""
 import json
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +9,8 @@ from timecyclegan.datasets.frames import find_sequences, read_image
 from timecyclegan.evaluation.compute_ewarp import Warp
 from timecyclegan.evaluation.evaluate import evaluate
 from timecyclegan.evaluation.metric import Step
-from timecyclegan.evaluation.variants import EWarpLai, TOFTecoGAN, WarpBack, summed_distance
+from timecyclegan.evaluation.tecogan import WithoutEnds
+from timecyclegan.evaluation.variants import WarpBack, summed_distance
 from timecyclegan.flow.opencv import farneback
 
 SEQUENCES = ("seq0", "seq1")
@@ -62,24 +62,26 @@ def steps(name):
     return [Step(real[t], fake[t], *((real[t - 1], fake[t - 1]) if t else ())) for t in range(len(real))]
 
 
-def run(metric):
-    for name in SEQUENCES:
-        metric.start(name)
-        for step in steps(name):
-            metric.update(step)
-    return metric.result()
+def run(name):
+    cases = CASES / "cases"
+    found = evaluate(find_sequences(cases / "real"), find_sequences(cases / "fake"), only=[name])
+    return SimpleNamespace(**found["metrics"][name])
 
 
-def test_tof_tecogan(reference):
-    class WithEnds(TOFTecoGAN):
-        cut = 0
-
-    expected = reference["tof"]["tecogan_crop_no_cut"]
-    check_pairs(run(WithEnds()), expected)
-    found = run(TOFTecoGAN())  # of six frames the third and fourth count
-    inner = [expected["pairs"][name][2]["mean_l2_float64"] for name in SEQUENCES]
+def test_tof_tecogan(reference, monkeypatch):
+    expected, found = reference["tof"]["tecogan_crop_no_cut"], run("tof-tecogan")
+    inner = [expected["pairs"][name][2]["mean_l2_float64"] for name in SEQUENCES]  # of six frames two remain
     assert [found.per_sequence[name] for name in SEQUENCES] == pytest.approx(inner, abs=1e-5)
     assert found.value == pytest.approx(sum(inner) / 2, abs=1e-5) and found.skipped == 8
+    monkeypatch.setattr(WithoutEnds, "cut", 0)
+    check_pairs(run("tof-tecogan"), expected)
+
+
+@pytest.mark.usefixtures("alexnet")
+def test_tlp_tecogan(reference, monkeypatch):
+    monkeypatch.setattr(WithoutEnds, "cut", 0)
+    expected = reference["tlp"]["tecogan_crop_no_cut"]
+    assert run("tlp100-tecogan").value == pytest.approx(expected["x100"], abs=1e-5)
 
 
 def test_the_sum_of_the_2020_release_by_farneback_s_flow(reference):
@@ -93,7 +95,7 @@ def test_the_sum_of_the_2020_release_by_farneback_s_flow(reference):
 
 @pytest.mark.parametrize(("side", "prefix"), [("fake", ""), ("real", "real_")])
 def test_e_warp_lai(reference, side, prefix):
-    expected, found = reference["e_warp"][f"lai_{side}"], asdict(run(EWarpLai()))
+    expected, found = reference["e_warp"][f"lai_{side}"], vars(run("ewarp-lai"))
     assert found["value" if side == "fake" else "real"] == near(expected["mean"])
     for name in SEQUENCES:
         assert found[f"{prefix}per_sequence"][name] == near(expected["per_seq"][name])

@@ -8,13 +8,9 @@ from timecyclegan.evaluation.compute_tof import flow_distance
 from timecyclegan.evaluation.evaluate import evaluate
 from timecyclegan.evaluation.flow import Estimator
 from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step
+from timecyclegan.evaluation.perceptual import CroppedPerceptualView, Perceptual
 from timecyclegan.evaluation.tecogan import WithoutEnds, tecogan_crop
-from timecyclegan.evaluation.variants import (
-    VARIANTS,
-    TOFTecoGAN,
-    WarpBack,
-    summed_distance,
-)
+from timecyclegan.evaluation.variants import VARIANTS, TLPTecoGAN, TOFTecoGAN, WarpBack, summed_distance
 from timecyclegan.flow.opencv import farneback
 
 # ---- TecoGAN's crop and cut
@@ -109,6 +105,15 @@ def test_tof_tecogan_of_small_frames_has_no_value():
     for step in steps(*textures(47, 90)):
         result.update(step)
     assert result.result().value is None and "48 pixels" in result.result().reason
+
+
+# ---- tLP as TecoGAN's
+
+
+def test_tlp_tecogan_is_a_hundred_times_the_difference_of_the_crops():
+    for seen, expected in ((Perceptual(0.5, 0.02, 0.05), 3), (Perceptual(0.5, 0.05, 0.02), 3), (Perceptual(), None)):
+        step = Step(None, 0, None, 0, seen={CroppedPerceptualView: seen})
+        assert TLPTecoGAN().measure(step).fake == (expected and pytest.approx(expected))
 
 
 # ---- E_warp as Lai et al. measure it

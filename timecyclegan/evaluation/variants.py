@@ -12,6 +12,7 @@ from timecyclegan.evaluation.compute_tof import flow_distance
 from timecyclegan.evaluation.flow import FlowSampler, estimator
 from timecyclegan.evaluation.measuring import Frame
 from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step, View
+from timecyclegan.evaluation.perceptual import CroppedPerceptualView
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.evaluation.tecogan import WithoutEnds, tecogan_crop
 from timecyclegan.flow.opencv import farneback
@@ -30,6 +31,16 @@ class TOFTecoGAN(WithoutEnds):
         if step.flow is not farneback:  # else the flow is there already
             step = replace(step, flow=farneback)
         return Sample(flow_distance(step.real_forward[crop], step.fake_forward[crop]))
+
+
+class TLPTecoGAN(WithoutEnds):
+    """tLP as TecoGAN measures it: times 100, of cropped frames, without the ends of the clips."""
+    spec = Spec("tlp100-tecogan", "tLP x 100 (TecoGAN)", LOWER, "tlp100-tecogan-1", PER_PAIR, same_motion=True)
+    view = CroppedPerceptualView
+
+    def sample(self, step: Step) -> Sample:
+        seen = step.seen[CroppedPerceptualView]
+        return Sample(None if seen.real is None else 100 * abs(seen.real - seen.fake))
 
 
 class FlowNet2View(View):
@@ -103,4 +114,4 @@ class EWarpLai(EWarp):
         return Sample(warp.error(step.fake, step.previous_fake), warp.error(step.real, step.previous_real))
 
 
-VARIANTS: tuple[type[Metric], ...] = (TOFTecoGAN, TOFTimeCycleGAN, EWarpLai)
+VARIANTS: tuple[type[Metric], ...] = (TOFTecoGAN, TLPTecoGAN, TOFTimeCycleGAN, EWarpLai)
