@@ -132,7 +132,9 @@ def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
     settings = Settings(
         also=test.also, require=test.require, flow=flow, gpu=options.gpu, fid_dims=test.fid_dims, progress=True
     )
-    return Evaluator(get_task(options.model_type), settings)
+    given = arguments.folders["test_source_dir"] and arguments.folders["test_target_dir"]
+    task = get_task(options.model_type)
+    return Evaluator(task, settings, images=task != "unpaired" or given is not None)
 
 
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:

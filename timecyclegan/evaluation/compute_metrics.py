@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None, only: Collection[str] | None = None
     clips = args.source or args.real
     found, fake = find_sequences(clips), find_sequences(args.fake)
     images = find_sequences(args.real) if args.source and args.real != "-" else None
-    evaluator = Evaluator(kind, settings)
+    evaluator = Evaluator(kind, settings, images=args.real != "-")
     evaluation = evaluator(found, fake, args.flow, images, roots=(clips, args.fake))
     print(format_metrics(evaluation))
     evaluator.check_required(evaluation)

@@ -10,6 +10,7 @@ import cv2
 
 from timecyclegan.datasets.frames import match_sequences
 from timecyclegan.evaluation.compute_ewarp import EWarp, EWarpTrueFlow
+from timecyclegan.evaluation.compute_fid import FID
 from timecyclegan.evaluation.compute_flicker import Flicker, FlickerOfOne
 from timecyclegan.evaluation.compute_l1 import L1
 from timecyclegan.evaluation.compute_lpips import LPIPS
@@ -19,7 +20,7 @@ from timecyclegan.evaluation.compute_tlp import TLP, TLPOfMeans
 from timecyclegan.evaluation.compute_tof import TOF, TOFOfMeans
 from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.evaluation.measuring import Job, Size, measure
-from timecyclegan.evaluation.metric import LOWER, Metric, Result, Spec, Step, View
+from timecyclegan.evaluation.metric import Metric, Result, View
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.evaluation.variants import VARIANTS
 from timecyclegan.util.errors import UserError, unknown
@@ -28,20 +29,6 @@ ROOTS = ("the real frames", "the fake frames")
 LIBRARIES = ("numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision", "lpips", "pytorch-fid")
 
 Sequences = dict[str, list[Path]]
-
-
-class NotBuilt(Metric):
-    """Holds the place of a metric that needs a network: no value, and the reason."""
-
-    def measure(self, step: Step) -> None:
-        return None
-
-    def result(self) -> Result:
-        return Result(reason="this version does not compute it yet")
-
-
-class FID(NotBuilt):
-    spec = Spec("fid", "FID", LOWER, "fid-inception2015-2048")
 
 
 # Every table and file follows from these: the metrics and their order. The second ones are computed where asked for.
@@ -72,12 +59,14 @@ class Evaluator:
         kind: of :data:`KINDS`. "paired": the real frames show the same moments. "unpaired": the clips compared with
             are those that the fake ones were translated from. "unconditional": the two sides need not match in
             anything.
+        images: whether there will be real pictures of what is generated; of the kind "unpaired" there may be none.
 
     Raises:
         UserError: there is no metric of a name that ``settings`` asks for, or one that it requires cannot be computed.
     """
 
-    def __init__(self, kind: str = "paired", settings: Settings = Settings()) -> None:  # noqa: B008 (it is frozen)
+    def __init__(self, kind: str = "paired", settings: Settings = Settings(),  # noqa: B008 (it is frozen)
+                 images: bool = True) -> None:
         self.kind, self.settings, self.rules = kind, settings, KINDS[kind]
         defaults = [metric.spec.name for metric in METRICS]
         asked = [*(defaults if settings.only is None else settings.only), *settings.also, *settings.require]
@@ -85,6 +74,7 @@ class Evaluator:
         variants = OF_MEANS if kind == "unconditional" else {}
         self._metrics = [variants.get(BY_NAME[name], BY_NAME[name]) for name in names]
         self._missing = {metric.spec.name: self.rules.missing(metric.spec) for metric in self._metrics}
+        self._missing |= {} if images else {metric.spec.name: NO_IMAGES for metric in OF_SETS}
         self._missing |= {name: "it was not asked for" for name in names if name not in asked}
         self._views = self._load()
         self._check(self._missing)
@@ -113,9 +103,7 @@ class Evaluator:
                  images: Sequences | None = None, roots: tuple[str | Path, str | Path] = ROOTS) -> dict:
         """See :func:`evaluate`."""
         chosen = [WITH_TRUE_FLOW.get(metric, metric) if flow_dir else metric for metric in self._metrics]
-        missing = dict(self._missing)
-        if self.kind == "unpaired" and images is None:
-            missing |= {metric.spec.name: missing[metric.spec.name] or NO_IMAGES for metric in OF_SETS}
+        missing = self._missing
         metrics = [metric for metric in chosen if not missing[metric.spec.name]]
         compare = self._by_themselves if self.kind == "unconditional" else self._side_by_side
         results, size, resized = compare(metrics, real, fake, flow_dir, images, roots)
@@ -141,7 +129,7 @@ class Evaluator:
                 for t, (real_path, fake_path) in enumerate(pairs)]
         seen, size, resized = self._look(kinds, jobs, roots, flow_dir=flow_dir, alike=self.kind == "paired")
         results = {type(metric): metric.result() for metric in seen}
-        if images is not None and (sets := [metric for metric in seen if type(metric) in OF_SETS]):
+        if self.kind == "unpaired" and (sets := [metric for metric in seen if type(metric) in OF_SETS]):
             others = self._look([*map(type, sets)], _jobs(images), roots, size=size).metrics
             results |= {type(own): own.beside(other) for own, other in zip(sets, others, strict=True)}
         return results, size, resized
@@ -197,7 +185,7 @@ def evaluate(real: Sequences, fake: Sequences, flow_dir: str | Path | None = Non
         UserError: the two sides do not match, a file cannot be read, the fake frames have different sizes, a
             metric's name is unknown, a required one has no value.
     """
-    evaluator = Evaluator(kind, Settings(**settings))
+    evaluator = Evaluator(kind, Settings(**settings), images=kind != "unpaired" or images is not None)
     evaluation = evaluator(real, fake, flow_dir, images, roots)
     evaluator.check_required(evaluation)
     return evaluation
