@@ -17,7 +17,7 @@ KINDS = {
     "vp9.webm": ("libvpx-vp9", {"g": "8", "lag-in-frames": "12", "auto-alt-ref": "1", "cpu-used": "8"}, "yuv420p"),
     "vp8.webm": ("libvpx", {"g": "20", "lag-in-frames": "12", "auto-alt-ref": "1", "cpu-used": "8"}, "yuv420p"),
     "plain.avi": ("mpeg4", {"g": "8"}, "yuv420p"),
-    "b_frames.avi": ("mpeg4", {"g": "8", "bf": "2"}, "yuv420p"),
+    "b_frames.avi": ("mpeg4", {"g": "3", "bf": "2"}, "yuv420p"),
     "b_frames.mov": ("mpeg4", {"g": "6", "bf": "2"}, "yuv420p"),
     "small.gif": ("gif", {}, "rgb8"),
 }  # fmt: skip

@@ -162,6 +162,15 @@ def test_where_a_file_is_cut_off_is_said(tmp_path):
     assert "of 1.60 s" in message(stream, path)
 
 
+@pytest.mark.parametrize("name", ["plain.avi", "front.mp4"])
+def test_half_a_last_frame_is_noticed(tmp_path, name):
+    options = {"options": {"g": "8"}, "codec": "mpeg4"} if name == "plain.avi" else {"container": FASTSTART}
+    path = write_clip(tmp_path / name, moving(40), **options)
+    last = [packet for packet in av.open(str(path)).demux(video=0) if packet.size][-1]
+    path.write_bytes(path.read_bytes()[: last.pos + last.size // 2])
+    assert f"video {path} is cut off after frame 39" in message(video_frames, path)
+
+
 def test_a_damaged_frame_in_a_stream_is_named(tmp_path):
     path = write_clip(tmp_path / "a.avi", moving(30), "mpeg4", {"g": "10"})
     packets = [(packet.pos, packet.size) for packet in av.open(str(path)).demux(video=0) if packet.size]
@@ -191,5 +200,5 @@ def test_sound_alone_is_no_video(tmp_path):
 
 def test_names_with_colons_are_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_clip(tmp_path / "b.mp4", moving(2)).rename(tmp_path / "at 10:30.mp4")
-    assert len(stream("at 10:30.mp4")) == 2
+    write_clip(tmp_path / "b.mp4", moving(2)).rename(tmp_path / "pipe:7.mp4")
+    assert len(stream("pipe:7.mp4")) == 2

@@ -49,7 +49,7 @@ def test_any_order_gives_what_plain_decoding_gives(clips, name):
         np.testing.assert_array_equal(frames[index].read(), expected[index], err_msg=f"frame {index}")
 
 
-@pytest.mark.parametrize("name", ["b_frames.mp4", "vp9.webm"])
+@pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mkv", "vp9.webm", "b_frames.avi", "b_frames.mov"])
 def test_frames_in_order_are_decoded_once(clips, name, monkeypatch):
     monkeypatch.setattr(module, "_pools", [module._Pool()])
     count, plain = [], module._decoded
@@ -60,14 +60,14 @@ def test_frames_in_order_are_decoded_once(clips, name, monkeypatch):
             yield found
 
     monkeypatch.setattr(module, "_decoded", counting)
-    for frame in video_frames(clips[name])[3:]:
+    for frame in video_frames(clips[name])[2:]:
         frame.read()
     assert count == list(range(40))
     clip = video_frames(clips[name])[20:26]  # a random clip costs no more than the way from its key frame
     del count[:]
     for frame in clip:
         frame.read()
-    assert len(count) <= 8 + len(clip)
+    assert len(count) <= 8 + len(clip) + 1  # and perhaps one that was too far
 
 
 def test_threads_may_ask_out_of_order(clips):
@@ -92,9 +92,12 @@ def test_a_reader_keeps_its_place_among_many_videos(tmp_path, monkeypatch):
     assert sorted(opened) == paths
 
 
-def test_a_forked_process_decodes_by_itself(clips):
+def test_a_forked_process_decodes_by_itself(tmp_path):
     """It shares the parent's place in the file: used by both, it would be lost to both."""
-    expected, frames = decode(clips["b_frames.mp4"]), video_frames(clips["b_frames.mp4"])
+    noise = np.random.default_rng(0).integers(0, 256, (40, 96, 128, 3), dtype=np.uint8)
+    path = write_clip(tmp_path / "a.avi", noise, "rawvideo")  # bytes from another place are not noticed as damage
+    assert path.stat().st_size > 400_000  # more than is read at once
+    expected, frames = decode(path), video_frames(path)
     np.testing.assert_array_equal(frames[0].read(), expected[0])
     child = os.fork()
     if child == 0:  # nothing here may run pytest's own ending
