@@ -1,7 +1,6 @@
 """The report of a run: one HTML file that needs no network, with metrics, loss curves and players."""
 import datetime
 import importlib.resources
-import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -9,27 +8,12 @@ from string import Template
 
 from timecyclegan.datasets.frames import image_size
 from timecyclegan.util.files import replacing
+from timecyclegan.util.report_drift import drift_html
 from timecyclegan.util.report_losses import losses_html
+from timecyclegan.util.report_metrics import metrics_html, reference_of
 from timecyclegan.util.report_sequence import ReportSequence, sequence_html
 
 __all__ = ["ReportSequence", "write_report"]
-
-# What a metric tells, in words for someone who has not read the definitions; unknown metrics have none. {reference} is
-# what the evaluation compares with.
-_HINTS = {
-    "fid": "distance between the distributions of generated and real images",
-    "lpips": "perceptual distance of each frame to the real one",
-    "tlp": "perceptual change from frame to frame, compared with that of the {reference}",
-    "tof": "motion compared with that of the {reference}, by optical flow",
-    "e_warp": "what changes along the motion: flicker and popping",
-    "flicker": "likeness of neighbouring frames; a frozen video scores 1",
-    "sharpness": "gradient energy relative to real; blur alone improves the temporal metrics",
-    "psnr": "fidelity to the real frame, pixel by pixel",
-    "ssim": "structural likeness to the real frame",
-    "l1": "mean absolute difference from the real frame",
-}
-_LEAST_DIFFERENCE = 0.01  # of the larger value; below it, which of two runs is better is noise
-_ARROWS = {"lower": "↓ ", "higher": "↑ "}
 
 
 def write_report(path: str | Path, *, title: str, evaluation: dict, losses_csv: Path | None, options: dict,
@@ -54,9 +38,10 @@ def write_report(path: str | Path, *, title: str, evaluation: dict, losses_csv: 
     shown = list(sequences)[:max_sequences]
     parts = {
         "title": escape(title),
-        "reference": escape(_reference(evaluation)),
+        "reference": escape(reference_of(evaluation)),
         "facts": _facts_html(options, evaluation, shown),
-        "metrics": _metrics_html(evaluation, comparison),
+        "metrics": metrics_html(evaluation, comparison),
+        "drift": drift_html(evaluation, comparison),
         "losses": _losses_html(losses_csv),
         "about_sequences": _sequences_html(len(shown), len(sequences)),
         "options": _options_html(options, evaluation.get("libraries") or {}),
@@ -96,113 +81,6 @@ def _losses_html(path: Path | None) -> str:
                      "run, but never fewer than 5 values; its end is the number at the top right. The most extreme "
                      "1 % of the values lie outside the axes. The learning rate is not averaged. Losses of adversaries "
                      "need not fall: neither side should win for good.</p>")
-
-
-def _metrics_html(evaluation: dict, comparison: dict | None) -> str:
-    metrics = evaluation.get("metrics") or {}
-    if not metrics:
-        return '<p class="note">No metrics were computed.</p>'
-    others = (comparison or {}).get("metrics") or {}
-    label = str((comparison or {}).get("label") or "comparison") if comparison else None
-    computed = {name: metric for name, metric in metrics.items()
-                if metric.get("value") is not None or (others.get(name) or {}).get("value") is not None}
-    missing = {name: metric for name, metric in metrics.items() if name not in computed}
-    table = _table_html(computed, others, label, _reference(evaluation))
-    return table + _missing_html(missing) + _per_sequence_html(computed)
-
-
-def _reference(evaluation: dict) -> str:
-    return str(evaluation.get("reference") or "real clip")
-
-
-def _table_html(metrics: dict, others: dict, label: str | None, reference: str) -> str:
-    if not metrics:
-        return ""
-    heads = ["metric", "this run", *([label] if label else []), reference, "better", "measured over"]
-    rows = "".join(_metric_row(name, metric, others.get(name) or {}, label, reference)
-                   for name, metric in metrics.items())
-    return (f'<table class="metrics"><thead><tr>{"".join(f"<th>{escape(head)}</th>" for head in heads)}</tr></thead>'
-            f"<tbody>{rows}</tbody></table>")
-
-
-def _missing_html(metrics: dict) -> str:
-    """One line about the metrics without a value, those of one reason together."""
-    reasons: dict[str, list[str]] = {}
-    for name, metric in metrics.items():
-        reasons.setdefault(str(metric.get("reason") or ""), []).append(str(metric.get("title") or name))
-    parts = [", ".join(titles) + (f" – {reason}" if reason else "") for reason, titles in reasons.items()]
-    return f'<p class="note">Not computed: {escape("; ".join(parts))}</p>' if parts else ""
-
-
-def _metric_row(name: str, metric: dict, other: dict, label: str | None, reference: str) -> str:
-    value, past = metric.get("value"), other.get("value")
-    better = str(metric.get("better") or "")
-    real = metric.get("real")
-    cells = [_value_cell("this run", metric, _is_better(value, past, better, real))]
-    if label:
-        cells.append(_value_cell(label, other, _is_better(past, value, better, real)))
-    definition = f"<code>{escape(str(metric['definition']))}</code>" if metric.get("definition") else ""
-    cells += [f'<td data-label="{escape(reference, quote=True)}" class="number">{_number(real)}</td>',
-              f'<td data-label="better">{_ARROWS.get(better, "")}{escape(better)}</td>',
-              f'<td data-label="measured over">{_counts(metric)}{definition}</td>']
-    hint = f"<small>{escape(_HINTS[name].format(reference=reference))}</small>" if name in _HINTS else ""
-    shown = str(metric.get("title") or name)
-    return f"<tr><th scope=row>{escape(shown)}{hint}</th>{''.join(cells)}</tr>"
-
-
-def _is_better(value: float | None, other: float | None, better: str, real: float | None) -> bool:
-    """Whether a value is nearer to the best one, by more than noise; not if that cannot be said."""
-    targets = {"lower": -math.inf, "higher": math.inf, "closer to 1": 1.0, "closer to real": real,
-               "closer to source": real}
-    target = targets.get(better)
-    if value is None or other is None or target is None:
-        return False
-    gain = _distance(other, target) - _distance(value, target)
-    return gain > 0 and gain >= _LEAST_DIFFERENCE * max(abs(value), abs(other))
-
-
-def _distance(value: float, target: float) -> float:
-    """How far a value is from its target; from an infinite one, up to a constant."""
-    return abs(value - target) if math.isfinite(target) else (value if target < 0 else -value)
-
-
-def _value_cell(label: str, metric: dict, best: bool) -> str:
-    value, unit = metric.get("value"), str(metric.get("unit") or "")
-    head = f'<td data-label="{escape(label, quote=True)}" class="number'
-    if value is None:
-        reason = f"<small>{escape(str(metric['reason']))}</small>" if metric.get("reason") else ""
-        return f'{head} undefined">–{reason}</td>'
-    unit = f' <span class="unit">{escape(unit)}</span>' if unit else ""
-    return f'{head}{" best" if best else ""}" title="{value!r}"><span>{_number(value)}{unit}</span></td>'
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _counts(metric: dict) -> str:
-    keys = ("frames", "sequences") if metric.get("over") == "frame" else ("frames", "pairs", "sequences")
-    counts = [f"{metric[key]} {key if metric[key] != 1 else key[:-1]}" for key in keys if metric.get(key)]
-    skipped = ""
-    if metric.get("skipped"):
-        because = escape(str(metric.get("skipped_because") or "undefined"))
-        skipped = f"<small>{metric['skipped']} skipped: {because}</small>"
-    return (f"<small>{', '.join(counts)}</small>" if counts else "") + skipped
-
-
-def _per_sequence_html(metrics: dict) -> str:
-    tables = {name: metric["per_sequence"] for name, metric in metrics.items() if metric.get("per_sequence")}
-    sequences = list(dict.fromkeys(sequence for table in tables.values() for sequence in table))
-    if not sequences:
-        return ""
-    head = "".join(f"<th>{escape(str(metrics[name].get('title') or name))}</th>"
-                   for name in tables)
-    rows = "".join(f"<tr><th scope=row>{escape(sequence)}</th>" + "".join(
-        f'<td class="number">{_number(table.get(sequence))}</td>' for table in tables.values()) + "</tr>"
-        for sequence in sequences)
-    return ("<details><summary>Values of each sequence</summary>"
-            f'<div class="scroll"><table><thead><tr><th>sequence</th>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table></div></details>")
 
 
 def _options_html(options: dict, libraries: dict) -> str:

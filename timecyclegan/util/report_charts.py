@@ -53,15 +53,14 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return np.where(there, (sums[high] - sums[low]) / np.maximum(counts[high] - counts[low], 1), np.nan)
 
 
-def figure_html(label: str, title: str, number: str, lines: Sequence[Line], x_name: str, warning: str = "") -> str:
-    """A chart under its title, with a number beside that; ``label`` is unique on the page. No lines: no picture.
-
-    Args:
-        title, warning: HTML; the others are text.
-    """
+def figure_html(label: str, title: str, number: str, lines: Sequence[Line], x_name: str, subtitle: str = "",
+                warning: str = "") -> str:
+    """A chart under its title, a number beside that; ``label`` is unique on the page. Without lines, no picture."""
+    subtitle = subtitle and f"<small>{escape(subtitle)}</small>"
+    warning = warning and f'<p class="warning">{escape(warning)}</p>'
     picture = _svg(lines, label, x_name) if lines else ""
-    return (f'<figure aria-label="{escape(label, quote=True)}"><figcaption><b>{title}</b><span class="last">'
-            f"{escape(number)}</span></figcaption>{picture}{warning}</figure>")
+    return (f'<figure aria-label="{escape(label, quote=True)}"><figcaption><b>{escape(title)}</b>'
+            f'<span class="last">{escape(number)}</span>{subtitle}</figcaption>{picture}{warning}</figure>')
 
 
 def _svg(lines: Sequence[Line], label: str, x_name: str) -> str:
@@ -76,6 +75,7 @@ def _svg(lines: Sequence[Line], label: str, x_name: str) -> str:
         axes = figure.subplots()
         for line in sorted(lines, key=lambda line: list(_STYLES).index(line.style)):
             x, y = thin(line.x), thin(line.y)
+            axes.dataLim.update_from_data_x(x, ignore=False)  # gaps at the ends too: charts of one page stay alike
             axes.plot(x, y, marker=".", markersize=2.5, markevery=_alone(y), gid=line.style, **_STYLES[line.style])
         axes.set_ylim(*_limits(lines))
         axes.set_xlabel(x_name)

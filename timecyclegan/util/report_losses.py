@@ -94,10 +94,9 @@ def _line(curve: Curve) -> np.ndarray:
 def _figure_html(curve: Curve) -> str:
     warning, lines, last = "", [], "–"
     if curve.not_finite:
-        warning = (f'<p class="warning">{curve.not_finite} values are NaN or infinite, the first at step '
-                   f"{curve.first_not_finite:g}</p>")
+        warning = f"{curve.not_finite} values are NaN or infinite, the first at step {curve.first_not_finite:g}"
     if len(curve.values):
         strong = _line(curve)
         last = f"{strong[-1]:.3g}"
         lines = [Line("faint", curve.steps, curve.values), Line("strong", curve.steps, strong)]
-    return figure_html(curve.name, escape(_split(curve.name)[1]), last, lines, "step", warning)
+    return figure_html(curve.name, _split(curve.name)[1], last, lines, "step", warning=warning)
