@@ -117,6 +117,8 @@ class Statistics:
                             "make it again with --save_stats") from error
         if mean.ndim != 1 or cov.shape != 2 * mean.shape:
             raise UserError(f"{path}: expected mu (D,) and sigma (D, D), found shapes {mean.shape} and {cov.shape}")
+        if found.get("features", mean[None]).shape[1:] != mean.shape:
+            raise UserError(f"{path}: expected features (n, {len(mean)}), found {found['features'].shape}")
         if "features" in found:
             return cls.of(found["features"], facts)
         return cls(mean, n, covariance=cov, facts=facts)
