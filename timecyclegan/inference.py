@@ -20,7 +20,8 @@ from timecyclegan.training import checkpoint, foreign
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
-from timecyclegan.util.video import VideoWriter, side_by_side
+from timecyclegan.util.panels import side_by_side
+from timecyclegan.util.video import VideoWriter
 
 
 def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:

@@ -83,7 +83,7 @@ class VideoFile:
         self._check_end(start, end, count)
 
     def _check_end(self, start: int, end: int, count: int) -> None:
-        said, found = self._duration(), float((end - start) * self.stream.time_base)
+        said, found = self._end(start), float(end * self.stream.time_base)
         frames = 2 / float(self.rate)  # rounding, and a last frame of unknown length
         if said and count and found < said - max(frames, 0.02 * said):
             raise UserError(f"video {self.path} is cut off after frame {count}, at {found:.2f} of {said:.2f} s; "
@@ -92,10 +92,10 @@ class VideoFile:
         if self.container.format.name == "gif" and not _has_trailer(self.path):
             raise UserError(f"video {self.path} is cut off in frame {count - 1}, or after it; replace it")
 
-    def _duration(self) -> float | None:
-        """What the file says of the pictures' time in seconds: at the stream, in Matroska's tag, or of all of it."""
+    def _end(self, start: int) -> float | None:
+        """When the file says that its pictures end, in seconds: at the stream, in Matroska's tag, or of all of it."""
         if self.stream.duration:
-            return float(self.stream.duration * self.stream.time_base)
+            return float((start + self.stream.duration) * self.stream.time_base)
         if tag := self.stream.metadata.get("DURATION"):
             hours, minutes, seconds = tag.split(":")
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds)

@@ -1,114 +1,196 @@
-"""Video files that browsers play, side-by-side pictures and GIFs, from uint8 RGB frames."""
+"""Video files that players and browsers play, and GIFs, from uint8 RGB frames."""
 import contextlib
-import functools
 import io
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
+import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from PIL import Image
 
+from timecyclegan.datasets.video_files import ACCURATE, HD_LINES
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.sound import SoundCopy
 
-# Codecs that opencv-python-headless can encode and browsers can play. H.264 is not among the former and MPEG-4
-# part 2 ("mp4v") is not among the latter. VP8 encodes about five times faster than VP9 at a similar quality.
-CODECS = {".webm": "VP80", ".mp4": "vp09"}
 
-_SEPARATOR = 128  # grey level, visible beside dark and bright frames
-_CAPTION_BACKGROUND, _CAPTION_INK = 24, 235
+class Encoder(NamedTuple):
+    """One of FFmpeg's encoders, with the options for a quality at which losses are hardly seen (PSNR above 40 dB)."""
+
+    name: str
+    options: dict[str, str]
+    bit_rate: int = 0  # 0: as much as the quality needs
+    steady: bool = False  # knows no frames that are shown longer than others
+
+
+_H264 = Encoder("libx264", {"crf": "18", "preset": "fast"})
+_OPEN_H264 = Encoder("libopenh264", {"qmin": "10", "qmax": "24"}, bit_rate=40_000_000)
+_VP9 = Encoder("libvpx-vp9", {"crf": "18", "deadline": "realtime", "cpu-used": "7", "row-mt": "1"})
+_VP8 = Encoder("libvpx", {"crf": "8", "deadline": "realtime", "cpu-used": "8"}, bit_rate=40_000_000)
+_MPEG4 = Encoder("mpeg4", {"qmin": "2", "qmax": "3"}, bit_rate=40_000_000, steady=True)
+
+# By suffix, the encoders that its players know: the first that this FFmpeg has is used. Browsers play .mp4 and .webm.
+ENCODERS = {
+    ".mp4": (_H264, _OPEN_H264, _VP9, _MPEG4),
+    ".webm": (_VP9, _VP8),
+    ".mov": (_H264, _OPEN_H264, _MPEG4),
+    ".mkv": (_H264, _OPEN_H264, _VP9, _MPEG4),
+    ".avi": (_MPEG4,),
+}
 
 
 class VideoWriter:
     """Write frames to a video file one by one; the file appears under its name only when all went well.
 
-    Use it as a context manager. ``.webm`` (VP8, recommended) and ``.mp4`` (VP9) play in browsers. The codecs
-    store colours at half resolution, so sizes are even: an odd height or width repeats its last row or column.
+    Use it as a context manager. Colours are stored at half resolution, so sizes are even: an odd height or width
+    repeats its last row or column. They are BT.709 from 720 lines on and BT.601 below, of limited range, and say so.
 
     Args:
-        path: the file to write, suffix ``.webm`` or ``.mp4``.
-        fps: frames per second, above 0.
+        path: the file to write; its suffix, one of :data:`ENCODERS`, says how.
+        fps: frames per second, above 0; exact as a fraction.
         height: frame height in pixels.
         width: frame width in pixels.
+        tick: the unit of the frames' times, if frames are given times, in seconds.
+        sound: a file whose sound is copied as it is, beside the pictures.
+        pixel_aspect: width of a pixel by its height.
+
+    Attributes:
+        refused: the codecs of the sound that a file of this kind cannot hold.
 
     Raises:
         UserError: unknown suffix, no frame was written, the codec is missing, or the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, fps: float, height: int, width: int):
+    def __init__(self, path: str | Path, fps: float | Fraction, height: int, width: int, *,
+                 tick: Fraction | None = None, sound: str | Path | None = None,
+                 pixel_aspect: Fraction | None = None):  # fmt: skip
         self.path = Path(path)
-        if self.path.suffix not in CODECS:
-            raise UserError(f"cannot write {path}: expected a video name ending in {' or '.join(CODECS)}")
         if fps <= 0:
             raise UserError(f"cannot write {path}: expected a frame rate above 0, got {fps}")
-        self.fps, self.height, self.width = fps, height, width
-        self.frames = 0
+        self.encoder = find_encoder(self.path)
+        self.fps, self.height, self.width = Fraction(fps).limit_denominator(60000), height, width
+        self.tick = 1 / self.fps if tick is None or self.encoder.steady else tick
+        self.frames, self.refused = 0, []
+        self._source, self._pixel_aspect = sound, pixel_aspect
+        self._timed = tick is not None and not self.encoder.steady
 
     def __enter__(self) -> "VideoWriter":
         self._exits = contextlib.ExitStack()
-        temporary = self._exits.enter_context(replacing(self.path))
+        self._temporary = self._exits.enter_context(replacing(self.path))
         try:
-            size = (self.width + self.width % 2, self.height + self.height % 2)
-            self._writer = _open(temporary, self.fps, size, name=self.path)
+            with self._failing():
+                self._temporary.touch()  # a folder that cannot be written to says so itself
+                self._open()
         except BaseException:
             self._exits.__exit__(*sys.exc_info())  # removes the temporary file, words an OSError for the user
             raise
-        self._temporary = temporary
         return self
 
-    def write(self, frame: np.ndarray) -> None:
-        """Append one RGB frame, uint8 (height, width, 3).
+    def write(self, frame: np.ndarray, time: Fraction | None = None) -> None:
+        """Append one RGB frame, uint8 (height, width, 3), shown ``time`` seconds after the first.
+
+        Without ``tick``, and in .avi, frames follow each other at ``fps`` whatever the time.
 
         Raises:
-            ValueError: the frame has another shape or type (OpenCV would drop it without a word).
+            ValueError: the frame has another shape or type.
         """
         expected = (self.height, self.width, 3)
         if frame.shape != expected or frame.dtype != np.uint8:
             raise ValueError(f"expected a uint8 frame of shape {expected}, got {frame.dtype} {frame.shape}")
         frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
-        self._writer.write(np.ascontiguousarray(frame[..., ::-1]))  # OpenCV wants BGR
+        picture = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p", dst_colorspace=self._matrix,
+            dst_color_range=ColorRange.MPEG, interpolation=ACCURATE, threads=1,
+        )  # fmt: skip
+        picture.pts = round(time / self.tick) if self._timed else self.frames
+        picture.time_base = self.tick
+        with self._failing():
+            if self._sound:
+                self._sound.copy(end=picture.pts * self.tick)
+            self._container.mux(self._stream.encode(picture))
         self.frames += 1
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._writer.release()
         if error is not None:
+            with contextlib.suppress(av.error.FFmpegError, OSError):
+                self._close()
             self._exits.__exit__(kind, error, trace)
             return
         with self._exits:
             if self.frames == 0:
                 raise UserError(f"cannot write {self.path}: there are no frames")
-            if _count_frames(self._temporary) != self.frames:
+            with self._failing():
+                self._container.mux(self._stream.encode())
+                if self._sound:
+                    self._sound.copy()
+                self._close()
+            if count_packets(self._temporary) != self.frames:
                 raise UserError(f"cannot write {self.path}: the video is incomplete; is the disk full?")
 
+    def _open(self) -> None:
+        faststart = {"movflags": "+faststart"} if self.path.suffix.lower() in (".mp4", ".mov") else {}
+        self._container = av.open(f"file:{self._temporary}", "w", options=faststart)
+        hd = self.height >= HD_LINES
+        self._matrix = Colorspace.ITU709 if hd else Colorspace.ITU601
+        self._reformatter = VideoReformatter()
+        self._stream = self._container.add_stream(self.encoder.name, rate=self.fps, options=self.encoder.options)
+        self._stream.height, self._stream.width = self.height + self.height % 2, self.width + self.width % 2
+        self._stream.pix_fmt, self._stream.bit_rate = "yuv420p", self.encoder.bit_rate
+        context = self._stream.codec_context
+        context.time_base = self.tick
+        # The codes of ITU-T H.273: the matrix, and the primaries and curve of BT.709, which sRGB pictures are close to.
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1 if hd else 6, 1, 1, 1
+        if self._pixel_aspect:
+            context.sample_aspect_ratio = self._pixel_aspect
+        self._sound = SoundCopy(self._source, self._container) if self._source else None
+        self.refused = self._sound.refused if self._sound else []
+        self._container.start_encoding()
 
-def side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str] | None = None) -> np.ndarray:
-    """Join pictures from left to right.
+    def _close(self) -> None:
+        if self._sound:
+            self._sound.close()
+        self._container.close()
 
-    Args:
-        frames: uint8 RGB pictures (H, W_i, 3) of one height.
-        captions: one short text per picture, written in a strip above it.
+    @contextlib.contextmanager
+    def _failing(self):
+        """FFmpeg's own errors in one line; those of the system are worded by :func:`replacing`."""
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise UserError(f"cannot write {self.path}: {error.strerror} ({self.encoder.name})") from error
 
-    Returns:
-        uint8 (H + strip, sum W_i + gaps, 3); without captions there is no strip.
+
+def find_encoder(path: Path) -> Encoder:
+    """What writes a video of this name.
 
     Raises:
-        ValueError: heights differ, or there is not one caption per picture.
+        UserError: the suffix is unknown, or this FFmpeg has no encoder for it.
     """
-    heights = {frame.shape[0] for frame in frames}
-    if len(heights) != 1:
-        raise ValueError(f"expected pictures of one height, got heights {sorted(heights)}")
-    height = heights.pop()
-    separator = np.full((height, _gap(height), 3), _SEPARATOR, np.uint8)
-    parts = [part for frame in frames for part in (separator, frame)][1:]
-    row = np.concatenate(parts, axis=1)
-    if captions is None:
-        return row
-    if len(captions) != len(frames):
-        raise ValueError(f"expected {len(frames)} captions, got {len(captions)}")
-    return np.concatenate([_caption_strip(tuple(f.shape[1] for f in frames), tuple(captions), height), row])
+    encoders = ENCODERS.get(path.suffix.lower())
+    if encoders is None:
+        raise UserError(f"cannot write {path}: expected a video name ending in {', '.join(ENCODERS)}")
+    for encoder in encoders:
+        with contextlib.suppress(av.codec.codec.UnknownCodecError):
+            av.codec.Codec(encoder.name, "w")
+            return encoder
+    names = ", ".join(encoder.name for encoder in encoders)
+    raise UserError(f"cannot write {path}: this FFmpeg has no encoder for {path.suffix} ({names}); "
+                    "try another suffix, or pip install av")
+
+
+def count_packets(path: Path) -> int:
+    """How many whole pictures a video file holds: what was cut off is not among them."""
+    try:
+        with av.open(f"file:{path}") as file:
+            return sum(1 for packet in file.demux(video=0) if packet.size and not packet.is_corrupt)
+    except (av.error.FFmpegError, OSError, IndexError):
+        return 0
 
 
 def encode_gif(frames: np.ndarray, fps: float) -> bytes:
@@ -125,73 +207,3 @@ def encode_gif(frames: np.ndarray, fps: float) -> bytes:
     durations = [int(ticks) * 10 for ticks in np.diff(ticks)]
     images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     return file.getvalue()
-
-
-def _open(path: Path, fps: float, size: tuple[int, int], name: Path):
-    """An open OpenCV writer for ``path`` and ``size`` (width, height); errors speak of ``name``."""
-    import cv2
-
-    path.touch()  # tells "this folder cannot be written" (OSError) apart from "this codec is missing"
-    codec = CODECS[path.suffix]
-    with _quiet():
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size)
-    if not writer.isOpened():
-        other = next(suffix for suffix in CODECS if suffix != path.suffix)
-        raise UserError(f"cannot write {name}: this OpenCV has no {codec} encoder; "
-                        f"try a name that ends in {other}, or pip install opencv-python-headless")
-    return writer
-
-
-def _count_frames(path: Path) -> int:
-    """Decode the video once: the header of a truncated .webm still promises every frame."""
-    import cv2
-
-    with _quiet():
-        video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        count = 0
-        while video.grab():
-            count += 1
-        video.release()
-    return count
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what FFmpeg prints: a warning for every .webm that is harmless, and errors that we reword."""
-    saved = os.dup(2)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(silent, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(silent)
-
-
-def _gap(height: int) -> int:
-    return max(2, height // 64)
-
-
-@functools.lru_cache(maxsize=8)  # the strip is the same for every frame of a video
-def _caption_strip(widths: tuple[int, ...], captions: tuple[str, ...], height: int) -> np.ndarray:
-    size = min(max(11, height // 14), 28)
-    gap = _gap(height)
-    image = Image.new("RGB", (sum(widths) + gap * (len(widths) - 1), size + 5), (_CAPTION_BACKGROUND,) * 3)
-    draw = ImageDraw.Draw(image)
-    left = 0
-    for width, caption in zip(widths, captions, strict=True):
-        font = _fitting_font(caption, size, width)
-        draw.text((left + width / 2, image.height / 2), caption, (_CAPTION_INK,) * 3, font, anchor="mm")
-        left += width + gap
-    return np.asarray(image)
-
-
-def _fitting_font(text: str, size: int, width: int):
-    """The largest font up to ``size`` in which ``text`` fits ``width``, but no smaller than can be read."""
-    fonts = (ImageFont.load_default(candidate) for candidate in range(size, 8, -1))
-    smallest = None
-    for smallest in fonts:
-        if smallest.getlength(text) <= width - 2:
-            break
-    return smallest

@@ -1,0 +1,64 @@
+"""Pictures beside each other, with captions."""
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_SEPARATOR = 128  # grey level, visible beside dark and bright frames
+_CAPTION_BACKGROUND, _CAPTION_INK = 24, 235
+
+
+def side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str] | None = None) -> np.ndarray:
+    """Join pictures from left to right.
+
+    Args:
+        frames: uint8 RGB pictures (H, W_i, 3) of one height.
+        captions: one short text per picture, written in a strip above it.
+
+    Returns:
+        uint8 (H + strip, sum W_i + gaps, 3); without captions there is no strip.
+
+    Raises:
+        ValueError: heights differ, or there is not one caption per picture.
+    """
+    heights = {frame.shape[0] for frame in frames}
+    if len(heights) != 1:
+        raise ValueError(f"expected pictures of one height, got heights {sorted(heights)}")
+    height = heights.pop()
+    separator = np.full((height, _gap(height), 3), _SEPARATOR, np.uint8)
+    parts = [part for frame in frames for part in (separator, frame)][1:]
+    row = np.concatenate(parts, axis=1)
+    if captions is None:
+        return row
+    if len(captions) != len(frames):
+        raise ValueError(f"expected {len(frames)} captions, got {len(captions)}")
+    return np.concatenate([_caption_strip(tuple(f.shape[1] for f in frames), tuple(captions), height), row])
+
+
+def _gap(height: int) -> int:
+    return max(2, height // 64)
+
+
+@functools.lru_cache(maxsize=8)  # the strip is the same for every frame of a video
+def _caption_strip(widths: tuple[int, ...], captions: tuple[str, ...], height: int) -> np.ndarray:
+    size = min(max(11, height // 14), 28)
+    gap = _gap(height)
+    image = Image.new("RGB", (sum(widths) + gap * (len(widths) - 1), size + 5), (_CAPTION_BACKGROUND,) * 3)
+    draw = ImageDraw.Draw(image)
+    left = 0
+    for width, caption in zip(widths, captions, strict=True):
+        font = _fitting_font(caption, size, width)
+        draw.text((left + width / 2, image.height / 2), caption, (_CAPTION_INK,) * 3, font, anchor="mm")
+        left += width + gap
+    return np.asarray(image)
+
+
+def _fitting_font(text: str, size: int, width: int):
+    """The largest font up to ``size`` in which ``text`` fits ``width``, but no smaller than can be read."""
+    fonts = (ImageFont.load_default(candidate) for candidate in range(size, 8, -1))
+    smallest = None
+    for smallest in fonts:
+        if smallest.getlength(text) <= width - 2:
+            break
+    return smallest
