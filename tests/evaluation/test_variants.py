@@ -1,11 +1,13 @@
 """Metrics as others define them, against definitions written out once more."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.evaluation.helpers import moving, noisy, texture, write_clips
 from tests.evaluation.test_ewarp import bilinear
 from timecyclegan.evaluation.compute_tof import flow_distance
-from timecyclegan.evaluation.evaluate import evaluate
+from timecyclegan.evaluation.evaluate import BY_NAME, evaluate
 from timecyclegan.evaluation.flow import Estimator
 from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step
 from timecyclegan.evaluation.perceptual import CroppedPerceptualView, Perceptual
@@ -219,3 +221,9 @@ def test_clips_that_share_no_motion_have_none(tmp_path):
     clips = write_clips(tmp_path / "real", {"a": moving(7, 60, 60)})
     found = evaluate(clips, clips, kind="unconditional", only=[], also=[m.spec.name for m in VARIANTS])["metrics"]
     assert all(found[metric.spec.name]["value"] is None and found[metric.spec.name]["reason"] for metric in VARIANTS)
+
+
+@pytest.mark.parametrize("metric", BY_NAME.values())
+def test_the_documentation_has_every_definition(metric):
+    text = (Path(__file__).parents[2] / "docs/METRICS.md").read_text("utf-8")
+    assert f"| `{metric.spec.name}` | `{metric.spec.definition.format(flow='FLOW', dims='DIMS')}` |" in text
