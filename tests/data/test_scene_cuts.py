@@ -48,6 +48,11 @@ def test_a_jump_within_a_scene_is_a_cut():
     assert cuts(frames[:10], frames[50:]) == [0, 10]
 
 
+def test_a_cut_between_shots_of_low_contrast():
+    """Too small a difference for a jump within a scene, but into other colours."""
+    assert cuts(shot(0, 12) // 6 + 45, shot(1, 12) // 6 + 65) == [0, 12]
+
+
 @pytest.mark.parametrize("length", [6, 12, 25])
 def test_fades_are_no_cuts(length):
     one, two = shot(0, 40), shot(1, 40)
