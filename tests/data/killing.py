@@ -1,4 +1,4 @@
-"""Kill a command before each of its file operations in turn, and see what it leaves and how it goes on."""
+"""Kill a command before each of its file operations, or amid its writing, and see what it leaves and how it goes on."""
 import itertools
 import os
 import signal
@@ -16,14 +16,20 @@ class Killed(BaseException):
 
 def _watch(event, arguments):
     global _left
-    if _left is None or not (event in OPERATIONS or (event == "open" and isinstance(arguments[2], int)
-                                                     and arguments[2] & (os.O_WRONLY | os.O_RDWR))):
+    writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if _left is None or not (event in OPERATIONS or writing):
         return
     _left -= 1
-    if _left < 0 and _real:
+    if _left >= 0:
+        return
+    if writing and _left == -1:  # amid writing
+        left, _left = _left, None
+        with open(arguments[0], "wb") as file:
+            file.write(b"half of it")
+        _left = left
+    if _real:
         os.kill(os.getpid(), signal.SIGKILL)
-    elif _left < 0:
-        raise Killed
+    raise Killed
 
 
 sys.addaudithook(_watch)  # stays as long as the process
@@ -79,10 +85,9 @@ def check_killed_anywhere(make, call, expected, kept, kill=killed_before, stride
         if killed:
             found = Counter(contents(folder).values())
             assert not Counter(kept) - found, f"lost when killed before operation {number}"
-            for part in folder.rglob(".unfinished/part-*"):  # as if it had been killed amid writing
-                os.truncate(part, part.stat().st_size // 2)
             call(folder)
         assert contents(folder) == expected, f"killed before operation {number}"
+        assert not list(folder.rglob(".*"))
         if not killed:
             assert number > len(expected)  # it was killed at all
             return

@@ -1,13 +1,14 @@
 """Plans are checked as a whole and carried out wholly, wherever the process is killed."""
 import errno
 import fcntl
+import itertools
 import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.data.killing import check_killed_anywhere, contents, really_killed_before
+from tests.data.killing import check_killed_anywhere, contents, killed_before, really_killed_before
 from tests.datasets.helpers import message
 from timecyclegan.data import moving
 from timecyclegan.data.moving import carry_out
@@ -145,6 +146,19 @@ def test_a_bad_copy_is_noticed_and_the_original_stays(tmp_path, monkeypatch):
     assert contents(folder) == FILES
 
 
+def test_a_copy_that_was_changed_since_the_kill_is_noticed_and_the_original_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_links)
+    steps = [Step("a/1", "1", MOVE)]
+    for number in itertools.count():
+        folder, copy = write(tmp_path / str(number) / "from"), tmp_path / str(number) / "to/1"
+        assert killed_before(number, lambda folder=folder: run(folder, steps, "../to"))
+        if copy.exists():
+            break
+    copy.write_bytes(b"ONE")
+    assert "differs from" in message(run, folder, steps, "../to")
+    assert contents(folder) == FILES
+
+
 def test_a_link_to_a_file_becomes_the_file_and_its_own_file_stays(tmp_path):
     folder, other = tmp_path / "from", write(tmp_path / "other", {"file": b"linked"})
     folder.mkdir()
@@ -152,6 +166,18 @@ def test_a_link_to_a_file_becomes_the_file_and_its_own_file_stays(tmp_path):
     run(folder, [Step("link", "deep/er/name", MOVE)])
     assert contents(folder) == {"deep/er/name": b"linked"} and not (folder / "deep/er/name").is_symlink()
     assert contents(other) == {"file": b"linked"} and (other / "file").stat().st_nlink == 1
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    folder = write(tmp_path)
+    place = moving._Mover._place
+    with monkeypatch.context() as patch:
+        patch.setattr(moving._Mover, "_place", lambda *arguments: (
+            write(folder, {"a/3": b"new"}) if arguments[-1].target == "a/3" else None, place(*arguments)))
+        assert f"{folder}/a/3 appeared while the command ran" in message(run, folder)
+    (folder / "a/3").unlink()
+    run(folder)
+    assert contents(folder) == MOVED
 
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path):
