@@ -90,7 +90,7 @@ def frozen_graph(low=0.0, high=1.0, deeplab=True):
     conv = node("Conv2D", "Conv2D", "sub_7" if deeplab else "picture", "w", T=FLOAT)
     conv.attr["strides"].list.i.extend([1, 1, 1, 1])
     conv.attr["padding"].s, conv.attr["data_format"].s = b"SAME", b"NHWC"
-    node("logits", "BiasAdd", "Conv2D", "b", "^Conv2D", T=FLOAT)
+    node("logits", "BiasAdd", "Conv2D", "b", *["^Cast"] * deeplab, T=FLOAT)
     if deeplab:
         node("Shape", "Shape", "ImageTensor", T=UINT8, out_type=INT32)
         node("ResizeBilinear_2", "ResizeBilinear", "logits", "Shape", T=FLOAT)

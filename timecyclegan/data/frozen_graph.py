@@ -50,7 +50,10 @@ def read_frozen_graph(path: Path, start: str = "", end: str = "") -> FrozenGraph
             raise unknown(flag, name, nodes)
     cut = GraphDef(versions=graph.versions)
     cut.node.add(name=start, op="Placeholder").attr["dtype"].type = _FLOAT
-    cut.node.extend(node for node in graph.node if node.name in _between(path, nodes, start, end))
+    needed = _between(path, nodes, start, end)
+    cut.node.extend(node for node in graph.node if node.name in needed)
+    for node in cut.node:
+        node.input[:] = [name for name in node.input if not name.startswith("^")]  # what only has to be done before
     return FrozenGraph(cut.SerializeToString(), deeplab)
 
 
