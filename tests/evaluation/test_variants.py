@@ -178,7 +178,7 @@ def means(first, second):
     return flow
 
 
-FACTS = {"flow_backend": "flownet2", "flow_weights": "f.pth", "flow_weights_sha256": "0" * 64}
+FACTS = {"flow_backend": "flownet2", "flow_weights": "some/where/f.pth", "flow_weights_sha256": "0" * 64}
 
 
 def gray(*levels):

@@ -4,6 +4,7 @@ They are for comparing with published numbers; none is computed unless asked for
 """
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class FlowNet2View(View):
     def __init__(self, settings: Settings) -> None:
         chosen = settings.flow if settings.flow.name == FLOWNET2 else estimator(FLOWNET2, gpu=settings.gpu)
         self._flow, self._previous = chosen.flow, None
-        self.facts = {"network": "FlowNet2", "weights": chosen.facts["flow_weights"],
+        self.facts = {"network": "FlowNet2", "weights": Path(chosen.facts["flow_weights"]).name,
                       "weights_sha256": chosen.facts["flow_weights_sha256"],
                       "input": "RGB in [-1, 1], bilinear to multiples of 64, the shorter side 256 at least"}
 
