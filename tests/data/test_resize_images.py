@@ -1,0 +1,115 @@
+"""resize_images: the sizes that were asked for, the pixels that training would see, no new colours in label maps."""
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.killing import check_killed_anywhere, contents
+from timecyclegan.data.resize_images import main
+from timecyclegan.datasets.frames import read_image, resize_image
+
+H, W = 12, 20
+
+
+def done(*arguments):
+    assert main([*map(str, arguments)]) == 0
+
+
+def picture(seed, mode="RGB", size=(W, H)):
+    shape = (size[1], size[0], len(mode)) if mode in ("RGB", "RGBA", "LA") else size[::-1]
+    values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return Image.fromarray(values.astype(np.uint16) * 257 if mode == "I;16" else values)
+
+
+def encoded(image, form="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def write(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_pixels_are_those_that_training_sees(tmp_path):
+    folder = write(tmp_path / "in", {"a/1.png": encoded(picture(1)), "a/2.bmp": encoded(picture(2), "BMP")})
+    done(folder, tmp_path / "out", "--height", 6, "--width", 14)
+    for name in ("a/1.png", "a/2.bmp"):
+        expected = resize_image(read_image(folder / name), 6, 14)
+        np.testing.assert_array_equal(read_image(tmp_path / "out" / name), expected)
+
+
+def test_in_place_wherever_killed(tmp_path):
+    right, other = encoded(picture(3, size=(10, 6))), b"no image"
+    files = {"a/1.png": encoded(picture(1)), "a/2.png": encoded(picture(2)), "b/right.png": right, "b/notes.txt": other}
+    small = {name: encoded(picture(seed).resize((10, 6), Image.Resampling.BICUBIC))
+             for seed, name in ((1, "a/1.png"), (2, "a/2.png"))}
+    check_killed_anywhere(lambda number: write(tmp_path / str(number), files),
+                          lambda folder: done(folder, "--height", 6), files | small, [right, other], stride=2)
+
+
+def test_to_another_folder_wherever_killed(tmp_path):
+    files = {"1.png": encoded(picture(1)), "right.png": encoded(picture(3, size=(10, 6)))}
+    small = {"1.png": encoded(picture(1).resize((10, 6), Image.Resampling.BICUBIC)), "right.png": files["right.png"]}
+    both = {f"in/{name}": content for name, content in files.items()}
+    check_killed_anywhere(lambda number: write(tmp_path / str(number), both),
+                          lambda folder: done(folder / "in", folder / "out", "--width", 10),
+                          both | {f"out/{name}": content for name, content in small.items()}, files.values(), stride=2)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "I;16"])
+def test_nearest_makes_no_new_values_and_keeps_the_kind_of_pixels(tmp_path, mode):
+    image = picture(1, "L" if mode == "P" else mode)
+    if mode == "P":
+        image.putpalette(list(range(256)) * 3)
+    write(tmp_path, {"1.png": encoded(image)})
+    done(tmp_path, "--height", 5, "--width", 7, "--nearest")
+    with Image.open(tmp_path / "1.png") as small:
+        assert (small.size, small.mode) == ((7, 5), image.mode)
+        rows, columns = ((np.arange(n) + 0.5) * size // n for n, size in ((5, H), (7, W)))
+        expected = np.asarray(image)[rows.astype(int)][:, columns.astype(int)]
+        np.testing.assert_array_equal(np.asarray(small), expected)
+
+
+@pytest.mark.parametrize("mode, kept", [("L", "L"), ("RGBA", "RGBA"), ("LA", "LA"), ("I;16", "I;16"), ("P", "RGB")])
+def test_bicubic_keeps_what_can_be_mixed(tmp_path, mode, kept):
+    image = picture(1, "RGB").quantize(16) if mode == "P" else picture(1, mode)
+    write(tmp_path, {"1.png": encoded(image)})
+    done(tmp_path, "--width", 10)
+    with Image.open(tmp_path / "1.png") as small:
+        assert (small.size, small.mode) == ((10, 6), kept)
+
+
+def test_a_picture_that_lies_on_its_side_is_set_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the first row is the right side
+    write(tmp_path, {"1.jpg": encoded(picture(1), "JPEG", exif=exif)})
+    done(tmp_path, "--height", 10)
+    assert read_image(tmp_path / "1.jpg").shape == (10, 6, 3)
+
+
+@pytest.mark.parametrize("flags, word", [((), "expected the new size"), (("--width", -1), "expected the new size"),
+                                         (("--width", 0, "--height", 0), "expected the new size")])
+def test_a_size_must_be_given(tmp_path, capsys, flags, word):
+    write(tmp_path, {"1.png": encoded(picture(1))})
+    assert main([str(tmp_path), *map(str, flags)]) == 2
+    assert word in capsys.readouterr().err
+
+
+def test_a_broken_image_is_named_and_nothing_is_changed(tmp_path, capsys):
+    whole = encoded(picture(1))
+    files = {"1.png": whole, "2.png": whole[:-60], "3.png": whole}
+    write(tmp_path, files)
+    assert main([str(tmp_path), "--width", "10"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot read image {tmp_path}/2.png") and error.count("\n") == 1
+    assert contents(tmp_path) == files
+    (tmp_path / "2.png").unlink()
+    done(tmp_path, "--width", 10)
+    assert read_image(tmp_path / "3.png").shape == (6, 10, 3)
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty"), "--width", "10"]) == 2
