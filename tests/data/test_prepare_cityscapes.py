@@ -1,0 +1,192 @@
+"""prepare_cityscapes on a small tree with gaps and with cities whose sequence numbers say nothing."""
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.killing import check_killed_anywhere, contents
+from timecyclegan.data.labels import CITYSCAPES
+from timecyclegan.data.prepare_cityscapes import INCONSISTENT, main
+from timecyclegan.datasets.frames import find_sequences, match_sequences, read_image
+
+FLAGS = ("--snippet_length", 3)
+# Frames by (split, city, sequence), and where each is to go.
+FRAMES = {
+    ("train", "aachen", 0): [0, 1, 2, 4, 5],                      # one is missing
+    ("train", "aachen", 7): [0, 1, 2, 3],                         # more than a snippet, but sequences are as they are
+    ("train", "bochum", 0): [10, 11, 12, 13, 14, 15, 99, 100, 1000, 1001, 1002],
+    ("val", "frankfurt", 0): [5, 6],
+    ("val", "frankfurt", 1): [7, 8, 9, 10],                       # does not go on with the sequence before
+    ("val", "bochum", 2): [1, 2],                                 # of another split: its numbers are consistent
+    ("demoVideo", "stuttgart_00", 0): [1, 2],
+}
+PLACES = {
+    "train/aachen_000000": (0, [0, 1, 2, 4, 5]), "train/aachen_000007": (7, [0, 1, 2, 3]),
+    "train/bochum_000000": (0, [10, 11, 12]), "train/bochum_000001": (0, [13, 14, 15]),
+    "train/bochum_000002": (0, [99, 100]), "train/bochum_000003": (0, [1000, 1001, 1002]),
+    "val/frankfurt_000000": (0, [5, 6]), "val/frankfurt_000001": (1, [7, 8, 9]), "val/frankfurt_000002": (1, [10]),
+    "val/bochum_000002": (2, [1, 2]), "demoVideo/stuttgart_00_000000": (0, [1, 2]),
+}
+LABELLED = [("train", "aachen", 0, 1), ("train", "bochum", 0, 14), ("val", "frankfurt", 1, 10)]
+LABEL_PLACES = ["train/aachen_000000/000001.png", "train/bochum_000001/000014.png", "val/frankfurt_000002/000010.png"]
+
+
+def picture(split, city, sequence, number):
+    """No image, but bytes of its own: pictures are moved, not read."""
+    return f"{split} {city} {sequence} {number}".encode()
+
+
+def png(array):
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(array, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def pictures(package="leftImg8bit_sequence"):
+    return {f"{package}/{split}/{city}/{city}_{sequence:06}_{number:06}_leftImg8bit.png":
+            picture(split, city, sequence, number)
+            for (split, city, sequence), numbers in FRAMES.items() for number in numbers}
+
+
+def label_maps():
+    return {f"gtFine/{split}/{city}/{city}_{sequence:06}_{number:06}_gtFine_{kind}": content
+            for split, city, sequence, number in LABELLED
+            for kind, content in (("labelIds.png", png([[7, 26, number]])), ("instanceIds.png", b"-"),
+                                  ("color.png", png([[(1, 2, 3, 255)]])), ("polygons.json", b"{}"))}
+
+
+def sorted_pictures():
+    """{path: bytes} of the pictures where they should be."""
+    return {f"{place}/{number:06}.png": picture(place.split("/")[0], place.split("/")[1][:-7], sequence, number)
+            for place, (sequence, numbers) in PLACES.items() for number in numbers}
+
+
+def colour_maps():
+    colour = {label.id: label.colour for label in CITYSCAPES}
+    return {f"gtFine/{place}": png([[colour[7], colour[26], colour[number]]])
+            for place, (*_, number) in zip(LABEL_PLACES, LABELLED, strict=True)}
+
+
+def write(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def done(*arguments):
+    assert main([*map(str, arguments)]) == 0
+
+
+def below(name, files):
+    return {f"{name}/{path}": content for path, content in files.items()}
+
+
+def test_the_tree_that_this_file_expects_holds_every_frame_once():
+    assert sorted(sorted_pictures().values()) == sorted(pictures().values())
+    assert {split: set(cities) for split, cities in INCONSISTENT.items()} == {
+        "train": {"bochum", "hanover", "hamburg", "krefeld", "monchengladbach", "strasbourg"}, "val": {"frankfurt"},
+        "test": {"bielefeld", "mainz"}}
+
+
+def test_pictures_are_moved_and_label_maps_coloured_wherever_killed(tmp_path):
+    strays = {"leftImg8bit_sequence/license.txt": b"free", "README": b"?"}
+    given = pictures() | label_maps() | strays
+    result = below("in", label_maps() | strays) | below("out", sorted_pictures() | colour_maps())
+    check_killed_anywhere(lambda number: write(tmp_path / str(number), below("in", given)),
+                          lambda folder: done(folder / "in", folder / "out", *FLAGS), result, given.values(), stride=13)
+
+
+def test_copies_leave_the_archive_as_it_is_wherever_killed(tmp_path):
+    given = below("in", pictures())
+    check_killed_anywhere(lambda number: write(tmp_path / str(number), given),
+                          lambda folder: done(folder / "in", folder / "out", "--copy", *FLAGS),
+                          given | below("out", sorted_pictures()), given.values(), stride=13)
+    folder = tmp_path / "0"
+    done(folder / "in", folder / "out", "--copy", *FLAGS)  # all there
+    assert contents(folder) == given | below("out", sorted_pictures())
+
+
+def test_emptied_folders_go(tmp_path):
+    write(tmp_path / "in", pictures())
+    done(tmp_path / "in", tmp_path / "out", *FLAGS)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_any_folder_above_the_splits_will_do(tmp_path):
+    for name, folder in (("one", "in"), ("two", "in/leftImg8bit_sequence")):
+        write(tmp_path / name / "in", pictures())
+        done(tmp_path / name / folder, tmp_path / name / "out", *FLAGS)
+        assert contents(tmp_path / name / "out") == sorted_pictures()
+
+
+def test_label_maps_alone_get_the_numbers_of_the_snippets_that_they_lie_in(tmp_path):
+    """As in the whole archive: every snippet has one label map; so they can be prepared later."""
+    numbers = {("train", "hamburg", 0): [42, 629, 1106], ("train", "ulm", 3): [19]}
+    maps = {f"gtFine/{split}/{city}/{city}_{sequence:06}_{number:06}_gtFine_labelIds.png": png([[7]])
+            for (split, city, sequence), labelled in numbers.items() for number in labelled}
+    frames = {f"leftImg8bit_sequence/{split}/{city}/{city}_{sequence:06}_{n:06}_leftImg8bit.png": b""
+              for (split, city, sequence), labelled in numbers.items() for number in labelled
+              for n in range(number - 19, number + 11)}
+    write(tmp_path / "in", maps | frames)
+    done(tmp_path / "in/gtFine", tmp_path / "out")
+    done(tmp_path / "in/leftImg8bit_sequence", tmp_path / "out")
+    labelled, all_frames = (find_sequences(tmp_path / "out" / name) for name in ("gtFine/train", "train"))
+    assert labelled.keys() == all_frames.keys() and len(all_frames) == 4
+    for name, frames in all_frames.items():
+        assert len(frames) == 30
+        assert [path.name for path in labelled[name]] == [frames[19].name]
+
+
+def test_colours_are_taken_where_there_are_no_ids(tmp_path):
+    write(tmp_path / "in", {"gtFine/val/ulm/ulm_000001_000019_gtFine_color.png": png([[(128, 64, 128, 255)]])})
+    done(tmp_path / "in", tmp_path / "out")
+    assert contents(tmp_path / "out").keys() == {"gtFine/val/ulm_000001/000019.png"}
+    assert read_image(tmp_path / "out/gtFine/val/ulm_000001/000019.png").tolist() == [[[128, 64, 128]]]
+
+
+def test_what_was_prepared_can_be_trained_on(tmp_path):
+    frames = {("val", "ulm", 0): [3, 4], ("val", "mainz", 0): [9]}
+    given = {f"{package}/{split}/{city}/{city}_{sequence:06}_{number:06}_{kind}.png": png(np.full((2, 2), 7))
+             for (split, city, sequence), numbers in frames.items() for number in numbers
+             for package, kind in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds"))}
+    write(tmp_path / "in", given)
+    done(tmp_path / "in", tmp_path / "out")
+    roots = tmp_path / "out/gtFine/val", tmp_path / "out/val"
+    pairs = match_sequences(*map(find_sequences, roots), *roots)
+    assert {name: len(frames) for name, frames in pairs.items()} == {"mainz_000000": 1, "ulm_000000": 2}
+
+
+def test_gaps_and_short_snippets_are_reported(tmp_path, capsys):
+    write(tmp_path / "in", pictures())
+    done(tmp_path / "in", tmp_path / "out", *FLAGS, "--dry_run")
+    text = capsys.readouterr().out
+    assert "note: 11 sequences, 30 frames\n" in text
+    assert "frames are missing in 1 sequences, which jump there: train/aachen_000000 (000003)\n" in text
+    assert ("3 snippets have fewer than 3 frames: train/bochum_000002 (2), val/frankfurt_000000 (2), "
+            "val/frankfurt_000002 (1)\n") in text
+    assert text.count("move: ") == 10 and "... and 20 more" in text
+    assert contents(tmp_path) == below("in", pictures())
+
+
+@pytest.mark.parametrize("files, flags, word", [
+    ({"a.png": b""}, (), "holds no Cityscapes frames"),
+    ({"ulm/ulm_000000_000000_leftImg8bit.png": b""}, (), "holds no Cityscapes frames"),  # no split
+    (pictures(), ("--snippet_length", 0), "--snippet_length 0: expected 1 or more"),
+    (pictures() | pictures("leftImg8bit"), (), "holds a frame twice"),
+])
+def test_errors_are_one_line_and_change_nothing(tmp_path, capsys, files, flags, word):
+    write(tmp_path / "in", files)
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), *map(str, flags)]) == 2
+    error = capsys.readouterr().err
+    assert word in error and error.count("\n") == 1
+    assert contents(tmp_path) == below("in", files)
+
+
+def test_a_file_in_the_way_is_found_before_anything_is_moved(tmp_path, capsys):
+    given = below("in", pictures()) | {"out/val/frankfurt_000001/000008.png": b"another"}
+    write(tmp_path, given)
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), *map(str, FLAGS)]) == 2
+    assert "out/val/frankfurt_000001/000008.png, which exists with other content" in capsys.readouterr().err
+    assert contents(tmp_path) == given
