@@ -31,7 +31,7 @@ def test_mean_and_covariance(n):
     np.testing.assert_allclose(found.cov, np.cov(features, rowvar=False), rtol=0, atol=1e-13)
     assert found.trace == pytest.approx(np.cov(features, rowvar=False).trace(), rel=1e-13)
     np.testing.assert_allclose(found.factor.T @ found.factor, found.cov, rtol=0, atol=1e-13)
-    assert len(found.factor) <= DIMS and found.n == n and found.dims == DIMS
+    assert len(found.factor) == min(n, DIMS) and found.n == n and found.dims == DIMS
 
 
 @pytest.mark.parametrize("n", [DIMS, 100])
@@ -119,6 +119,17 @@ def test_files_that_hold_no_statistics(tmp_path, kind):
     with pytest.raises(UserError, match=r"stats\.npz") as error:
         Statistics.load(path)
     assert "\n" not in str(error.value)
+
+
+def test_no_file_can_run_code(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return (tmp_path / "ran").touch, ()
+
+    np.savez(tmp_path / "stats.npz", mu=np.array([Code()], dtype=object), sigma=np.zeros((1, 1)))
+    with pytest.raises(UserError):
+        Statistics.load(tmp_path / "stats.npz")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_is_worth_nothing_is_not_saved(tmp_path):

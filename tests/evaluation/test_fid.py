@@ -98,7 +98,7 @@ def test_the_metric_takes_every_picture_in_its_own_size(view, inception, clips):
     assert (found.details["dims"], found.details["real_frames"], found.details["fake_frames"]) == (64, 9, 9)
     assert found.details["trace_sqrt"] == pytest.approx(expected.trace_sqrt, rel=1e-5)
     assert "9 pictures on one side are fewer than the 64 features" in found.details["note"]
-    beside = measured(view, fake).beside(measured(view, real))
+    beside = measured(view, fake, size=(20, 20)).beside(measured(view, real, size=(20, 20)))  # as others want them
     assert beside.value == pytest.approx(found.value, rel=1e-5)
     assert json.loads(json.dumps(found.details)) == found.details
 
