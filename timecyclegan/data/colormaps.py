@@ -75,14 +75,12 @@ def read_ids(path: Path) -> np.ndarray:
         UserError: the file cannot be read, or holds colours.
     """
     image = open_image(path)
-    if image.mode in ("L", "P"):
-        return np.asarray(image)
-    channels = np.asarray(image.convert("RGB") if image.mode in ("RGB", "RGBA", "LA") else image)
+    channels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
     if channels.ndim == 3:
         red, others = channels[..., :1], channels[..., 1:]
         if not others.any() or (others == red).all():
             return red[..., 0]
-    elif channels.dtype != bool and channels.min() >= 0 and channels.max() < 256:  # 16 or 32 bits
+    elif channels.dtype != bool and channels.min() >= 0 and channels.max() < 256:
         return channels.astype(np.uint8)
     raise UserError(f"{path} holds no ids (Pillow's mode {image.mode}); is it a map of colours?")
 
