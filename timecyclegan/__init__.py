@@ -15,6 +15,7 @@ _PUBLIC = {
     "check_mixin": "timecyclegan.models.mixins.check_mixin",
     "get_model": "timecyclegan.models",
     "get_task": "timecyclegan.models",
+    "load": "timecyclegan.translator",
 }
 __all__ = sorted(_PUBLIC)
 

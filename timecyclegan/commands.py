@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from timecyclegan.directions import Direction, Frames, check_arguments, find_directions
+from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
@@ -25,6 +25,7 @@ from timecyclegan.util.options import (
     Options,
     TestOptions,
     TimeCycleOptions,
+    VideoOptions,
 )
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     check_arguments(arguments, options.model_type, metrics)
     _note_unread(arguments, "test_source_dir", options.model_type, "unconditional")
     _note_unread(arguments, "test_target_dir", options.model_type, "other")
+    if arguments.given_for(VideoOptions):
+        _translate_video(arguments, options)
+        return
     directions = find_directions(arguments, options.model_type)
     evaluator = _evaluator(arguments, options) if metrics else None
     output = Path(test.test_output_dir) / arguments.name
@@ -119,6 +123,27 @@ def translate(arguments: Arguments, metrics: bool) -> None:
             evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator))
     for evaluation in evaluations:  # last: what could be computed is written by now
         evaluator.check_required(evaluation)
+
+
+def _translate_video(arguments: Arguments, options: Options) -> None:
+    """``test.py --video``."""
+    from timecyclegan.inference import load_model
+    from timecyclegan.translator import Translator, check_translates
+    from timecyclegan.util.video import find_encoder
+
+    video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
+    if not video.video:
+        raise UserError("--side_by_side, --scene_cuts and --no-sound are for --video: give the file to write")
+    clip, domain = find_clip(arguments)
+    check_translates(options.model_type, domain)
+    find_encoder(Path(video.video))
+    model = load_model(arguments.name, options, test.test_init_epoch, {domain})
+    own_size = not {"image_height", "image_width"} & arguments.given.keys()
+    translator = Translator(model, (options.image_height, options.image_width), own_size, domain)
+    print(translator.translate(
+        clip, video.video, beside=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
+        seed=test.test_seed, progress=True,
+    ))  # fmt: skip
 
 
 def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timecyclegan.datasets.frames import find_sequences, match_sequences
+from timecyclegan.datasets.video_files import VIDEO_SUFFIXES
 from timecyclegan.models import get_task
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.errors import UserError
@@ -103,6 +104,25 @@ def _check_untrained(model: str, metrics: bool, test: TestOptions) -> None:
     if test.test_init_epoch:
         raise UserError(f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave "
                         "the flag out")
+
+
+def find_clip(arguments: Arguments) -> tuple[Path, str]:
+    """The video file that ``--video`` is made of, and the domain to translate it to.
+
+    Raises:
+        UserError: there is not exactly one, or it is no video file.
+    """
+    source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    if source and target:
+        raise UserError(f"--video translates one video: give {source} alone, or - and {target} for the way back")
+    back = target is not None or arguments.options(TestOptions).test_unpaired_target_to_source
+    clip = source or target
+    if not clip.exists():
+        raise UserError(f"video {clip.absolute()} does not exist")
+    if clip.suffix.lower() not in VIDEO_SUFFIXES:
+        raise UserError(f"--video translates a video file ({' '.join(VIDEO_SUFFIXES)}), not {clip}; without --video, "
+                        "folders of frames and of videos are translated too")
+    return clip, "source" if back else "target"
 
 
 def find_directions(arguments: Arguments, model_type: str) -> list[Direction]:

@@ -90,6 +90,19 @@ def test_detail_comes_back(tmp_path, suffix):
     assert 10 * np.log10(255**2 / np.square(found - frames).mean()) > 38
 
 
+@pytest.mark.parametrize("suffix", video.ENCODERS)
+def test_the_same_frames_give_the_same_video(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 60, (12, 64, 96, 3), dtype=np.uint8) + moving(12, 64, 96) // 2
+    made = []
+    for _ in range(4):
+        with VideoWriter(tmp_path / f"a{suffix}", 10, 64, 96) as writer:
+            for frame in noise:
+                writer.write(frame)
+        with av.open(str(tmp_path / f"a{suffix}")) as file:
+            made.append(b"".join(bytes(packet) for packet in file.demux(video=0)))
+    assert len(set(made)) == 1
+
+
 @pytest.mark.parametrize("fps", [Fraction(30000, 1001), 23.976, 12.5, 60])
 def test_the_rate_is_exact(tmp_path, fps):
     with VideoWriter(tmp_path / "a.mp4", fps, 32, 32) as writer:

@@ -32,6 +32,7 @@ class VideoFile:
 
     Attributes:
         rate: frames per second, on average.
+        tick: the unit of the frames' times, in seconds.
         total: how many frames the file says that it has; None: it does not say. Only for display.
 
     Raises:
@@ -51,6 +52,7 @@ class VideoFile:
         # One thread: a worker process cannot inherit a decoder's threads, and several videos are read side by side.
         self.stream.codec_context.thread_count = 1
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
+        self.tick = Fraction(self.stream.time_base)
         self.total = self.stream.frames or None
 
     def __enter__(self) -> "VideoFile":
@@ -61,6 +63,12 @@ class VideoFile:
 
     def close(self) -> None:
         self.container.close()
+
+    def pixel_aspect(self, frame: np.ndarray) -> Fraction | None:
+        """Width by height of a pixel of an upright frame, where the file says it."""
+        aspect = self.stream.sample_aspect_ratio
+        turned = frame.shape[:2] != (self.stream.height, self.stream.width)
+        return 1 / aspect if aspect and turned else aspect or None
 
     def packets(self) -> Iterator[av.Packet]:
         """The encoded pictures from the first to the last, then an empty packet, which makes a decoder give its last.
@@ -119,7 +127,7 @@ class VideoFile:
                     raise unreadable(self.path, None, count)
                 first = picture.pts if first is None else first
                 late = picture.pts is None or first is None
-                yield to_rgb(picture), count / self.rate if late else (picture.pts - first) * self.stream.time_base
+                yield to_rgb(picture), count / self.rate if late else (picture.pts - first) * self.tick
                 count += 1
         if count == 0:
             raise no_frames(self.path)

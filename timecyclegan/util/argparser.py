@@ -6,12 +6,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from timecyclegan.util.errors import UserError, suggestion
-from timecyclegan.util.options import ControlOptions, Options, RunOptions, TestOptions, check_value, value_type
+from timecyclegan.util.options import (
+    ControlOptions,
+    Options,
+    RunOptions,
+    TestOptions,
+    VideoOptions,
+    check_value,
+    value_type,
+)
 
 FOLDERS = {
-    "source_dir": "frames to translate from (a folder per sequence); - for unconditional models",
+    "source_dir": "frames to translate from: a folder or a video for each sequence; - for unconditional models",
     "target_dir": "frames to translate to",
-    "test_source_dir": "frames to translate when testing; - for none",
+    "test_source_dir": "frames to translate when testing, or a video; - for none",
     "test_target_dir": "the real frames that metrics compare with; unpaired models translate them back, unconditional "
                        "ones generate as many; - for none",
 }
@@ -19,7 +27,7 @@ FOLDERS = {
 COMMANDS = {
     "train": (("source_dir", "target_dir"), (), (Options, ControlOptions)),
     "val": (("test_source_dir", "test_target_dir"), (), (Options, TestOptions)),
-    "test": (("test_source_dir", "test_target_dir"), ("test_target_dir",), (Options, TestOptions)),
+    "test": (("test_source_dir", "test_target_dir"), ("test_target_dir",), (Options, TestOptions, VideoOptions)),
     "trainval": (tuple(FOLDERS), (), (Options, TestOptions, ControlOptions)),
 }
 SUMMARY = {

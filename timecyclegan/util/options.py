@@ -237,6 +237,18 @@ class TestOptions:
 
 
 @dataclasses.dataclass
+class VideoOptions:
+    """Translating one video file, given as the source, into another (test.py)."""
+
+    video: str = option("", None, "the file to write: .mp4, .webm, .mov, .mkv or .avi; it gets the size of the source "
+                                  "unless -ih or -iw is given, and its times and sound")  # fmt: skip
+    side_by_side: bool = option(False, None, "show the source beside what is generated")
+    scene_cuts: str = option("auto", None, "begin anew at scene cuts, or take the video for one scene",
+                             choices=("auto", "off"))  # fmt: skip
+    sound: bool = option(True, None, "copy the sound as it is")
+
+
+@dataclasses.dataclass
 class ControlOptions:
     """How a training run begins; not a property of the run, so not saved with it."""
 

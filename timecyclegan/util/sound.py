@@ -24,13 +24,13 @@ class SoundCopy:
             self._file = av.open(f"file:{source}")
             pictures = self._file.streams.best("video")
             self._start = (pictures.start_time or 0) * pictures.time_base if pictures else Fraction(0)
-            self._tracks = {}
+            self.tracks = {}
             for track in self._file.streams.audio:
                 try:
-                    self._tracks[track.index] = container.add_stream_from_template(track)
+                    self.tracks[track.index] = container.add_stream_from_template(track)
                 except ValueError:
                     self.refused.append(track.codec_context.name)
-            tracks = [self._file.streams[index] for index in self._tracks]
+            tracks = [self._file.streams[index] for index in self.tracks]
             self._packets = self._file.demux(tracks) if tracks else iter(())
             self._next = next(self._packets, None)
         except (av.error.FFmpegError, OSError) as error:
@@ -43,7 +43,7 @@ class SoundCopy:
             if packet.dts is not None:  # the last one is empty
                 late = round(self._start / packet.time_base)
                 packet.dts, packet.pts = packet.dts - late, (packet.pts or packet.dts) - late
-                packet.stream = self._tracks[packet.stream_index]
+                packet.stream = self.tracks[packet.stream_index]
                 self._container.mux(packet)
             try:
                 self._next = next(self._packets, None)

@@ -27,7 +27,8 @@ class Encoder(NamedTuple):
     steady: bool = False  # knows no frames that are shown longer than others
 
 
-_H264 = Encoder("libx264", {"crf": "18", "preset": "fast"})
+# With its macroblock tree, x264 makes something else of small pictures each time.
+_H264 = Encoder("libx264", {"crf": "18", "preset": "fast", "x264-params": "mbtree=0"})
 _OPEN_H264 = Encoder("libopenh264", {"qmin": "10", "qmax": "24"}, bit_rate=40_000_000)
 _VP9 = Encoder("libvpx-vp9", {"crf": "18", "deadline": "realtime", "cpu-used": "7", "row-mt": "1"})
 _VP8 = Encoder("libvpx", {"crf": "8", "deadline": "realtime", "cpu-used": "8"}, bit_rate=40_000_000)
@@ -59,7 +60,8 @@ class VideoWriter:
         pixel_aspect: width of a pixel by its height.
 
     Attributes:
-        refused: the codecs of the sound that a file of this kind cannot hold.
+        tracks: how many tracks of sound are copied.
+        refused: the codecs of those that a file of this kind cannot hold.
 
     Raises:
         UserError: unknown suffix, no frame was written, the codec is missing, or the file cannot be written.
@@ -74,7 +76,7 @@ class VideoWriter:
         self.encoder = find_encoder(self.path)
         self.fps, self.height, self.width = Fraction(fps).limit_denominator(60000), height, width
         self.tick = 1 / self.fps if tick is None or self.encoder.steady else tick
-        self.frames, self.refused = 0, []
+        self.frames, self.tracks, self.refused = 0, 0, []
         self._source, self._pixel_aspect = sound, pixel_aspect
         self._timed = tick is not None and not self.encoder.steady
 
@@ -147,7 +149,8 @@ class VideoWriter:
         if self._pixel_aspect:
             context.sample_aspect_ratio = self._pixel_aspect
         self._sound = SoundCopy(self._source, self._container) if self._source else None
-        self.refused = self._sound.refused if self._sound else []
+        if self._sound:
+            self.tracks, self.refused = len(self._sound.tracks), self._sound.refused
         self._container.start_encoding()
 
     def _close(self) -> None:

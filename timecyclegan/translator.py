@@ -1,0 +1,201 @@
+"""A trained model as one object that translates video files, or any frames, of any length in the same memory."""
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from operator import itemgetter
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from timecyclegan.data.scene_cuts import mark_cuts
+from timecyclegan.datasets.frames import resize_image, to_uint8, to_video
+from timecyclegan.datasets.video_files import VideoFile
+from timecyclegan.inference import load_model, load_options, translate
+from timecyclegan.models import check, get_task, model_class
+from timecyclegan.models.base_model import BaseModel
+from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.panels import side_by_side
+from timecyclegan.util.video import VideoWriter
+
+SCENE_CUTS = ("auto", "off")
+
+T = TypeVar("T")
+
+
+def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 0, image_width: int = 0,
+         domain: str = "target") -> "Translator":  # fmt: skip
+    """The run ``name``, trained in ``checkpoints/`` of the current folder, ready to translate.
+
+    Args:
+        epoch: whose weights to use; 0 is the newest.
+        gpu: its number, -1 is the CPU; by default as it was trained.
+        image_height, image_width: the size of the generated pictures. By default the generator works at the size it was
+            trained at, and its pictures get the size of what was translated.
+        domain: what to generate; "source" for the way back of an unpaired model.
+
+    Raises:
+        UserError: no such run or epoch; a model that translates nothing, or not in this direction.
+    """
+    saved = load_options(name)
+    given = {"gpu": gpu, "image_height": image_height or None, "image_width": image_width or None}
+    options = dataclasses.replace(saved, **{key: value for key, value in given.items() if value is not None})
+    check_translates(options.model_type, domain)
+    check(options, training=False)
+    model = load_model(name, options, epoch, {domain})
+    return Translator(model, (options.image_height, options.image_width), not (image_height or image_width), domain)
+
+
+def check_translates(model_type: str, domain: str) -> None:
+    """Refuse models that do not translate to ``domain``."""
+    task = get_task(model_type)
+    if task not in ("paired", "unpaired"):
+        raise UserError(f"--model_type {model_type} translates no video: it is {task}")
+    if domain not in model_class(model_type).domains:
+        raise UserError(f"--model_type {model_type} is {task}: it generates no {domain}")
+
+
+@dataclasses.dataclass
+class Summary:
+    """What became of a video: says it in one line."""
+
+    path: Path
+    size: tuple[int, int]
+    network_size: tuple[int, int]
+    rate: Fraction
+    frames: int = 0
+    scenes: int = 0
+    sound: str = ""
+    uneven: bool = False  # the frame rate varies
+
+    def __str__(self) -> str:
+        height, width = self.size
+        parts = [f"{self.path}: {_count(self.frames, 'frame')} of {width}x{height} at {float(self.rate):g} per second",
+                 _count(self.scenes, "scene")]  # fmt: skip
+        if self.size != self.network_size:
+            parts.append(f"generated at {self.network_size[1]}x{self.network_size[0]} and resized")
+        if self.uneven:
+            steady = self.path.suffix.lower() == ".avi"
+            parts.append("the varying frame rate was made even" if steady else "at the times that they had")
+        return "; ".join(parts + [self.sound] * bool(self.sound))
+
+
+class Translator:
+    """Frames in, frames out; the recurrent state is carried along and begins anew at every scene cut.
+
+    Args:
+        model: see ``inference.load_model``.
+        size: (height, width) that the generator works at.
+        own_size: give frames the size of those that were translated; else they keep ``size``.
+        domain: what to generate.
+
+    Raises:
+        UserError: the model translates nothing, or not in this direction.
+    """
+
+    def __init__(self, model: BaseModel, size: tuple[int, int], own_size: bool = True, domain: str = "target"):
+        check_translates(model.options.model_type, domain)
+        self.model, self.size, self.own_size, self.domain = model, size, own_size, domain
+
+    def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
+        """Translate frames one by one.
+
+        Args:
+            frames: anything that gives uint8 arrays (H, W, 3), RGB, or tensors (3, H, W) in [-1, 1], which are rounded
+                to 8 bits: a list, a video array (T, H, W, 3), a tensor (T, 3, H, W), a generator that never ends.
+            scene_cuts: "auto" finds cuts, and begins anew there; it looks a few frames ahead. "off" takes all for one.
+            seed: of the noise that stands for the frames before the first one.
+
+        Yields:
+            for each frame the generated one, of its kind.
+        """
+        def picture(frame: np.ndarray | Tensor) -> np.ndarray:
+            return to_uint8(frame) if isinstance(frame, Tensor) else frame
+
+        for frame, made, _ in self._translated(frames, picture, scene_cuts, seed):
+            yield to_video(made[None])[0] if isinstance(frame, Tensor) else made
+
+    def translate(self, source: str | Path, output: str | Path, *, beside: bool = False, scene_cuts: str = "auto",
+                  sound: bool = True, seed: int = 0, progress: bool = False) -> Summary:  # fmt: skip
+        """Translate a video file into another one, which appears under its name when it is whole.
+
+        Args:
+            source: any video, see ``datasets.video_files``.
+            output: its suffix says how it is stored, see ``util.video``.
+            beside: show source and generated pictures side by side.
+            scene_cuts, seed: see :meth:`frames`.
+            sound: copy it, as it is, where ``output`` can hold it.
+            progress: show a bar.
+
+        Raises:
+            UserError: ``source`` cannot be read or ``output`` cannot be written; then there is no new ``output``.
+        """
+        source, output = Path(source), Path(output)
+        if output.exists() and source.exists() and output.samefile(source):
+            raise UserError(f"{output} is the video to translate; give another file to write")
+        with VideoFile(source) as video:
+            frames = video.frames()
+            first = next(frames)
+            shape = first[0].shape[:2] if self.own_size else self.size
+            panel = _panel(first[0], resize_image(first[0], *shape), beside)
+            summary = Summary(output, shape, self.size, video.rate)
+            writer = VideoWriter(output, video.rate, *panel.shape[:2], tick=video.tick, sound=source if sound else None,
+                                 pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
+            bar = tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True, disable=not progress)
+            with writer, bar:
+                summary.sound = _about_sound(writer)
+                stream = itertools.chain([first], frames)
+                for (image, time), made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
+                    made = resize_image(made, *shape)  # a video may change its size on the way
+                    writer.write(_panel(image, made, beside), time)
+                    summary.uneven |= abs(time * video.rate - summary.frames) > 1
+                    summary.frames, summary.scenes = summary.frames + 1, scene
+                    bar.update()
+        return summary
+
+    def _translated(self, items: Iterable[T], picture: Callable[[T], np.ndarray], scene_cuts: str,
+                    seed: int) -> Iterator[tuple[T, np.ndarray, int]]:  # fmt: skip
+        """Each item, what was generated of it, and the number of its scene."""
+        if scene_cuts not in SCENE_CUTS:
+            raise unknown("--scene_cuts", scene_cuts, SCENE_CUTS)
+        once = itertools.chain([True], itertools.repeat(False))
+        marked = mark_cuts(items, picture) if scene_cuts == "auto" else zip(items, once, strict=False)
+        for number, scene in itertools.groupby(_numbered(marked), key=itemgetter(0)):
+            waiting: deque[T] = deque()  # what was read but not yet translated
+            sources = {".": self._sources(scene, picture, waiting)}
+            for _, made in translate(self.model, sources, seed, self.domain):
+                item = waiting.popleft()
+                size = picture(item).shape[:2] if self.own_size else self.size
+                yield item, resize_image(to_uint8(made), *size), number
+
+    def _sources(self, scene: Iterable[tuple[int, T]], picture: Callable[[T], np.ndarray],
+                 waiting: deque[T]) -> Iterator[Tensor]:  # fmt: skip
+        for _, item in scene:
+            waiting.append(item)
+            yield to_video(resize_image(picture(item), *self.size)[None])[0]
+
+
+def _numbered(marked: Iterable[tuple[T, bool]]) -> Iterator[tuple[int, T]]:
+    """The number of each item's scene, from 1, and the item."""
+    number = 0
+    for item, begins in marked:
+        number += begins
+        yield number, item
+
+
+def _panel(image: np.ndarray, made: np.ndarray, beside: bool) -> np.ndarray:
+    return side_by_side([resize_image(image, *made.shape[:2]), made], ["source", "generated"]) if beside else made
+
+
+def _about_sound(writer: VideoWriter) -> str:
+    if writer.refused:
+        return f"its sound ({', '.join(writer.refused)}) was left out, {writer.path.suffix} cannot hold it, .mkv can"
+    return "sound copied" if writer.tracks else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
