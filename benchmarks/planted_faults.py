@@ -8,7 +8,7 @@ folder of frames; without it, clips of the synthetic street are made.
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -22,14 +22,15 @@ from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.util.errors import command, unknown
 
-Fault = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (T, H, W, 3) and dice to (T, H, W, 3), any type
+# A clip, uint8 (T, H, W, 3), and dice to the frames (H, W, 3) of another one, of any number type.
+Fault = Callable[[np.ndarray, np.random.Generator], Iterable[np.ndarray]]
 
 STREETS = 4
 
 
 def every_frame(function: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Fault:
     """The fault that does ``function`` to each frame."""
-    return lambda clip, dice: np.stack([function(frame, dice) for frame in clip])
+    return lambda clip, dice: (function(frame, dice) for frame in clip)
 
 
 def moved(frame: np.ndarray, dx: int, dy: int) -> np.ndarray:
@@ -45,6 +46,11 @@ def in_the_middle(frame: np.ndarray, gain: float) -> np.ndarray:
     changed = frame.astype(float)
     changed[height * 3 // 8:height * 5 // 8, width * 3 // 8:width * 5 // 8] *= gain
     return changed
+
+
+def with_noise(clip: np.ndarray, noise: np.ndarray) -> Iterator[np.ndarray]:
+    """The clip's frames, each with the same noise."""
+    return (frame + noise for frame in clip)
 
 
 def places(clip: np.ndarray, order: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -66,7 +72,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "noise": ("noise of sigma 10 levels, new in each frame", every_frame(
         lambda frame, dice: frame + dice.normal(0, 10, frame.shape))),
     "static noise": ("noise of sigma 10 levels, the same in all frames",
-                     lambda clip, dice: clip + dice.normal(0, 10, clip.shape[1:])),
+                     lambda clip, dice: with_noise(clip, dice.normal(0, 10, clip.shape[1:]))),
     "flicker": ("each frame brighter or darker, by up to 10 %", every_frame(
         lambda frame, dice: frame * dice.uniform(0.9, 1.1))),
     "local flicker": ("the same, by up to 30 %, of a sixteenth of the picture", every_frame(
@@ -74,21 +80,21 @@ FAULTS: dict[str, tuple[str, Fault]] = {
 }
 
 
-def planted(name: str, clip: np.ndarray) -> np.ndarray:
-    """uint8 (T, H, W, 3) with the fault of that name; the same each time."""
-    changed = FAULTS[name][1](clip, np.random.default_rng(0))
-    return np.clip(np.round(changed), 0, 255).astype(np.uint8)
+def planted(name: str, clip: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames of the clip with the fault of that name, uint8 (H, W, 3); the same each time."""
+    for frame in FAULTS[name][1](clip, np.random.default_rng(0)):
+        yield np.clip(np.round(frame), 0, 255).astype(np.uint8)
 
 
-def write_clips(clips: Iterator[tuple[str, np.ndarray]], folder: Path) -> dict[str, list[Path]]:
+def write_clips(clips: Iterator[tuple[str, Iterable[np.ndarray]]], folder: Path) -> dict[str, list[Path]]:
     """Write clips by name as PNG files, and find them again."""
-    for name, clip in clips:
-        for t, frame in enumerate(clip):
+    for name, frames in clips:
+        for t, frame in enumerate(frames):
             write_image(folder / name / f"{t:05}.png", frame)
     return find_sequences(folder)
 
 
-def originals(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+def originals(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Iterable[np.ndarray]]]:
     """The clips to plant faults into, by name."""
     root, size = args.clip, args.size
     if not root:
@@ -97,7 +103,7 @@ def originals(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, np.
         root = folder / "val/target"
     for name, paths in find_sequences(root).items():
         frames = map(read_image, paths[:args.frames])
-        yield name, np.stack([resize_image(frame, *size) if size else frame for frame in frames])
+        yield name, (resize_image(frame, *size) if size else frame for frame in frames)
 
 
 def table(evaluations: dict[str, dict]) -> str:

@@ -1,6 +1,6 @@
 """E_warp: what is left between a frame and its predecessor once the real clip's motion is undone.
 
-After Lai et al., "Learning blind video temporal consistency", 2018 (there the flow is that of the processed clip).
+After Lai et al., "Learning blind video temporal consistency", 2018; what they computed is ``ewarp-lai``.
 The real clip's own value is the floor: it holds the flow's errors and everything that motion does not explain.
 """
 import sys
