@@ -53,6 +53,13 @@ def test_squared_distances_of_vectors_are_lpips(alexnet, plain_lpips, size):
         assert distance(a, b) == pytest.approx(expected, abs=1e-7, rel=1e-6)
 
 
+def test_pixels_without_any_feature_do_no_harm(alexnet):
+    vectors = PerceptualVectors()
+    vectors._network[1].slice5.get_submodule("10").bias.data.fill_(-1e6)  # before a ReLU
+    first, second = vectors([texture(*SIZE), texture(*SIZE, seed=1)])
+    assert (first[-256:] == 0).all() and 0 < distance(first, second) < 1
+
+
 def test_a_frame_is_compared_with_its_partner_and_its_predecessor(view, plain_lpips):
     clip = clip_of(4)
     for t, seen in enumerate(view(frames_of(clip))):
