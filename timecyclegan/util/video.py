@@ -110,10 +110,7 @@ class VideoWriter:
         )  # fmt: skip
         picture.pts = round(time / self.tick) if self._timed else self.frames
         picture.time_base = self.tick
-        with self._failing():
-            if self._sound:
-                self._sound.copy(end=picture.pts * self.tick)
-            self._container.mux(self._stream.encode(picture))
+        self._mux(picture)
         self.frames += 1
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -125,8 +122,8 @@ class VideoWriter:
         with self._exits:
             if self.frames == 0:
                 raise UserError(f"cannot write {self.path}: there are no frames")
+            self._mux(None)
             with self._failing():
-                self._container.mux(self._stream.encode())
                 if self._sound:
                     self._sound.copy()
                 self._close()
@@ -152,6 +149,14 @@ class VideoWriter:
         if self._sound:
             self.tracks, self.refused = len(self._sound.tracks), self._sound.refused
         self._container.start_encoding()
+
+    def _mux(self, picture: av.VideoFrame | None) -> None:
+        """Encode a picture, and store what is ready by then, which may be earlier ones; None: all that is left."""
+        with self._failing():
+            for packet in self._stream.encode(picture):
+                if self._sound:
+                    self._sound.copy(end=packet.dts * packet.time_base)
+                self._container.mux(packet)
 
     def _close(self) -> None:
         if self._sound:
