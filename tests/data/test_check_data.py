@@ -1,0 +1,193 @@
+"""check_data: says what training says, names what is wrong in the frames, writes nothing but the contact sheet."""
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.data.killing import contents
+from tests.datasets.helpers import message
+from tests.training.helpers import write_data
+from timecyclegan.data import check_data
+from timecyclegan.data.check_data import main
+from timecyclegan.datasets.frames import write_image
+from timecyclegan.models import default_options
+from timecyclegan.training.trainer import Trainer
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.video import VideoWriter
+
+FLAGS = "-ih 12 -iw 20 -g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -b 3 -t 0 -gpu -1 -tclw 5"
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return write_data(tmp_path / "data", lengths=(8, 7))
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments, flags=FLAGS, code=0):
+        assert main([*map(str, arguments), *flags.split()]) == code
+        return capsys.readouterr()
+
+    return run
+
+
+def picture(level=0, seed=0, height=12, width=20):
+    noise = np.random.default_rng(seed).integers(0, 40, (height, width, 3), dtype=np.uint8)
+    return noise + np.uint8(level)
+
+
+def fill(folder, pictures):
+    for name, image in pictures.items():
+        write_image(folder / name, image)
+    return folder
+
+
+def test_good_data_would_be_trained_on_and_nothing_is_written(data, run, tmp_path):
+    before = contents(tmp_path)
+    said = run(*data).out
+    assert contents(tmp_path) == before and not list((tmp_path / "here").iterdir())
+    assert f"{data[0]}: 2 sequences of 7 to 8 frames, 15 in all; height x width 12x20; 8-bit colour\n" in said
+    assert "note:" not in said and said.endswith("training would start\n")
+    estimate = re.search(r"estimate \(cpu\): (\d+) steps an epoch, each \S+ m?s and .* for --num_epochs 10; "
+                         r"\d+\.\d GB of memory\n", said)
+    assert int(estimate[1]) == 8 // 3 + 7 // 3
+
+
+def break_number(source, target):
+    (target / "s0/3.png").unlink()
+
+
+def break_names(source, target):
+    (target / "s1/0.png").rename(target / "s1/7.png")
+
+
+def break_length(source, target):
+    for root in (source, target):
+        for path in (*root.glob("s*/[2-9].png"),):
+            path.unlink()
+
+
+@pytest.mark.parametrize("spoil, changes", [
+    (break_number, {}), (break_names, {}), (break_length, {}), (None, {"load_height": 4}),
+    (None, {"l1_loss_weight": -1.0}), (None, {"n_frames_generator": 3, "block_size": 2}),
+    (None, {"model_type": "cyclegan", "l1_loss_weight": 2.0})])
+def test_the_verdict_is_that_of_training(data, run, spoil, changes):
+    if spoil:
+        spoil(*data)
+    small = {"image_height": 12, "image_width": 20, "generator_architecture": "resnet_1blocks", "generator_filters": 2,
+             "discriminator_architecture": "pixel", "discriminator_filters": 2, "block_size": 3, "gpu": -1}
+    flags = f"{FLAGS} {' '.join(f'--{name} {value}' for name, value in changes.items())}"
+    try:
+        Trainer("run", *data, default_options(**small | {"timecycle_loss_weight": 5.0} | changes))
+    except UserError as error:
+        said = run(*data, flags=flags, code=2)
+        assert said.err == f"error: {error}\n" and said.out.endswith("training would not start\n")
+    else:
+        assert run(*data, "--no-estimate", flags=flags).err == ""
+        assert "model_type" in changes
+
+
+def test_a_broken_frame_is_named_though_training_would_begin(data, run):
+    path = data[1] / "s0/5.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    said = run(*data, code=2)
+    assert said.err.startswith(f"error: cannot read image {path}") and said.err.count("\n") == 1
+    assert "estimate" not in said.out
+    run(*data, "--headers_only", "--no-estimate")  # the header is whole
+
+
+def test_what_may_not_be_meant_is_said(tmp_path, run):
+    smooth = {f"a/{t}.png": picture(t, seed=1) for t in (0, 1, 2, 3, 6, 7, 8, 9, 10)}  # 4 and 5 are missing
+    smooth["a/3.png"] = smooth["a/2.png"]
+    cut = {f"b/{5 * t:02}.png": picture(10 if t < 6 else 200, seed=2) + np.uint8(t) for t in range(12)}
+    fill(tmp_path, smooth | cut | {"c/0.png": smooth["a/7.png"], "c/1.png": picture(99, height=24, width=20)})
+    Image.fromarray(np.full((12, 20), 700, np.uint16)).save(tmp_path / "c/2.png")
+    Image.fromarray(np.dstack([picture(50), picture(50)[..., :1]])).save(tmp_path / "c/3.png")
+    said = run(tmp_path).out
+    assert f"{tmp_path}: 3 sequences of 4 to 12 frames, 25 in all; height x width 12x20, 24x20; " in said
+    assert all(kind in said for kind in ("8-bit colour", "16-bit gray", "8-bit colour with alpha"))
+    notes = [line.removeprefix(f"note: {tmp_path}: ") for line in said.splitlines() if line.startswith("note")]
+    assert "frames differ in size; all are resized to one: 12x20 (24), 24x20 (1)" in notes
+    assert "pixels of 16 bits are read with 8" in notes
+    assert "alpha is dropped, the colours below it are kept" in notes
+    assert "numbers are missing between (1): a/3 and 6" in notes  # b has every fifth
+    assert "frames with the very picture of the frame before (1): a/3" in notes
+    assert "pictures in several places (1): a/7 = c/0" in notes
+    assert "by the alphabet the order would be another one (10 before 9) in (1): a" in notes
+    assert any(note.startswith("scene cuts") and note.endswith("(1): b/30") for note in notes)
+    assert "frames are stretched to 12x20 (height x width), by 2; see --image_height and --image_width" in notes
+    assert "estimate" not in said
+
+
+def test_pictures_of_both_folders_are_noticed(data, run):
+    (data[0] / "s0/4.png").write_bytes((data[1] / "s1/2.png").read_bytes())
+    assert f"1 pictures are both in {data[0]} and in {data[1]}, for example s0/4 = s1/2" in run(*data).out
+
+
+def test_videos_are_frames_too(tmp_path, run):
+    for side in ("source", "target"):
+        (tmp_path / side).mkdir()
+        with VideoWriter(tmp_path / side / "clip.mp4", 20, 12, 20) as video:
+            for t in range(7):
+                video.write(picture(4 * t, seed=len(side) + t))
+    said = run(tmp_path / "source", tmp_path / "target").out
+    assert "1 sequence of 7 frames, 7 in all; height x width 12x20; video" in said and "estimate" in said
+    assert "height x width 12x20; video" in run(tmp_path / "source", "--headers_only").out
+    clip = tmp_path / "target/clip.mp4"
+    clip.write_bytes(clip.read_bytes()[:300])
+    said = run(tmp_path / "source", tmp_path / "target", code=2)
+    assert str(clip) in said.err and said.err.count("\n") == 1
+
+
+def test_other_models_and_single_folders(data, run, tmp_path):
+    assert "estimate" in run(*data, "-m", "tricyclegan").out
+    short = "-m timecycledcgan -ih 64 -iw 64 -gf 2 -df 2 -b 3 -gpu -1"
+    for folders in (("-", data[1]), (data[1],), data):
+        said = run(*folders, flags=short).out
+        assert "estimate" in said and ("is not read" in said) == (folders == data)
+    assert "estimate" not in run(data[1]).out
+    assert "it needs source_dir" in run("-", data[1], code=2).err
+    assert "SRC is -" in run("-", code=2).err
+    assert "does not exist" in run(tmp_path / "gone", code=2).err
+
+
+def test_growing_is_estimated_at_full_size(data, run):
+    steps = {flags: re.search(r"(\d+) steps an epoch", run(*data, *flags.split()).out)[1]
+             for flags in ("", "-ss 0.5 1 -ts 0.4 1")}
+    assert len(set(steps.values())) == 1
+
+
+def test_the_first_steps_may_fail(data, run, monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(check_data, "_measure", fail)
+    assert "the GPU's memory is too small" in run(*data, code=2).err
+
+
+def test_the_contact_sheet_shows_frames_of_both_sides(data, run, tmp_path):
+    for t in range(8):
+        write_image(data[0] / f"s0/{t}.png", np.full((12, 20, 3), 20 * t, np.uint8))
+    (data[1] / "s1/0.png").write_bytes(b"broken")
+    sheet = tmp_path / "sheets/sheet.png"
+    run(*data, "--contact_sheet", sheet, "--no-estimate", code=2)
+    image = np.asarray(Image.open(sheet))
+    rows, tile = 4, 160  # source and target of two sequences; 96 pixels high, in shape
+    assert image.shape[0] > rows * 96 and image.shape[1] > 8 * tile
+    gap = (image.shape[1] - 8 * tile) // 7
+    height = image.shape[0] // rows
+    for t in range(8):  # the first row is the first source
+        left = t * (tile + gap)
+        assert (image[height - 90:height - 5, left + 5:left + tile - 5] == 20 * t).all()
+    assert sorted(path.name for path in sheet.parent.iterdir()) == ["sheet.png"]
+    assert "ends in .png" in message(check_data.check_data, *data, None, tmp_path / "sheet.jpg")
+
+
+def test_durations_are_read_easily():
+    assert [check_data._duration(seconds) for seconds in (0.0123, 2.34, 61.2, 600, 7300, 400000)] == [
+        "0.012 s", "2.3 s", "61 s", "10 min", "2 h", "111 h"]
