@@ -75,7 +75,7 @@ def test_sound_lies_beside_its_pictures(tmp_path):
     latest = {"video": 0.0, "audio": 0.0}
     for kind, time in order:
         latest[kind] = max(latest[kind], time)
-        assert abs(latest["video"] - latest["audio"]) <= 2  # four pictures, which are stored in another order
+        assert abs(latest["video"] - latest["audio"]) < 3  # some pictures, which are stored in another order
 
 
 def test_a_source_that_cannot_be_read_is_named(tmp_path):
