@@ -15,7 +15,7 @@ TESTED = {
     1: ["test_import::test_importing_from_any_folder_costs_little", "test_commands::test_help_of_the_script_itself",
         "test_commands::test_trainval"],
     2: ["test_commands::test_height_is_height", "test_commands::test_another_size_for_testing"],
-    3: ["evaluation.test_reference", "evaluation.test_flow"],
+    3: ["evaluation.test_reference", "evaluation.test_flow", "evaluation.test_tlp", "evaluation.test_inputs"],
     4: ["training.test_schedule::test_the_optimizers_and_the_log_have_it",
         "training.test_schedule::test_a_resumed_run_keeps_its_optimizers"],
     5: ["test_2020_defects::test_5_every_parameter_is_in_one_optimizer_once"],
