@@ -9,7 +9,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from tests.evaluation.helpers import CASES, moving, noisy, texture, write_clips
 from timecyclegan.datasets.frames import find_sequences, read_image, write_image
-from timecyclegan.evaluation.compute_fid import FID, InceptionView, main
+from timecyclegan.evaluation.compute_fid import FID, InceptionView, fid, main
 from timecyclegan.evaluation.feature_statistics import Statistics
 from timecyclegan.evaluation.frechet import frechet_distance
 from timecyclegan.evaluation.measuring import Job, measure
@@ -132,6 +132,7 @@ def test_command(tmp_path, clips, capsys, view):
     found = json.loads(written.read_text())
     real, fake = clips
     assert found["value"] == pytest.approx(measured(view, fake, real).result().value, rel=1e-5)
+    assert found["value"] == fid(read(tmp_path / "real"), read(tmp_path / "fake"), dims=64)
     assert f"FID {found['value']:.8g}" in text and "fewer than the 64 features" in text
     assert found["definition"] == "fid-inception2015-64" and found["extractor"] == dict(view.facts)
     assert (found["real"]["n"], found["fake"]["sequences"]) == (9, 2)

@@ -118,8 +118,8 @@ def compare(real: Side, fake: Side, definition: str, mmd: int | None = None) -> 
     """
     distance = frechet_distance(real.statistics, fake.statistics)
     dims = real.statistics.dims
-    found = {"definition": definition.replace("{dims}", str(dims)), **asdict(distance), "dims": dims, "real": real.facts,
-             "fake": fake.facts, "note": note(real.statistics.n, fake.statistics.n, dims),
+    found = {"definition": definition.replace("{dims}", str(dims)), **asdict(distance), "dims": dims,
+             "real": real.facts, "fake": fake.facts, "note": note(real.statistics.n, fake.statistics.n, dims),
              "extractor": dict(real.statistics.facts or fake.statistics.facts)}
     if mmd is not None:
         found["mmd"] = _mmd(real, fake, mmd)

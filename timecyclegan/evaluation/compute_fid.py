@@ -14,12 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from timecyclegan.evaluation.comparing import Clip, Sampling, add_arguments, note, run
-from timecyclegan.evaluation.feature_statistics import Collected
+from timecyclegan.evaluation.feature_statistics import Collected, Statistics
 from timecyclegan.evaluation.frechet import frechet_distance
 from timecyclegan.evaluation.measuring import Frame
 from timecyclegan.evaluation.metric import LOWER, Metric, Result, Spec, Step, View
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.util.errors import UserError, command
+
+
+def fid(real: Sequence[np.ndarray], fake: Sequence[np.ndarray], dims: int = 2048, gpu: int = -1) -> float:
+    """FID of two sets of pictures, each uint8 (H, W, 3) of any size; 0 is best.
+
+    Raises:
+        UserError: the weights are missing, or a side has fewer than two pictures.
+    """
+    from timecyclegan.evaluation.inception import InceptionFeatures
+
+    features = InceptionFeatures(gpu, dims)
+    return frechet_distance(*(Statistics.of(features(side)) for side in (real, fake))).value
 
 
 class Features(NamedTuple):

@@ -49,8 +49,8 @@ class Statistics:
         Raises:
             UserError: there is one vector alone, or a number is not finite.
         """
-        if self.n == 1:
-            raise UserError("a covariance needs two pictures or clips, and there is 1; give more")
+        if self.n is not None and self.n < 2:
+            raise UserError(f"a covariance needs two pictures or clips, and there is {self.n}; give more")
         if not np.isfinite(self.mean).all() or (self.features is None and not np.isfinite(self.cov).all()):
             raise UserError("the features are not all finite numbers; check the network's weights")
 
