@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -66,6 +67,15 @@ def video_frames(path: Path) -> list[VideoFrame]:
         UserError: it is missing, damaged, cut off, no video, or has no frames.
     """
     return [VideoFrame(path, index) for index in range(_index(path, *_version(path)).count)]
+
+
+def video_times(path: Path) -> list[Fraction]:
+    """When each frame of a video file is shown, in seconds after the first; raises as :func:`video_frames`."""
+    index = _index(path, *_version(path))
+    with VideoFile(path) as video:
+        if not index.times:
+            return [place / video.rate for place in range(index.count)]
+        return [(time - index.times[0]) * video.tick for time in index.times]
 
 
 class _Index(NamedTuple):
