@@ -165,6 +165,16 @@ def test_what_was_found_and_written_is_not_done_again(videos, tmp_path, monkeypa
     assert stamps == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
 
 
+def test_files_that_were_lost_are_made_again(videos, tmp_path):
+    settings = Settings(every=3, height=18, source="flow", scene_cuts="off")
+    prepare_video(videos / "cuts.mp4", tmp_path / "out", settings)
+    before = contents(tmp_path / "out")
+    for path in sorted((tmp_path / "out/source").rglob("*.png"))[1::2]:
+        path.unlink()
+    prepare_video(videos / "cuts.mp4", tmp_path / "out", settings)
+    assert contents(tmp_path / "out") == before
+
+
 def test_a_dry_run_writes_nothing(videos, tmp_path, capsys):
     prepare_video(videos, tmp_path / "out", SETTINGS, dry_run=True)
     text = capsys.readouterr().out
