@@ -44,7 +44,7 @@ def test_pixels_are_those_that_training_sees(tmp_path):
 
 
 def test_in_place_wherever_killed(tmp_path):
-    right, other = encoded(picture(3, size=(10, 6))), b"no image"
+    right, other = encoded(picture(3, size=(10, 6)), compress_level=1), b"no image"
     files = {"a/1.png": encoded(picture(1)), "a/2.png": encoded(picture(2)), "b/right.png": right, "b/notes.txt": other}
     small = {name: encoded(picture(seed).resize((10, 6), Image.Resampling.BICUBIC))
              for seed, name in ((1, "a/1.png"), (2, "a/2.png"))}
@@ -53,7 +53,7 @@ def test_in_place_wherever_killed(tmp_path):
 
 
 def test_to_another_folder_wherever_killed(tmp_path):
-    files = {"1.png": encoded(picture(1)), "right.png": encoded(picture(3, size=(10, 6)))}
+    files = {"1.png": encoded(picture(1)), "right.png": encoded(picture(3, size=(10, 6)), compress_level=1)}
     small = {"1.png": encoded(picture(1).resize((10, 6), Image.Resampling.BICUBIC)), "right.png": files["right.png"]}
     both = {f"in/{name}": content for name, content in files.items()}
     check_killed_anywhere(lambda number: write(tmp_path / str(number), both),
@@ -87,9 +87,11 @@ def test_bicubic_keeps_what_can_be_mixed(tmp_path, mode, kept):
 def test_a_picture_that_lies_on_its_side_is_set_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the first row is the right side
-    write(tmp_path, {"1.jpg": encoded(picture(1), "JPEG", exif=exif)})
-    done(tmp_path, "--height", 10)
-    assert read_image(tmp_path / "1.jpg").shape == (10, 6, 3)
+    slope = Image.fromarray(np.linspace([0, 0, 99], [250, 0, 99], W * H).reshape(H, W, 3).astype(np.uint8))
+    write(tmp_path / "in", {"1.jpg": encoded(slope, "JPEG", exif=exif)})
+    done(tmp_path / "in", tmp_path / "out", "--height", 10)
+    expected = resize_image(read_image(tmp_path / "in/1.jpg"), 10, 6).astype(float)
+    assert abs(read_image(tmp_path / "out/1.jpg") - expected).max() < 12  # compressed again
 
 
 @pytest.mark.parametrize("flags, word", [((), "expected the new size"), (("--width", -1), "expected the new size"),
