@@ -16,6 +16,7 @@ from tests.clips import decode, moving, rotate, write_clip
 from tests.data.test_scene_cuts import shot
 from tests.training.helpers import TINY, message, train, write_data
 from timecyclegan import inference, translator
+from timecyclegan.data.derived_sources import MAKERS
 from timecyclegan.datasets.frames import resize_image, to_uint8, to_video
 from timecyclegan.datasets.video_files import VideoFile
 from timecyclegan.util.errors import UserError
@@ -103,6 +104,18 @@ def test_the_way_back_and_the_seed():
     assert "there is no run called none" in message(timecyclegan.load, "none")
 
 
+@pytest.mark.parametrize("source", MAKERS)
+def test_a_source_that_was_derived_is_derived_again(source):
+    """As ``prepare_video`` does, of frames of the generator's size, anew in every scene."""
+    scenes = [np.stack([resize_image(frame, H, W) for frame in shot(seed, 9)]) for seed in (0, 1)]
+    seen = [[MAKERS[source](frame, before) for frame, before in zip(scene, [None, *scene[:-1]], strict=True)]
+            for scene in scenes]  # fmt: skip
+    found = list(timecyclegan.load("run", source=source).frames(np.concatenate([shot(0, 9), shot(1, 9)])))
+    expected = [resize_image(frame, *found[0].shape[:2]) for scene in seen for frame in plainly("run", scene)]
+    np.testing.assert_array_equal(found, expected)
+    assert "--source 'edge' is not known; did you mean edges?" in message(timecyclegan.load, "run", source="edge")
+
+
 @pytest.mark.parametrize("scene_cuts", ["auto", "off"])
 def test_frames_are_not_kept(scene_cuts):
     alive, most = weakref.WeakSet(), 0
@@ -147,6 +160,15 @@ def test_side_by_side(folder, clip):
     np.testing.assert_array_equal(decode(folder / "beside.mkv"), expected)
     with VideoFile(folder / "beside.mkv") as video:
         assert not video.container.streams.audio
+
+
+def test_side_by_side_shows_what_the_generator_sees(folder, clip):
+    timecyclegan.load("run", source="edges").translate(clip, folder / "beside.mkv", beside=True)
+    seen = [MAKERS["edges"](resize_image(frame, H, W), None) for frame in decode(clip)]
+    made = [resize_image(frame, 48, 64) for frame in plainly("run", seen)]
+    pairs = zip([resize_image(frame, 48, 64) for frame in seen], made, strict=True)
+    expected = stored([side_by_side(pair, ["source", "generated"]) for pair in pairs], clip)
+    np.testing.assert_array_equal(decode(folder / "beside.mkv"), expected)
 
 
 def test_scenes_are_counted(folder):

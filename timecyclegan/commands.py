@@ -133,13 +133,13 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
 
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
-        raise UserError("--side_by_side, --scene_cuts and --no-sound are for --video: give the file to write")
+        raise UserError("--source, --side_by_side, --scene_cuts and --no-sound are for --video: give the file to write")
     clip, domain = find_clip(arguments)
     check_translates(options.model_type, domain)
     find_encoder(Path(video.video))
     model = load_model(arguments.name, options, test.test_init_epoch, {domain})
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
-    translator = Translator(model, (options.image_height, options.image_width), own_size, domain)
+    translator = Translator(model, (options.image_height, options.image_width), own_size, domain, video.source)
     print(translator.translate(
         clip, video.video, beside=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
         seed=test.test_seed, progress=True,

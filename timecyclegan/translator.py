@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from timecyclegan.data.derived_sources import MAKERS
 from timecyclegan.data.scene_cuts import mark_cuts
 from timecyclegan.datasets.frames import resize_image, to_uint8, to_video
 from timecyclegan.datasets.video_files import VideoFile
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 0, image_width: int = 0,
-         domain: str = "target") -> "Translator":  # fmt: skip
+         domain: str = "target", source: str = "") -> "Translator":  # fmt: skip
     """The run ``name``, trained in ``checkpoints/`` of the current folder, ready to translate.
 
     Args:
@@ -37,6 +38,8 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
         image_height, image_width: the size of the generated pictures. By default the generator works at the size it was
             trained at, and its pictures get the size of what was translated.
         domain: what to generate; "source" for the way back of an unpaired model.
+        source: what the model was trained to translate from, if ``data.prepare_video`` made it of the frames: edges,
+            gray, lowres or flow. It is then made of the frames to translate as well.
 
     Raises:
         UserError: no such run or epoch; a model that translates nothing, or not in this direction.
@@ -47,7 +50,8 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
     check_translates(options.model_type, domain)
     check(options, training=False)
     model = load_model(name, options, epoch, {domain})
-    return Translator(model, (options.image_height, options.image_width), not (image_height or image_width), domain)
+    own_size = not (image_height or image_width)
+    return Translator(model, (options.image_height, options.image_width), own_size, domain, source)
 
 
 def check_translates(model_type: str, domain: str) -> None:
@@ -91,15 +95,19 @@ class Translator:
         model: see ``inference.load_model``.
         size: (height, width) that the generator works at.
         own_size: give frames the size of those that were translated; else they keep ``size``.
-        domain: what to generate.
+        domain, source: see :func:`load`.
 
     Raises:
-        UserError: the model translates nothing, or not in this direction.
+        UserError: the model translates nothing, or not in this direction; an unknown ``source``.
     """
 
-    def __init__(self, model: BaseModel, size: tuple[int, int], own_size: bool = True, domain: str = "target"):
+    def __init__(self, model: BaseModel, size: tuple[int, int], own_size: bool = True, domain: str = "target",
+                 source: str = ""):  # fmt: skip
         check_translates(model.options.model_type, domain)
+        if source and source not in MAKERS:
+            raise unknown("--source", source, MAKERS)
         self.model, self.size, self.own_size, self.domain = model, size, own_size, domain
+        self.maker = MAKERS[source] if source else None
 
     def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
         """Translate frames one by one.
@@ -116,7 +124,7 @@ class Translator:
         def picture(frame: np.ndarray | Tensor) -> np.ndarray:
             return to_uint8(frame) if isinstance(frame, Tensor) else frame
 
-        for frame, made, _ in self._translated(frames, picture, scene_cuts, seed):
+        for frame, _, made, _ in self._translated(frames, picture, scene_cuts, seed):
             yield to_video(made[None])[0] if isinstance(frame, Tensor) else made
 
     def translate(self, source: str | Path, output: str | Path, *, beside: bool = False, scene_cuts: str = "auto",
@@ -149,34 +157,38 @@ class Translator:
             with writer, bar:
                 summary.sound = _about_sound(writer)
                 stream = itertools.chain([first], frames)
-                for (image, time), made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
+                for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
-                    writer.write(_panel(image, made, beside), time)
+                    writer.write(_panel(seen if self.maker else image, made, beside), time)
                     summary.uneven |= abs(time * video.rate - summary.frames) > 1
                     summary.frames, summary.scenes = summary.frames + 1, scene
                     bar.update()
         return summary
 
     def _translated(self, items: Iterable[T], picture: Callable[[T], np.ndarray], scene_cuts: str,
-                    seed: int) -> Iterator[tuple[T, np.ndarray, int]]:  # fmt: skip
-        """Each item, what was generated of it, and the number of its scene."""
+                    seed: int) -> Iterator[tuple[T, np.ndarray, np.ndarray, int]]:  # fmt: skip
+        """Each item, what the generator saw of it, what it made of it, and the number of its scene."""
         if scene_cuts not in SCENE_CUTS:
             raise unknown("--scene_cuts", scene_cuts, SCENE_CUTS)
         once = itertools.chain([True], itertools.repeat(False))
         marked = mark_cuts(items, picture) if scene_cuts == "auto" else zip(items, once, strict=False)
         for number, scene in itertools.groupby(_numbered(marked), key=itemgetter(0)):
-            waiting: deque[T] = deque()  # what was read but not yet translated
+            waiting: deque[tuple[T, np.ndarray]] = deque()  # what was read but not yet translated
             sources = {".": self._sources(scene, picture, waiting)}
             for _, made in translate(self.model, sources, seed, self.domain):
-                item = waiting.popleft()
+                item, seen = waiting.popleft()
                 size = picture(item).shape[:2] if self.own_size else self.size
-                yield item, resize_image(to_uint8(made), *size), number
+                yield item, seen, resize_image(to_uint8(made), *size), number
 
     def _sources(self, scene: Iterable[tuple[int, T]], picture: Callable[[T], np.ndarray],
-                 waiting: deque[T]) -> Iterator[Tensor]:  # fmt: skip
+                 waiting: deque[tuple[T, np.ndarray]]) -> Iterator[Tensor]:  # fmt: skip
+        previous = None
         for _, item in scene:
-            waiting.append(item)
-            yield to_video(resize_image(picture(item), *self.size)[None])[0]
+            frame = resize_image(picture(item), *self.size)
+            seen = self.maker(frame, previous) if self.maker else frame
+            waiting.append((item, seen))
+            previous = frame
+            yield to_video(seen[None])[0]
 
 
 def _numbered(marked: Iterable[tuple[T, bool]]) -> Iterator[tuple[int, T]]:

@@ -242,6 +242,8 @@ class VideoOptions:
 
     video: str = option("", None, "the file to write: .mp4, .webm, .mov, .mkv or .avi; it gets the size of the source "
                                   "unless -ih or -iw is given, and its times and sound")  # fmt: skip
+    source: str = option("", None, "what the model translates from, if prepare_video made it: edges, gray, lowres or "
+                                   "flow; it is made of the video, too")  # fmt: skip
     side_by_side: bool = option(False, None, "show the source beside what is generated")
     scene_cuts: str = option("auto", None, "begin anew at scene cuts, or take the video for one scene",
                              choices=("auto", "off"))  # fmt: skip
