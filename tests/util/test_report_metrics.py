@@ -59,7 +59,7 @@ def test_notes_and_weights(tmp_path):
 
 
 def test_a_missing_file_is_named_whole(tmp_path):
-    url, path = "https://a.org/b-c.d/w-67.pth?x=1&y=2", "/root/.cache/torch/w-67.pth"
+    url, path = "https://a.org/b-c.d/w-67.pth?x=1&y=2", "/home/me/.cache/torch/w-67.pth"
     reason = f"FID needs weights: put {url} at {path}, or leave it out (URLError: <a/b> / 3)."
     page = report(tmp_path, metrics={"fid": {"value": None, "reason": reason}})
     assert f"Not computed: fid – FID needs weights: put {url} at {path} , or leave it out (URLError: <a/b> / 3)." in (

@@ -1,5 +1,4 @@
 """A user's own segmentation network: TorchScript, ONNX, or a frozen TensorFlow graph."""
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch.nn import functional
 from timecyclegan.data.frozen_graph import read_frozen_graph
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.torchscript import brief, load_torchscript
 
 Network = Callable[[np.ndarray], Any]  # float32 (N, 3, H, W) -> scores or classes
 
@@ -73,7 +73,7 @@ class Segmenter:
         try:
             found = self._network(pictures)
         except Exception as error:  # whatever OpenCV, PyTorch or a compiled network raises
-            raise UserError(f"--model {self._path} cannot take {shape} ({_brief(error)}); try the --size that it was "
+            raise UserError(f"--model {self._path} cannot take {shape} ({brief(error)}); try the --size that it was "
                             "made for, and --batch_size 1") from error
         if isinstance(found, dict):
             found = found.get("out", next(iter(found.values()), None))
@@ -106,13 +106,7 @@ def _best(scores: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def _torchscript(path: Path, device: torch.device) -> Network:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # PyTorch has a successor; people's files are of this kind
-            network = torch.jit.load(path, map_location=device).eval()
-    except Exception as error:  # zip, pickle and compiler errors
-        raise UserError(f"--model {path} holds no TorchScript ({_brief(error)}); save the network with "
-                        "torch.jit.script(network).save(FILE), or torch.jit.trace") from error
+    network = load_torchscript(path, device, "--model")
 
     def run(pictures: np.ndarray) -> Any:
         with torch.inference_mode():
@@ -137,16 +131,10 @@ def _opencv(path: Path, read: Callable[[Any], Any]) -> Network:
     try:
         network = read(cv2.dnn)
     except cv2.error as error:
-        raise UserError(f"--model {path} cannot be run by OpenCV {cv2.__version__} ({_brief(error)})") from error
+        raise UserError(f"--model {path} cannot be run by OpenCV {cv2.__version__} ({brief(error)})") from error
 
     def run(pictures: np.ndarray) -> np.ndarray:
         network.setInput(pictures)
         return network.forward()
 
     return run
-
-
-def _brief(error: Exception) -> str:
-    """The line that says what is wrong: OpenCV's first, PyTorch's last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return (lines[0] if lines[0].startswith("OpenCV") else lines[-1])[:300]

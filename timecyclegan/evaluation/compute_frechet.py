@@ -10,7 +10,6 @@ import ast
 import math
 import re
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +25,7 @@ from timecyclegan.evaluation.comparing import Clip, Sampling, add_arguments, run
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.hub import sha256
+from timecyclegan.util.torchscript import brief, load_torchscript
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,7 @@ class TorchScript:
 
     def __init__(self, path: str, treatment: Treatment, gpu: int = -1) -> None:
         self._path, self._treatment, self._device = path, treatment, pick_device(gpu)
-        if not Path(path).is_file():
-            raise UserError(f"--extractor {path} does not exist; give a TorchScript file (torch.jit.save)")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # PyTorch has a successor; published networks do not
-                self._network = torch.jit.load(path, map_location=self._device).eval()
-        except Exception as error:  # zip, pickle and compiler errors
-            raise UserError(f"--extractor {path} holds no TorchScript ({_brief(error)}); save the network by "
-                            "torch.jit.script(network).save(FILE), or torch.jit.trace") from error
+        self._network = load_torchscript(path, self._device, "--extractor")
         resize = None if treatment.resize is None else list(treatment.resize)
         self.facts: Mapping[str, Any] = {
             "network": Path(path).name, "weights_sha256": sha256(path), "clip": treatment.length, "resize": resize,
@@ -98,7 +90,7 @@ class TorchScript:
             features = self._run(x)
         except Exception as error:
             raise UserError(f"{self._path} cannot take clips of shape {tuple(x.shape)} ({self._treatment.layout}): "
-                            f"{_brief(error)}; see --clip, --resize, --layout and --arguments") from error
+                            f"{brief(error)}; see --clip, --resize, --layout and --arguments") from error
         if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != len(clips) \
                 or math.prod(features.shape[2:]) != 1:
             found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -113,12 +105,6 @@ class TorchScript:
     @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     def _run(self, x: Tensor) -> Any:
         return self._network(x, **self._treatment.arguments)
-
-
-def _brief(error: Exception) -> str:
-    """What TorchScript says at the end of its many lines."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("RuntimeError: ")[:200] if lines else type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:
