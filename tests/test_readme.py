@@ -11,9 +11,22 @@ from timecyclegan.util.argparser import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-FENCES = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
-SPANS = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", README, flags=re.S | re.M))
-MODULES = ("timecyclegan.data.generate_synthetic", "timecyclegan.evaluation.compute_metrics")
+DOCS = [path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")]
+
+
+def fences(text):
+    """The (language, code) of all blocks of code."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, re.S | re.M)
+
+
+def spans(text):
+    """All code within lines."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
+
+
+FENCES, SPANS = fences(README), spans(README)
+MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("timecyclegan/*/*.py")
+                 if "\n@command\n" in path.read_text("utf-8"))
 ADDED_BY_HAND = {"docs/demo.gif"}
 
 N, T, H, W = 2, 3, 16, 16
@@ -175,12 +188,21 @@ def module_flags(module, capsys):
     return set(re.findall(r"(?<![\w-])--?[a-zA-Z]\w*", capsys.readouterr().out))
 
 
+def benchmark_flags():
+    """By the path of the script; from its text, for running it would take a while."""
+    return {f"benchmarks/{path.name}": {f"--{word}" for word in re.findall(r'"-*(\w+)"', path.read_text("utf-8"))}
+            for path in (ROOT / "benchmarks").glob("*.py")}
+
+
 def mentioned_flags():
-    """(flag, the script or module whose command line it stands on, or None) for all code in the README."""
-    lines = [line for language, text in FENCES if language == "" for line in text.splitlines()]
-    for text in [*lines, *SPANS]:
+    """(flag, the script or module whose command line it stands on, or None) for all code in the README and docs/."""
+    pages = [README, *DOCS]
+    lines = [line for page in pages for language, block in fences(page) if language == ""
+             for line in block.replace("\\\n", " ").splitlines()]
+    for text in [*lines, *(span for page in pages for span in spans(page))]:
         text = text.split("  #")[0]
-        if text.startswith(("pip ", "tensorboard ", "kill ")):
+        endings = "-source", "-means"  # of definitions
+        if text in endings or text.startswith(("pip ", "tensorboard ", "kill ", "pytest ", "nvcc ")):
             continue
         called = re.match(r"python (?:-m )?(\S+)", text)
         text = re.sub(r"^python -m ", "", text)
@@ -190,12 +212,14 @@ def mentioned_flags():
 
 def test_every_flag_exists(capsys):
     known = {f"{name}.py": flags for name, flags in command_flags().items()}
-    known |= {module: module_flags(module, capsys) for module in MODULES}
+    known |= {module: module_flags(module, capsys) for module in MODULES} | benchmark_flags()
     anywhere = set().union(*known.values())
     mentioned = list(mentioned_flags())
-    assert len(mentioned) > 25 and {called for _, called in mentioned} >= {"train.py", *MODULES, None}
-    assert not [(flag, called) for flag, called in mentioned
-                if flag not in (known.get(called, ()) if called else anywhere)]
+    assert len(mentioned) > 200
+    assert {called for _, called in mentioned} >= {"train.py", "timecyclegan.data.prepare_video", None}
+    unknown = [(flag, called) for flag, called in mentioned
+               if flag not in (known.get(called, ()) if called else anywhere)]
+    assert not unknown, unknown
 
 
 # ---- paths

@@ -224,7 +224,7 @@ def _tell(sequences: list[Sequence], out: Path, settings: Settings, dry_run: boo
 def main(arguments: list[str] | None = None) -> None:
     summary, description = __doc__.split("\n\n", 1)
     parser = argparse.ArgumentParser(prog="python -m timecyclegan.data.prepare_video", description=summary,
-                                     epilog=" ".join(description.split()).replace("%", "%%"))
+                                     epilog=" ".join(description.split()))
     parser.add_argument("videos", metavar="VIDEOS", type=Path, help="a video file, or a folder of them")
     parser.add_argument("out", metavar="OUT", type=Path)
     parser.add_argument("--every", type=int, default=1, help="take every so manyth frame (default: 1)")
