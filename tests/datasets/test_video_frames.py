@@ -3,6 +3,7 @@ import os
 import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from timecyclegan.datasets import video_frames as module
 from timecyclegan.datasets.frames import image_size, read_image
 from timecyclegan.datasets.loading import make_loader, read_frames
 from timecyclegan.datasets.video_dataset import PairedVideoDataset
-from timecyclegan.datasets.video_frames import VideoFrame, open_decoder, video_frames
+from timecyclegan.datasets.video_frames import VideoFrame, open_decoder, video_frames, video_times
 from timecyclegan.util.errors import UserError
 
 
@@ -138,6 +139,24 @@ def test_a_video_frame_stands_where_a_path_stands(clips):
     assert pickle.loads(pickle.dumps(frame)) == frame and hash(frame) == hash(VideoFrame(frame.video, 12))
     assert frame.stat() == clips["vp9.webm"].stat() and frame.resolve().video.is_absolute()
     assert image_size(frame) == (48, 64) == read_image(frame).shape[:2]
+
+
+@pytest.mark.parametrize(("shift", "left"), [(3, 37), (11, 29)])
+def test_frames_that_were_cut_away_without_encoding_do_not_count(clips, tmp_path, shift, left):
+    """An edit list leaves them in the file, as others are decoded from them."""
+    with av.open(str(clips["b_frames.mp4"])) as source, av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = file.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - shift * 512, packet.dts - shift * 512
+                packet.stream = stream
+                file.mux(packet)
+    assert any(packet.is_discard for packet in packets(tmp_path / "a.mp4"))
+    expected, frames = decode(clips["b_frames.mp4"])[shift:], video_frames(tmp_path / "a.mp4")
+    assert len(frames) == left
+    assert video_times(tmp_path / "a.mp4") == [Fraction(t, 25) for t in range(left)]
+    for index in random.Random(0).sample(range(left), left):
+        np.testing.assert_array_equal(frames[index].read(), expected[index])
 
 
 def test_times_that_tell_nothing(clips, monkeypatch):
