@@ -153,7 +153,7 @@ def test_a_video_becomes_a_video(folder, clip, capfd):
 
 
 def test_side_by_side(folder, clip):
-    timecyclegan.load("run").translate(clip, folder / "beside.mkv", beside=True, sound=False)
+    timecyclegan.load("run").translate(clip, folder / "beside.mkv", side_by_side=True, sound=False)
     before = decode(clip)
     pairs = zip(before, plainly("run", before), strict=True)
     expected = stored([side_by_side(pair, ["source", "generated"]) for pair in pairs], clip)
@@ -163,7 +163,7 @@ def test_side_by_side(folder, clip):
 
 
 def test_side_by_side_shows_what_the_generator_sees(folder, clip):
-    timecyclegan.load("run", source="edges").translate(clip, folder / "beside.mkv", beside=True)
+    timecyclegan.load("run", source="edges").translate(clip, folder / "beside.mkv", side_by_side=True)
     seen = [MAKERS["edges"](resize_image(frame, H, W), None) for frame in decode(clip)]
     made = [resize_image(frame, 48, 64) for frame in plainly("run", seen)]
     pairs = zip([resize_image(frame, 48, 64) for frame in seen], made, strict=True)
@@ -189,6 +189,13 @@ def test_turned_and_uneven_videos(folder):
     assert images[0].shape == (64, 48, 3) and [round(1000 * time) for time in found] == times
     np.testing.assert_array_equal(images, stored(plainly("run", decode(path)), path))
     assert "was made even" in str(timecyclegan.load("run").translate(path, folder / "out.avi"))
+
+
+def test_odd_sizes_are_said(folder):
+    path = write_clip(folder / "odd.webm", [np.full((33, 47, 3), 90, np.uint8)] * 3, "libvpx-vp9")
+    summary = timecyclegan.load("run").translate(path, folder / "out.mp4")
+    assert "3 frames of 47x33" in str(summary) and "stored as 48x34, since sizes are even" in str(summary)
+    assert decode(folder / "out.mp4")[0].shape == (34, 48, 3)
 
 
 def test_anamorphic_pixels_stay_so(folder):

@@ -141,7 +141,7 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
     translator = Translator(model, (options.image_height, options.image_width), own_size, domain, video.source)
     print(translator.translate(
-        clip, video.video, beside=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
+        clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
         seed=test.test_seed, progress=True,
     ))  # fmt: skip
 
@@ -198,7 +198,7 @@ def _measure(
 
     folder = output / direction.name
     evaluation = evaluator(
-        direction.reference, fakes, direction.flow_dir(), direction.images, roots=(direction.root, folder)
+        direction.reference, fakes, direction.flow_dir, direction.images, roots=(direction.root, folder)
     )
     source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
     evaluation |= {

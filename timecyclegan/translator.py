@@ -19,8 +19,8 @@ from timecyclegan.datasets.video_files import VideoFile
 from timecyclegan.inference import load_model, load_options, translate
 from timecyclegan.models import check, get_task, model_class
 from timecyclegan.models.base_model import BaseModel
+from timecyclegan.util import panels
 from timecyclegan.util.errors import UserError, unknown
-from timecyclegan.util.panels import side_by_side
 from timecyclegan.util.video import VideoWriter
 
 SCENE_CUTS = ("auto", "off")
@@ -82,6 +82,8 @@ class Summary:
                  _count(self.scenes, "scene")]  # fmt: skip
         if self.size != self.network_size:
             parts.append(f"generated at {self.network_size[1]}x{self.network_size[0]} and resized")
+        if height % 2 or width % 2:
+            parts.append(f"stored as {width + width % 2}x{height + height % 2}, since sizes are even")
         if self.uneven:
             steady = self.path.suffix.lower() == ".avi"
             parts.append("the varying frame rate was made even" if steady else "at the times that they had")
@@ -127,14 +129,15 @@ class Translator:
         for frame, _, made, _ in self._translated(frames, picture, scene_cuts, seed):
             yield to_video(made[None])[0] if isinstance(frame, Tensor) else made
 
-    def translate(self, source: str | Path, output: str | Path, *, beside: bool = False, scene_cuts: str = "auto",
-                  sound: bool = True, seed: int = 0, progress: bool = False) -> Summary:  # fmt: skip
+    def translate(self, source: str | Path, output: str | Path, *, side_by_side: bool = False,
+                  scene_cuts: str = "auto", sound: bool = True, seed: int = 0,
+                  progress: bool = False) -> Summary:  # fmt: skip
         """Translate a video file into another one, which appears under its name when it is whole.
 
         Args:
             source: any video, see ``datasets.video_files``.
             output: its suffix says how it is stored, see ``util.video``.
-            beside: show source and generated pictures side by side.
+            side_by_side: show source and generated pictures beside each other.
             scene_cuts, seed: see :meth:`frames`.
             sound: copy it, as it is, where ``output`` can hold it.
             progress: show a bar.
@@ -149,7 +152,7 @@ class Translator:
             frames = video.frames()
             first = next(frames)
             shape = first[0].shape[:2] if self.own_size else self.size
-            panel = _panel(first[0], resize_image(first[0], *shape), beside)
+            panel = _panel(first[0], resize_image(first[0], *shape), side_by_side)
             summary = Summary(output, shape, self.size, video.rate)
             writer = VideoWriter(output, video.rate, *panel.shape[:2], tick=video.tick, sound=source if sound else None,
                                  pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
@@ -159,7 +162,7 @@ class Translator:
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
-                    writer.write(_panel(seen if self.maker else image, made, beside), time)
+                    writer.write(_panel(seen if self.maker else image, made, side_by_side), time)
                     summary.uneven |= abs(time * video.rate - summary.frames) > 1
                     summary.frames, summary.scenes = summary.frames + 1, scene
                     bar.update()
@@ -200,7 +203,9 @@ def _numbered(marked: Iterable[tuple[T, bool]]) -> Iterator[tuple[int, T]]:
 
 
 def _panel(image: np.ndarray, made: np.ndarray, beside: bool) -> np.ndarray:
-    return side_by_side([resize_image(image, *made.shape[:2]), made], ["source", "generated"]) if beside else made
+    if not beside:
+        return made
+    return panels.side_by_side([resize_image(image, *made.shape[:2]), made], ["source", "generated"])
 
 
 def _about_sound(writer: VideoWriter) -> str:
