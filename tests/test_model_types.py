@@ -160,7 +160,7 @@ def test_each_direction_is_measured_against_what_went_in(script, data, inside):
         page = Path(f"results/unpaired/{way}/report.html").read_text()
         assert "<th>source clip</th>" in page and "real clip" not in page
         assert re.findall(r'canvas data-panel="(\w+)"', page)[:2] == ["source", "generated"]
-        assert metrics["metrics"]["e_warp"]["definition"] == "ewarp-fwd-farneback-source"
+        assert metrics["metrics"]["e_warp"]["definition"] == "ewarp-fwd-farneback-1-source"
         assert not (root.parent / "flow").exists()
 
 
@@ -175,7 +175,7 @@ def test_the_true_flow_of_the_source_clip_is_used(script, data, inside, folder):
     translated(script, "unpaired", folder / "with_flow/source", data["unpaired"][3], command="val")
     definitions = [json.loads(Path(f"results/unpaired/{way}/metrics.json").read_text())["metrics"]["e_warp"][
         "definition"] for way in BOTH]  # fmt: skip
-    assert definitions == ["ewarp-fwd-true-flow-source", "ewarp-fwd-farneback-source"]
+    assert definitions == ["ewarp-fwd-true-flow-1-source", "ewarp-fwd-farneback-1-source"]
 
 
 def test_both_reports_compare_with_an_earlier_epoch(script, data, inside):

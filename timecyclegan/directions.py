@@ -26,6 +26,7 @@ class Direction:
         reference: the sequences that metrics compare with; None: there are none.
         root: the folder of ``reference``.
         domain: what the model generates.
+        flow_dir: where the true flow of the reference lies, if it is known.
         images: for an unpaired model, real frames of ``domain``, if there are any: not of the same moments.
         name: the folder of the results, and what a row of metrics.csv says; empty where there is one direction only.
     """
@@ -36,14 +37,8 @@ class Direction:
     root: Path | None
     domain: str = "target"
     name: str = ""
+    flow_dir: Path | None = None
     images: Frames | None = None
-
-    def flow_dir(self) -> Path | None:
-        """Where the true flow of the reference lies, if it is known."""
-        if self.task == "unconditional":  # no real flow belongs to what it generates
-            return None
-        flow = self.root.resolve().parent / "flow"  # another folder of this name is none of our business
-        return flow if all((flow / name).is_dir() for name in self.reference) else None
 
     def shown(self, fakes: Frames) -> list[ReportSequence]:
         """What to look at beside each generated sequence."""
@@ -135,12 +130,19 @@ def find_directions(arguments: Arguments, model_type: str) -> list[Direction]:
     return _FINDERS[get_task(model_type)](*folders, arguments.options(TestOptions))
 
 
+def _true_flow(root: Path, clips: Frames) -> Path | None:
+    """The folder ``flow`` beside ``root`` if it has flow of these clips; else it is none of our business."""
+    flow = root.resolve().parent / "flow"
+    second = [flow / name / f"{frames[1].stem}.npz" for name, frames in clips.items() if len(frames) > 1]
+    return flow if second and all(path.is_file() for path in second) else None
+
+
 def _paired(source: Path, target: Path | None, _test: TestOptions) -> list[Direction]:
     sources = find_sequences(source)
     reals = find_sequences(target) if target else None
     if target:
         match_sequences(sources, reals, source, target)
-    return [Direction("paired", sources, reals, target)]
+    return [Direction("paired", sources, reals, target, flow_dir=_true_flow(target, reals) if target else None)]
 
 
 def _unpaired(source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:
@@ -149,8 +151,12 @@ def _unpaired(source: Path | None, target: Path | None, test: TestOptions) -> li
     if test.test_unpaired_target_to_source:
         roots = {"source": target or source, "target": source if target else None}
     found = {domain: find_sequences(root) for domain, root in roots.items() if root}
+    flow = {domain: _true_flow(roots[domain], clips) for domain, clips in found.items()}
+    if len(flow) == 2 and flow["source"] == flow["target"]:  # beside both folders: it belongs to the target's frames
+        flow["target"] = None
     other = {"target": "source", "source": "target"}
-    return [Direction("unpaired", inputs, inputs, roots[domain], domain, BOTH_WAYS[domain], found.get(other[domain]))
+    return [Direction("unpaired", inputs, inputs, roots[domain], domain, BOTH_WAYS[domain], flow[domain],
+                      found.get(other[domain]))
             for domain, inputs in found.items() if domain == "source" or not test.test_unpaired_target_to_source]
 
 

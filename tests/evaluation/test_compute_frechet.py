@@ -111,7 +111,7 @@ def test_pixels_arguments_and_provenance(sides, capsys):
     assert found["mmd"]["value"] == pytest.approx(polynomial_mmd(*features), rel=1e-4)
     digest = hashlib.sha256(Path("probe.pt").read_bytes()).hexdigest()
     assert found["extractor"] == {"network": "probe.pt", "weights_sha256": digest, "clip": 2, "resize": None,
-                                  "range": [0, 255], "layout": "ncthw", "arguments": {"gain": "0.01"}}
+                                  "range": [0, 255], "layout": "ncthw", "arguments": {"gain": "0.01"}, "stride": 2}
     assert found["definition"] == "frechet-probe-2" and found["note"] is None
     again, _ = run(capsys, "real", "fake", "--extractor", "probe.pt", "--clip", 2, "--range", 0, 255, "--mmd",
                    "--arguments", "gain=0.01", "--subsets", 3)
@@ -125,6 +125,13 @@ def test_saved_statistics(capsys):
     saved, _ = run(capsys, "real.npz", "fake", *flags)
     assert saved["value"] == direct["value"] and saved["real"] == {"path": "real.npz", "n": 15, "saved": True}
     assert run(capsys, "real.npz", "real", *flags)[0]["value"] == 0.0
+    Path("probe.pt").rename("other.pt")  # the same network by its bytes
+    flags[1] = "other.pt"
+    assert run(capsys, "real.npz", "fake", *flags, "--save_stats", "fake.npz")[0]["value"] == direct["value"]
+    both, _ = run(capsys, "real.npz", "fake.npz")
+    assert both["definition"] == direct["definition"] == "frechet-probe-2"
+    assert main(["real.npz", "fake", *map(str, flags[:-1]), "2"]) == 2
+    assert "stride is 1 and 2" in capsys.readouterr().err
     assert main(["real.npz", "fake", *map(str, flags), "--mmd"]) == 2
     assert "real.npz holds no features, which --mmd needs" in capsys.readouterr().err
     kept, _ = run(capsys, "real", "fake", *flags, "--mmd", "--save_stats", "kept.npz")

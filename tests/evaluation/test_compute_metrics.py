@@ -102,9 +102,9 @@ def test_true_flow_replaces_the_estimate(tmp_path):
         write_flow(tmp_path / "flow/a" / f"{t:04}.npz", np.full((24, 32, 2), (2.0, 0.0)), np.ones((24, 32), bool))
     found = evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path / "flow")["metrics"]["e_warp"]
     assert found["value"] == found["real"] == 0
-    assert found["definition"] == "ewarp-fwd-true-flow"
+    assert found["definition"] == "ewarp-fwd-true-flow-1"
     estimated = evaluated(tmp_path, {"a": clip}, {"a": clip})["metrics"]["e_warp"]
-    assert estimated["value"] > 0 and estimated["definition"] == "ewarp-fwd-farneback"
+    assert estimated["value"] > 0 and estimated["definition"] == "ewarp-fwd-farneback-1"
 
 
 def test_another_back_end_gives_other_numbers_under_other_names(tmp_path):
@@ -117,7 +117,7 @@ def test_another_back_end_gives_other_numbers_under_other_names(tmp_path):
     warped = [e_warp(*pair, flow=dis) for pair in pairs]
     assert found["metrics"]["e_warp"]["per_frame"]["a"][1:] == [pair.fake for pair in warped]
     assert found["metrics"]["e_warp"]["real_per_frame"]["a"][1:] == [pair.real for pair in warped]
-    for name, definition in (("tof", "tof-{}-1"), ("e_warp", "ewarp-fwd-{}")):
+    for name, definition in (("tof", "tof-{}-1"), ("e_warp", "ewarp-fwd-{}-1")):
         assert found["metrics"][name]["value"] != usual["metrics"][name]["value"]
         assert found["metrics"][name]["definition"] == definition.format("dis")
         assert usual["metrics"][name]["definition"] == definition.format("farneback")
@@ -225,8 +225,7 @@ def test_table_shows_values_floors_and_reasons(tmp_path):
 
 def test_only_some_metrics(tmp_path):
     clip = {"a": moving(2)}
-    found = values(evaluated(tmp_path, clip, clip, only=["flicker"]))
-    assert found.pop("flicker") is not None and set(found.values()) == {None}
+    assert list(values(evaluated(tmp_path, clip, clip, only=["l1", "flicker"]))) == ["flicker", "l1"]
     with pytest.raises(UserError, match="metric 'tofu' is not known; did you mean tof"):
         evaluated(tmp_path, clip, clip, only=["tofu"])
 
@@ -243,14 +242,27 @@ def test_command_writes_json(tmp_path, capsys):
 @pytest.mark.parametrize("fault", ["no folder", "no partner", "no flow"])
 def test_command_reports_mistakes_in_one_line(tmp_path, capsys, fault):
     real, fake = tmp_path / "real", tmp_path / "fake"
-    write_clips(real, {"a": moving(2)})
-    write_clips(fake, {"b" if fault == "no partner" else "a": moving(2)})
+    write_clips(real, {"a": moving(2), "b": moving(2)})
+    write_clips(fake, {"a": moving(2), "c" if fault == "no partner" else "b": moving(2)})
     arguments = [str(real), str(tmp_path / "none" if fault == "no folder" else fake)]
     assert main(arguments + (["--flow", str(tmp_path / "none")] if fault == "no flow" else [])) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: flow folder" if fault == "no flow" else "error: ")
     assert error.count("\n") == 1
     assert str(real if fault == "no partner" else tmp_path / "none") in error
+
+
+def test_two_single_sequences_belong_together_whatever_their_names(tmp_path):
+    write_clips(tmp_path / "real", {".": moving(2)})
+    write_clips(tmp_path / "fake", {"some/name": noisy(moving(2))})
+    assert main([str(tmp_path / "real"), str(tmp_path / "fake"), "--only", "l1"]) == 0
+
+
+def test_a_command_that_can_compute_nothing_says_why(tmp_path, capsys):
+    write_clips(tmp_path / "real", {"a": moving(2)})
+    assert main([str(tmp_path / "real"), str(tmp_path / "real"), "--json", str(tmp_path / "m.json")], ["lpips"]) == 2
+    assert "lpips has no value: LPIPS (AlexNet) needs weights: put https://" in capsys.readouterr().err
+    assert not (tmp_path / "m.json").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")

@@ -4,14 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.helpers import moving, noisy, write_clips
 from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation import evaluate as module
 from timecyclegan.evaluation.compute_metrics import main
 from timecyclegan.evaluation.evaluate import Evaluator, evaluate
+from timecyclegan.evaluation.flow import Estimator
 from timecyclegan.evaluation.metric import LOWER, Metric, Sample, Spec, View
 from timecyclegan.evaluation.settings import Settings
+from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 
 
@@ -88,7 +91,7 @@ def test_missing_weights_leave_the_other_metrics(tmp_path, metrics):
     found = evaluated(tmp_path, also=["dark", "bright"])["metrics"]
     assert (found["dark"]["value"], found["dark"]["reason"]) == (None, "put it there")
     assert found["bright"]["value"] > 0 and found["psnr"]["skipped"] == 14
-    assert list(found)[-2:] == ["dark", "bright"]
+    assert list(found)[-2:] == ["bright", "dark"]
 
 
 def test_a_required_metric_without_weights_is_an_error_before_anything_is_read(metrics):
@@ -136,6 +139,19 @@ def test_resizing_everything_first_is_as_if_the_files_had_that_size(tmp_path):
     assert {name: facts["value"] for name, facts in resized["metrics"].items()} == {
         name: facts["value"] for name, facts in plain["metrics"].items()}
     assert (resized["resize"], resized["frame_size"], plain["resize"]) == ([16, 20], [16, 20], None)
+
+
+def test_no_network_computes_in_tf32(tmp_path):
+    """The setting is the whole process's, and flow is computed in threads beside the views."""
+    seen = set()
+
+    def flow(first, second):
+        seen.add(torch.backends.cudnn.allow_tf32)
+        return farneback(first, second)
+
+    before = torch.backends.cudnn.allow_tf32
+    evaluated(tmp_path, only=["tof", "e_warp"], flow=Estimator("farneback", flow))
+    assert seen == {False} and torch.backends.cudnn.allow_tf32 == before == True  # noqa: E712
 
 
 def test_a_row_per_frame(tmp_path):

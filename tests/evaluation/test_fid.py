@@ -134,7 +134,7 @@ def test_command(tmp_path, clips, capsys, view):
     assert found["value"] == pytest.approx(measured(view, fake, real).result().value, rel=1e-5)
     assert found["value"] == fid(read(tmp_path / "real"), read(tmp_path / "fake"), dims=64)
     assert f"FID {found['value']:.8g}" in text and "fewer than the 64 features" in text
-    assert found["definition"] == "fid-inception2015-64" and found["extractor"] == dict(view.facts)
+    assert found["definition"] == "fid-inception2015-64-1" and found["extractor"] == {**view.facts, "stride": 1}
     assert (found["real"]["n"], found["fake"]["sequences"]) == (9, 2)
     total = found["mean_term"] + found["trace_real"] + found["trace_fake"] - 2 * found["trace_sqrt"]
     assert found["value"] == pytest.approx(total)
@@ -191,7 +191,7 @@ def test_statistics_by_other_weights_do_not_compare(tmp_path, capsys):
     (["missing", "missing"], "missing does not exist"),
     (["clip"], "give FAKE"),
     (["clip", "--save_stats", "stats.npy"], r"--save_stats stats.npy: expected a file name that ends in .npz"),
-    (["clip", "missing.npz"], "missing.npz do not exist"),
+    (["clip", "missing.npz"], "missing.npz does not exist"),
     (["clip", "clip"], "pt_inception-2015-12-05-6726825d.pth"),  # no weights
 ])
 def test_errors(tmp_path, monkeypatch, capsys, arguments, message):

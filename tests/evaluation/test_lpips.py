@@ -37,7 +37,7 @@ def test_reference(alexnet):
     for name, values in REFERENCE["per_frame"].items():
         assert found["per_frame"][name] == pytest.approx(values, abs=TOLERANCE)
         assert found["per_sequence"][name] == pytest.approx(np.mean(values), abs=TOLERANCE)
-    assert (found["definition"], found["frames"], found["skipped"]) == ("lpips-0.1-alex", 12, 0)
+    assert (found["definition"], found["frames"], found["skipped"]) == ("lpips-0.1-alex-1", 12, 0)
     assert found["network"]["weights"] == alexnet.name
 
 

@@ -68,7 +68,7 @@ def test_saved_flow_serves_the_metrics(tmp_path):
     draw({"a": clip}, tmp_path, save="npz")
     found = write_clips(tmp_path / "in", {"a": clip})
     metric = evaluate(found, found, tmp_path / "out", only=["e_warp"])["metrics"]["e_warp"]
-    assert metric["definition"] == "ewarp-fwd-true-flow" and 0 < metric["value"] < 1e-3
+    assert metric["definition"] == "ewarp-fwd-true-flow-1" and 0 < metric["value"] < 1e-3
 
 
 def test_one_frame_has_no_flow(tmp_path):

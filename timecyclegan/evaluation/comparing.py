@@ -25,7 +25,7 @@ from timecyclegan.util.files import replacing
 
 Clip = list[np.ndarray]  # its frames, uint8 (H, W, 3) RGB
 
-LIBRARIES = ("numpy", "pillow", "torch", "torchvision", "pytorch-fid")
+LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
 STATISTICS = ".npz"
 TOO_FEW = ("{fewest} {what} on one side are fewer than the {dims} features: a covariance of so few is far from that of "
            "all, and the distance is biased upwards; compare only with numbers of as many")
@@ -79,7 +79,7 @@ def side(root: str, extractor: Callable[[], Extractor], sampling: Sampling, keep
         raise UserError(f"{root} has no sequence of {sampling.length} frames, the longest has {max(lengths)}; give a "
                         "smaller --clip")
     network = extractor()
-    collected = Collected(network.facts, keep)
+    collected = Collected({**network.facts, "stride": sampling.stride}, keep)
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     with (ThreadPoolExecutor(threads) as pool,
           tqdm(total=total, desc=root, unit="frame" if sampling.length == 1 else "clip",
@@ -111,16 +111,17 @@ def compare(real: Side, fake: Side, definition: str, mmd: int | None = None) -> 
     """The distances of two sets, JSON-ready.
 
     Args:
+        definition: ``{network}``, ``{clip}`` and ``{dims}`` in it stand for what the features are of.
         mmd: of how many random subsets; 0 is the MMD of all, None none.
 
     Raises:
         UserError: they do not compare.
     """
     distance = frechet_distance(real.statistics, fake.statistics)
-    dims = real.statistics.dims
-    found = {"definition": definition.replace("{dims}", str(dims)), **asdict(distance), "dims": dims,
-             "real": real.facts, "fake": fake.facts, "note": note(real.statistics.n, fake.statistics.n, dims),
-             "extractor": dict(real.statistics.facts or fake.statistics.facts)}
+    dims, extractor = real.statistics.dims, dict(real.statistics.facts or fake.statistics.facts)
+    known = {"network": Path(extractor.get("network", "unknown")).stem, "clip": extractor.get("clip", 1), "dims": dims}
+    found = {"definition": definition.format(**known), **asdict(distance), "dims": dims, "real": real.facts,
+             "fake": fake.facts, "note": note(real.statistics.n, fake.statistics.n, dims), "extractor": extractor}
     if mmd is not None:
         found["mmd"] = _mmd(real, fake, mmd)
     return found | {"libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}}
@@ -166,6 +167,9 @@ def run(args: argparse.Namespace, title: str, definition: str, extractor: Callab
         raise UserError(f"--save_stats {args.save_stats}: expected a file name that ends in {STATISTICS}")
     if args.fake is None and not args.save_stats:
         raise UserError("there is nothing to do: give FAKE to compare REAL with, or --save_stats FILE.npz")
+    for root in filter(None, (args.real, args.fake)):  # not only after the other one was computed
+        if not Path(root).exists():
+            raise UserError(f"{root} does not exist; expected a folder, a video file, or saved statistics (.npz)")
     real = side(args.real, extractor, sampling, mmd is not None)
     if args.save_stats:
         real.statistics.save(args.save_stats)

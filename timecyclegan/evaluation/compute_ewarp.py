@@ -71,7 +71,7 @@ def e_warp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarra
 
 class EWarp(Metric):
     """Mean over the pairs of a sequence, then over sequences, by estimated flow of the real clip."""
-    spec = Spec("e_warp", "E_warp", LOWER, "ewarp-fwd-{flow}", PER_PAIR, has_real=True,
+    spec = Spec("e_warp", "E_warp", LOWER, "ewarp-fwd-{flow}-1", PER_PAIR, has_real=True,
                 mean_over_sequences=True, same_motion=True)
     undefined = "the flow leaves no visible pixel"
 
@@ -86,7 +86,7 @@ class EWarp(Metric):
 
 class EWarpTrueFlow(EWarp):
     """The same by true flow, which each step brings along."""
-    spec = replace(EWarp.spec, definition="ewarp-fwd-true-flow")
+    spec = replace(EWarp.spec, definition="ewarp-fwd-true-flow-1")
 
     def warp(self, step: Step) -> Warp:
         return Warp.from_true_flow(step.true_flow)

@@ -59,7 +59,7 @@ class InceptionView(View):
 
 class FID(Metric):
     """FID of all frames; it has no value per sequence or frame."""
-    spec = Spec("fid", "FID", LOWER, "fid-inception2015-{dims}")
+    spec = Spec("fid", "FID", LOWER, "fid-inception2015-{dims}-1")
     view = InceptionView
 
     def __init__(self) -> None:

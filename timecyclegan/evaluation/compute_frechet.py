@@ -77,6 +77,7 @@ class TorchScript:
 
     def __init__(self, path: str, treatment: Treatment, gpu: int = -1) -> None:
         self._path, self._treatment, self._device = path, treatment, pick_device(gpu)
+        self._size: tuple[int, ...] | None = None
         self._network = load_torchscript(path, self._device, "--extractor")
         resize = None if treatment.resize is None else list(treatment.resize)
         self.facts: Mapping[str, Any] = {
@@ -86,6 +87,10 @@ class TorchScript:
 
     def __call__(self, clips: Sequence[Clip]) -> np.ndarray:
         x = self._treatment(clips, self._device)
+        first, self._size = self._size or x.shape[1:], x.shape[1:]
+        if self._size != first:
+            raise UserError(f"frames have different sizes: clips are {tuple(first)} and {tuple(self._size)} "
+                            f"({self._treatment.layout[1:]}); give --resize")
         try:
             features = self._run(x)
         except Exception as error:
@@ -144,8 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise UserError("--extractor FILE is needed to make features of pictures or clips")
         return TorchScript(args.extractor, treatment, args.gpu)
 
-    definition = f"frechet-{Path(args.extractor or 'saved').stem}-{args.clip}"
-    run(args, "Fréchet distance", definition, extractor, sampling, (args.subsets or 0) if args.mmd else None)
+    subsets = (args.subsets or 0) if args.mmd else None
+    run(args, "Fréchet distance", "frechet-{network}-{clip}", extractor, sampling, subsets)
 
 
 def _treatment(args: argparse.Namespace) -> Treatment:

@@ -13,7 +13,7 @@ def l1(real: np.ndarray, fake: np.ndarray) -> float:
 
 class L1(Metric):
     """Mean over frames."""
-    spec = Spec("l1", "L1", LOWER, "l1-rgb8", unit="grey levels", same_moment=True)
+    spec = Spec("l1", "L1", LOWER, "l1-rgb8-1", unit="grey levels", same_moment=True)
 
     def sample(self, step: Step) -> Sample:
         return Sample(l1(step.real, step.fake))

@@ -14,7 +14,7 @@ def lpips_distance(real: np.ndarray, fake: np.ndarray, vectors: PerceptualVector
 
 class LPIPS(Metric):
     """Mean over all frames."""
-    spec = Spec("lpips", "LPIPS", LOWER, "lpips-0.1-alex", same_moment=True)
+    spec = Spec("lpips", "LPIPS", LOWER, "lpips-0.1-alex-1", same_moment=True)
     view = PerceptualView
     undefined = TOO_SMALL
 

@@ -73,14 +73,18 @@ def main(arguments: list[str] | None = None, only: Collection[str] | None = None
     found, fake = find_sequences(clips), find_sequences(args.fake)
     images = find_sequences(args.real) if args.source and args.real != "-" else None
     evaluator = Evaluator(kind, settings, images=args.real != "-")
+    evaluator.check_any()
+    if len(found) == len(fake) == 1:  # a video beside a folder, say: they are meant whatever their names
+        fake = dict(zip(found, fake.values(), strict=True))
     evaluation = evaluator(found, fake, args.flow, images, roots=(clips, args.fake))
+    evaluation |= {"real": args.real, "fake": args.fake, "source": args.source, "flow_dir": args.flow}
     print(format_metrics(evaluation))
-    evaluator.check_required(evaluation)
     if args.json:
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
     if args.per_frame:
         per_frame_csv(evaluation, fake, args.per_frame)
+    evaluator.check_required(evaluation)  # last: what could be computed is written by now
 
 
 def _kind(args: argparse.Namespace) -> str:

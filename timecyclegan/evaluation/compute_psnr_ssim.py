@@ -33,7 +33,7 @@ class PSNR(Metric):
 
     Neither a cap nor infinity would do: the one is an arbitrary number in the mean, the other is no JSON.
     """
-    spec = Spec("psnr", "PSNR", HIGHER, "psnr-rgb8-skimage", unit="dB", same_moment=True)
+    spec = Spec("psnr", "PSNR", HIGHER, "psnr-rgb8-skimage-1", unit="dB", same_moment=True)
     undefined = "fake and real frame are identical, which is infinitely good"
 
     def sample(self, step: Step) -> Sample:
@@ -42,7 +42,7 @@ class PSNR(Metric):
 
 class SSIM(Metric):
     """Mean over frames."""
-    spec = Spec("ssim", "SSIM", HIGHER, "ssim-gaussian-rgb8-skimage", same_moment=True)
+    spec = Spec("ssim", "SSIM", HIGHER, "ssim-gaussian-rgb8-skimage-1", same_moment=True)
     undefined = f"the pictures are smaller than its {SSIM_WINDOW}x{SSIM_WINDOW} window"
 
     def sample(self, step: Step) -> Sample:

@@ -26,7 +26,7 @@ from timecyclegan.evaluation.variants import VARIANTS
 from timecyclegan.util.errors import UserError, unknown
 
 ROOTS = ("the real frames", "the fake frames")
-LIBRARIES = ("numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision", "lpips", "pytorch-fid")
+LIBRARIES = ("av", "numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision", "lpips", "pytorch-fid")
 
 Sequences = dict[str, list[Path]]
 
@@ -68,14 +68,12 @@ class Evaluator:
     def __init__(self, kind: str = "paired", settings: Settings = Settings(),  # noqa: B008 (it is frozen)
                  images: bool = True) -> None:
         self.kind, self.settings, self.rules = kind, settings, KINDS[kind]
-        defaults = [metric.spec.name for metric in METRICS]
-        asked = [*(defaults if settings.only is None else settings.only), *settings.also, *settings.require]
-        names = [*defaults, *(name for name in dict.fromkeys(_known(asked)) if name not in defaults)]
+        asked = [metric.spec.name for metric in METRICS] if settings.only is None else settings.only
+        names = dict.fromkeys(_known([*asked, *settings.also, *settings.require]))
         variants = OF_MEANS if kind == "unconditional" else {}
-        self._metrics = [variants.get(BY_NAME[name], BY_NAME[name]) for name in names]
+        self._metrics = [variants.get(metric, metric) for name, metric in BY_NAME.items() if name in names]
         self._missing = {metric.spec.name: self.rules.missing(metric.spec) for metric in self._metrics}
-        self._missing |= {} if images else {metric.spec.name: NO_IMAGES for metric in OF_SETS}
-        self._missing |= {name: "it was not asked for" for name in names if name not in asked}
+        self._missing |= {} if images else {m.spec.name: NO_IMAGES for m in OF_SETS if m.spec.name in names}
         self._views = self._load()
         self._check(self._missing)
 
@@ -94,6 +92,12 @@ class Evaluator:
         for name in self.settings.require:
             if missing[name]:
                 raise UserError(f"--require {name}: it cannot be computed, {missing[name]}")
+
+    def check_any(self) -> None:
+        """Raise a UserError if none of the metrics asked for can be computed."""
+        if all(self._missing.values()):
+            raise UserError("; ".join(f"{name} has no value: {reason}" for name, reason in self._missing.items())
+                            or "no metric was asked for")
 
     def check_required(self, evaluation: dict) -> None:
         """Raise a UserError if one of the required metrics has no value in what calling this returned."""
@@ -118,6 +122,7 @@ class Evaluator:
             "frame_size": list(size),
             "resize": list(self.settings.resize) if self.settings.resize else None,
             "resized_real": sorted(map(list, resized)),
+            "resized_by": "bicubic with antialiasing (Pillow)",
             "libraries": {"python": platform.python_version(), "opencv": cv2.__version__,
                           **{name: version(name) for name in LIBRARIES}},
         }
@@ -179,7 +184,7 @@ def evaluate(real: Sequences, fake: Sequences, flow_dir: str | Path | None = Non
         "network" that it looks through; "kind"; "reference": what the real side is, "reference_frames" and
         "reference_sequences" how much of it; "frame_size": [height, width]; "resize": what all frames were resized to,
         if they were; "resized_real": the sizes of real frames that were resized to the fake ones', [] if none was;
-        "flow": what ``flow.describe`` says of the flow's estimator; "libraries": name -> version.
+        "resized_by": how; "flow": what ``flow.describe`` says of the flow's estimator; "libraries": name -> version.
 
     Raises:
         UserError: the two sides do not match, a file cannot be read, the fake frames have different sizes, a

@@ -41,11 +41,12 @@ def frechet_distance(real: Statistics, fake: Statistics) -> Frechet:
 def check_comparable(real: Statistics, fake: Statistics) -> None:
     """
     Raises:
-        UserError: the two were made with different networks, treatments of pixels, or numbers of features.
+        UserError: the two were made with different networks (by their weights, not by their files' names), treatments
+            of pixels, or numbers of features.
     """
     ours, theirs = ({**side.facts, "dims": side.dims} for side in (real, fake))
     for key in ours:
-        if key in theirs and ours[key] != theirs[key]:
+        if key != "network" and key in theirs and ours[key] != theirs[key]:
             raise UserError(f"the real and the generated statistics do not compare: {key} is {ours[key]} and "
                             f"{theirs[key]}; make both in the same manner")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from timecyclegan.datasets.frames import read_image, resize_image
@@ -72,7 +73,9 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[
     used = {metric.view for metric in metrics} - {None}
     views = {kind: view for kind, view in views.items() if kind in used}
     threads = min(MAX_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
+    # Not with TF32, which GPUs use for convolutions by default: its rounding would show. This is a setting of the whole
+    # process, so it is made here for the views and for flow networks, which run in the pool's threads.
+    with ThreadPoolExecutor(threads) as pool, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         frames = in_order(pool, lambda job: _read(job, flow_dir, size, resize, alike), jobs, ahead=BATCH + threads)
         results = in_order(pool, lambda item: (item[0], [metric.measure(item[1]) for metric in metrics]),
                             _steps(_seen(_of_one_size(frames), views), flow), ahead=threads)
@@ -129,7 +132,8 @@ def _of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
         first = first or frame
         if frame.fake.shape != first.fake.shape:
             raise UserError(f"fake frames have different sizes: {first.job.fake} is {_size(first.fake)}, "
-                            f"{frame.job.fake} is {_size(frame.fake)}; bring them to one size")
+                            f"{frame.job.fake} is {_size(frame.fake)}; bring them to one size, or "
+                            "give --resize")
         yield frame
 
 

@@ -29,7 +29,7 @@ def _inner(size: int) -> slice | None:
 class WithoutEnds(Metric):
     """A metric over pairs that leaves out those with one of the first or last ``cut`` frames of a sequence."""
     cut: ClassVar[int] = CUT
-    undefined = (f"left out are the first and last {CUT} frames of a sequence, and frames with a side below "
+    undefined = (f"the first and last {CUT} frames of a sequence do not count, nor do frames with a side below "
                  f"{SMALLEST} pixels")
 
     def result(self) -> Result:
