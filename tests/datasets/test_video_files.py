@@ -198,6 +198,14 @@ def test_sound_alone_is_no_video(tmp_path):
     assert "it has no pictures" in message(VideoFile, tmp_path / "a.mp4")
 
 
+def test_a_decoder_that_is_missing_is_named(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(3))
+    before, _, after = path.read_bytes().rpartition(b"avc1")  # the first one is a brand of the file
+    path.write_bytes((before + b"xyz1" + after).replace(b"avcC", b"xyzC"))
+    for call in (VideoFile, video_frames):
+        assert f"cannot read video {path}: this FFmpeg has no decoder" in message(call, path)
+
+
 def test_names_with_colons_are_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_clip(tmp_path / "b.mp4", moving(2)).rename(tmp_path / "pipe:7.mp4")

@@ -36,7 +36,7 @@ class VideoFile:
         total: how many frames the file says that it has; None: it does not say. Only for display.
 
     Raises:
-        UserError: missing, damaged, no video, or without pictures.
+        UserError: missing, damaged, no video, without pictures, or of a codec that is unknown here.
     """
 
     def __init__(self, path: str | Path):
@@ -49,6 +49,10 @@ class VideoFile:
         if self.stream is None:
             self.close()
             raise UserError(f"cannot read video {path}: it has no pictures; remove it, or give another file")
+        if self.stream.codec_context is None:
+            self.close()
+            raise UserError(f"cannot read video {path}: this FFmpeg has no decoder for its pictures; convert it, for "
+                            "example to H.264")
         # One thread: a worker process cannot inherit a decoder's threads, and several videos are read side by side.
         self.stream.codec_context.thread_count = 1
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
