@@ -18,6 +18,7 @@ KINDS = {
     "vp8.webm": ("libvpx", {"g": "20", "lag-in-frames": "12", "auto-alt-ref": "1", "cpu-used": "8"}, "yuv420p"),
     "plain.avi": ("mpeg4", {"g": "8"}, "yuv420p"),
     "b_frames.avi": ("mpeg4", {"g": "3", "bf": "2"}, "yuv420p"),
+    "h264.avi": ("libx264", {"bf": "3", "g": "8", "b_strategy": "0", "sc_threshold": "0"}, "yuv420p"),
     "b_frames.mov": ("mpeg4", {"g": "6", "bf": "2"}, "yuv420p"),
     "small.gif": ("gif", {}, "rgb8"),
 }  # fmt: skip

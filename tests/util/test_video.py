@@ -124,6 +124,20 @@ def test_frames_keep_their_times(tmp_path, suffix):
     assert found == ([Fraction(t, 25) for t in range(6)] if suffix == ".avi" else times)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".mov"])
+def test_frames_that_share_a_time_are_all_kept(tmp_path, suffix):
+    """3000 frames per second, counted in milliseconds."""
+    frames, times = moving(12), [Fraction(t // 3, 1000) for t in range(12)]
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, 3000, 48, 64, tick=Fraction(1, 1000)) as writer:
+        for frame, time in zip(frames, times, strict=True):
+            writer.write(frame, time)
+    with VideoFile(path) as video:
+        images, found = zip(*video.frames(), strict=True)
+    assert [int(image[:12].sum(axis=(0, 2)).argmax()) // 2 for image in images] == list(range(12))
+    np.testing.assert_allclose([float(time) for time in found], np.arange(12) / 3000, atol=1.1e-3)
+
+
 def test_pixels_keep_their_aspect(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 10, 32, 32, pixel_aspect=Fraction(4, 3)) as writer:
         writer.write(plain(RED, 32, 32))

@@ -33,6 +33,8 @@ class VideoFile:
     Attributes:
         rate: frames per second, on average.
         tick: the unit of the frames' times, in seconds.
+        timed: whether packets and frames know when they are shown. AVI stores no times: FFmpeg works those of reordered
+            frames out for MPEG-4 alone.
         total: how many frames the file says that it has; None: it does not say. Only for display.
 
     Raises:
@@ -57,6 +59,8 @@ class VideoFile:
         self.stream.codec_context.thread_count = 1
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
         self.tick = Fraction(self.stream.time_base)
+        context = self.stream.codec_context
+        self.timed = (self.container.format.name != "avi" or not context.has_b_frames or context.name == "mpeg4")
         self.total = self.stream.frames or None
 
     def __enter__(self) -> "VideoFile":
@@ -130,8 +134,8 @@ class VideoFile:
                 if picture.is_corrupt:
                     raise unreadable(self.path, None, count)
                 first = picture.pts if first is None else first
-                late = picture.pts is None or first is None
-                yield to_rgb(picture), count / self.rate if late else (picture.pts - first) * self.tick
+                known = self.timed and picture.pts is not None and first is not None
+                yield to_rgb(picture), (picture.pts - first) * self.tick if known else count / self.rate
                 count += 1
         if count == 0:
             raise no_frames(self.path)

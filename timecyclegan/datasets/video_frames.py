@@ -126,7 +126,8 @@ def _index(path: Path, *_version: int) -> _Index:
                 times.append(packet.pts)
     if not times:
         raise no_frames(path)
-    if None not in times and (None, None) not in keys and len(set(times)) == len(times):
+    apart = None not in times and (None, None) not in keys and len(set(times)) == len(times)
+    if apart and video.timed:
         return _Index(len(times), sorted(times), sorted(keys))
     with VideoFile(path) as video:
         return _Index(sum(1 for _ in video.frames()), [], [])

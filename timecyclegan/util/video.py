@@ -1,6 +1,7 @@
 """Video files that players and browsers play, and GIFs, from uint8 RGB frames."""
 import contextlib
 import io
+import math
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -75,8 +76,11 @@ class VideoWriter:
             raise UserError(f"cannot write {path}: expected a frame rate above 0, got {fps}")
         self.encoder = find_encoder(self.path)
         self.fps, self.height, self.width = Fraction(fps).limit_denominator(60000), height, width
-        self.tick = 1 / self.fps if tick is None or self.encoder.steady else tick
+        self.tick = 1 / self.fps
+        if tick is not None and not self.encoder.steady:  # fine enough for each frame to have a time of its own
+            self.tick = tick / max(1, math.ceil(tick * self.fps))
         self.frames, self.tracks, self.refused = 0, 0, []
+        self._shown = -1
         self._source, self._pixel_aspect = sound, pixel_aspect
         self._timed = tick is not None and not self.encoder.steady
 
@@ -93,7 +97,7 @@ class VideoWriter:
         return self
 
     def write(self, frame: np.ndarray, time: Fraction | None = None) -> None:
-        """Append one RGB frame, uint8 (height, width, 3), shown ``time`` seconds after the first.
+        """Append one RGB frame, uint8 (height, width, 3), shown ``time`` seconds after the first one.
 
         Without ``tick``, and in .avi, frames follow each other at ``fps`` whatever the time.
 
@@ -108,7 +112,8 @@ class VideoWriter:
             av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p", dst_colorspace=self._matrix,
             dst_color_range=ColorRange.MPEG, interpolation=ACCURATE, threads=1,
         )  # fmt: skip
-        picture.pts = round(time / self.tick) if self._timed else self.frames
+        # Where two frames share a time, the second one is shown a tick later: encoders take no time twice.
+        self._shown = picture.pts = max(round(time / self.tick), self._shown + 1) if self._timed else self.frames
         picture.time_base = self.tick
         self._mux(picture)
         self.frames += 1
