@@ -1,5 +1,6 @@
 """prepare_cityscapes on a small tree with gaps and with cities whose sequence numbers say nothing."""
 import io
+import json
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ PLACES = {
     "val/frankfurt_000000": (0, [5, 6]), "val/frankfurt_000001": (1, [7, 8, 9]), "val/frankfurt_000002": (1, [10]),
     "val/bochum_000002": (2, [1, 2]), "demoVideo/stuttgart_00_000000": (0, [1, 2]),
 }
+SNIPPETS = {"train/bochum": [[0, 10], [0, 13], [0, 99], [0, 1000]], "val/frankfurt": [[0, 5], [1, 7], [1, 10]]}
 LABELLED = [("train", "aachen", 0, 1), ("train", "bochum", 0, 14), ("val", "frankfurt", 1, 10)]
 LABEL_PLACES = ["train/aachen_000000/000001.png", "train/bochum_000001/000014.png", "val/frankfurt_000002/000010.png"]
 
@@ -57,9 +59,10 @@ def label_maps():
 
 
 def sorted_pictures():
-    """{path: bytes} of the pictures where they should be."""
-    return {f"{place}/{number:06}.png": picture(place.split("/")[0], place.split("/")[1][:-7], sequence, number)
-            for place, (sequence, numbers) in PLACES.items() for number in numbers}
+    """{path: bytes} of the pictures where they should be, and where snippets begin."""
+    begins = {"snippets.json": json.dumps(SNIPPETS).encode() + b"\n"}
+    return begins | {f"{place}/{number:06}.png": picture(*place[:-7].split("/"), sequence, number)
+                     for place, (sequence, numbers) in PLACES.items() for number in numbers}
 
 
 def colour_maps():
@@ -84,7 +87,9 @@ def below(name, files):
 
 
 def test_the_tree_that_this_file_expects_holds_every_frame_once():
-    assert sorted(sorted_pictures().values()) == sorted(pictures().values())
+    places = sorted_pictures()
+    del places["snippets.json"]
+    assert sorted(places.values()) == sorted(pictures().values())
     assert {split: set(cities) for split, cities in INCONSISTENT.items()} == {
         "train": {"bochum", "hanover", "hamburg", "krefeld", "monchengladbach", "strasbourg"}, "val": {"frankfurt"},
         "test": {"bielefeld", "mainz"}}
@@ -121,22 +126,58 @@ def test_any_folder_above_the_splits_will_do(tmp_path):
         assert contents(tmp_path / name / "out") == sorted_pictures()
 
 
-def test_label_maps_alone_get_the_numbers_of_the_snippets_that_they_lie_in(tmp_path):
-    """As in the whole archive: every snippet has one label map; so they can be prepared later."""
-    numbers = {("train", "hamburg", 0): [42, 629, 1106], ("train", "ulm", 3): [19]}
-    maps = {f"gtFine/{split}/{city}/{city}_{sequence:06}_{number:06}_gtFine_labelIds.png": png([[7]])
-            for (split, city, sequence), labelled in numbers.items() for number in labelled}
-    frames = {f"leftImg8bit_sequence/{split}/{city}/{city}_{sequence:06}_{n:06}_leftImg8bit.png": b""
-              for (split, city, sequence), labelled in numbers.items() for number in labelled
-              for n in range(number - 19, number + 11)}
-    write(tmp_path / "in", maps | frames)
+def test_label_maps_find_the_snippets_of_their_pictures_whatever_else_is_there(tmp_path, capsys):
+    """The pictures have moved; of bochum, frame 14 lies in snippet 1 though it is the first that FOLDER holds now."""
+    write(tmp_path / "in", pictures() | label_maps())
+    assert main([str(tmp_path / "in/gtFine"), str(tmp_path / "out"), *map(str, FLAGS)]) == 2
+    assert "prepare the pictures first" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    for folder in ("in/leftImg8bit_sequence", "in/gtFine"):
+        done(tmp_path / folder, tmp_path / "out", *FLAGS)
+    assert contents(tmp_path / "out") == sorted_pictures() | colour_maps()
+
+
+@pytest.mark.parametrize("copy", [(), ("--copy",)])
+@pytest.mark.parametrize("folder", ["in", "in/leftImg8bit_sequence", "in/gtFine"])
+def test_a_second_run_has_nothing_to_do(tmp_path, capsys, copy, folder):
+    write(tmp_path / "in", pictures() | label_maps())
+    if folder == "in/gtFine":
+        done(tmp_path / "in/leftImg8bit_sequence", tmp_path / "out", *FLAGS, *copy)
+    done(tmp_path / folder, tmp_path / "out", *FLAGS, *copy)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    files = contents(tmp_path)
+    capsys.readouterr()
+    done(tmp_path / folder, tmp_path / "out", *FLAGS, *copy)
+    assert capsys.readouterr().out.endswith("all is done already\n") and contents(tmp_path) == files
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_sequences_whose_frame_numbers_overlap_are_told_apart(tmp_path):
+    """As in frankfurt: a number may stand in two sequences and snippets. A map without picture is left out."""
+    def files(package, kind, frames):
+        return {f"{package}/val/frankfurt/frankfurt_{sequence:06}_{number:06}_{kind}.png": png([[number, sequence]])
+                for sequence, number in frames}
+
+    frames = [(0, 5), (0, 6), (0, 7), (1, 6), (1, 7), (1, 8)]
+    write(tmp_path / "in", files("leftImg8bit", "leftImg8bit", frames)
+          | files("gtFine", "gtFine_labelIds", [(0, 7), (1, 7), (1, 9)]))
+    done(tmp_path / "in/leftImg8bit", tmp_path / "out")
     done(tmp_path / "in/gtFine", tmp_path / "out")
-    done(tmp_path / "in/leftImg8bit_sequence", tmp_path / "out")
-    labelled, all_frames = (find_sequences(tmp_path / "out" / name) for name in ("gtFine/train", "train"))
-    assert labelled.keys() == all_frames.keys() and len(all_frames) == 4
-    for name, frames in all_frames.items():
-        assert len(frames) == 30
-        assert [path.name for path in labelled[name]] == [frames[19].name]
+    place, colour = tmp_path / "out/gtFine/val", {label.id: label.colour for label in CITYSCAPES}
+    assert contents(place).keys() == {"frankfurt_000000/000007.png", "frankfurt_000001/000007.png"}
+    for sequence in (0, 1):
+        found = read_image(place / f"frankfurt_{sequence:06}/000007.png")
+        assert found.tolist() == [[list(colour[7]), list(colour[sequence])]]
+
+
+def test_pictures_of_a_city_that_would_be_counted_otherwise_are_refused(tmp_path, capsys):
+    write(tmp_path / "in", pictures())
+    done(tmp_path / "in", tmp_path / "out", "--copy", *FLAGS)
+    (tmp_path / "in/leftImg8bit_sequence/train/bochum/bochum_000000_000010_leftImg8bit.png").unlink()
+    before = contents(tmp_path)
+    for flags in (FLAGS, ("--snippet_length", 2)):
+        assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--copy", *map(str, flags)]) == 2
+        assert "holds other pictures or snippets of train/bochum" in capsys.readouterr().err
+    assert contents(tmp_path) == before
 
 
 def test_colours_are_taken_where_there_are_no_ids(tmp_path):
@@ -185,8 +226,8 @@ def test_errors_are_one_line_and_change_nothing(tmp_path, capsys, files, flags, 
 
 
 def test_a_file_in_the_way_is_found_before_anything_is_moved(tmp_path, capsys):
-    given = below("in", pictures()) | {"out/val/frankfurt_000001/000008.png": b"another"}
+    given = below("in", pictures()) | {"out/train/aachen_000007/000002.png": b"another"}
     write(tmp_path, given)
     assert main([str(tmp_path / "in"), str(tmp_path / "out"), *map(str, FLAGS)]) == 2
-    assert "out/val/frankfurt_000001/000008.png, which exists with other content" in capsys.readouterr().err
+    assert "out/train/aachen_000007/000002.png, which exists with other content" in capsys.readouterr().err
     assert contents(tmp_path) == given

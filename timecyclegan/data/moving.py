@@ -22,10 +22,12 @@ from timecyclegan.util.errors import UserError
 WORKSPACE, BRINGING, PLACING = ".unfinished", ".unfinished.json", ".placing.json"
 
 
-def carry_out(job: Job, plan: Callable[[], Sequence[Step]], dry_run: bool = False) -> None:
+def carry_out(job: Job, plan: Callable[[], Sequence[Step]], dry_run: bool = False,
+              remember: Callable[[], None] = lambda: None) -> None:
     """Do what ``plan`` says, or go on with what was begun (``plan`` is then not asked: files have moved since).
 
-    With ``dry_run`` only say so; conflicts are found all the same.
+    With ``dry_run`` only say so; conflicts are found all the same. ``remember`` may write down what is needed later; it
+    is called when there are no conflicts, before anything is touched.
 
     Raises:
         UserError: ``job.root`` is no folder, another command is unfinished in ``job.out``, steps are in conflict (see
@@ -43,6 +45,11 @@ def carry_out(job: Job, plan: Callable[[], Sequence[Step]], dry_run: bool = Fals
             print("going on with what was begun")
         if dry_run:
             show(job, steps)
+            return
+        if not begun:
+            remember()
+        if not begun and job.root != job.out and all(map(job.is_there, steps)):
+            print("all is done already")
             return
         if begun or steps:
             _Mover(job, steps).run(begun)

@@ -53,6 +53,10 @@ class Job:
     def target(self, step: Step) -> Path:
         return self.out / step.target
 
+    def is_there(self, step: Step) -> bool:
+        """Whether nothing is left to do for a step without conflict, of a job with results in another folder."""
+        return step.act != MOVE and self.target(step).exists()
+
     def leaving(self, steps: Sequence[Step]) -> set[Path]:
         """Paths that are free in the end, or hold what was made of what they hold now."""
         return {self.source(step) for step in steps
@@ -73,11 +77,12 @@ def folder_arguments(prog: str, description: str, copy: bool = True, in_place: b
     return parser
 
 
-def files_below(root: Path) -> list[str]:
+def files_below(root: Path, needed: bool = True) -> list[str]:
     """All files below ``root`` but hidden ones, relative to it, in natural order.
 
     Raises:
-        UserError: there is none, a folder cannot be read, or one is a link (its files belong elsewhere).
+        UserError: there is none (if one is ``needed``), a folder cannot be read, or one is a link (its files belong
+            elsewhere).
     """
     def failed(error: OSError) -> None:
         raise UserError(f"cannot read folder {error.filename}: {error.strerror}") from error
@@ -89,7 +94,7 @@ def files_below(root: Path) -> list[str]:
         for linked in (folder / name for name in subfolders if (folder / name).is_symlink()):
             raise UserError(f"{linked} is a link to another folder; run the command there, or remove the link")
         found += [(folder / name).relative_to(root) for name in names if not name.startswith(".")]
-    if not found:
+    if needed and not found:
         raise UserError(f"folder {root} holds no files")
     return [path.as_posix() for path in sorted(found, key=lambda path: [natural_key(part) for part in path.parts])]
 
