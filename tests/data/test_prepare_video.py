@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -205,7 +206,50 @@ def test_another_command_is_not_mixed_in(videos, tmp_path, expected):
     assert contents(out) == expected | {"notes.txt": b"mine"}
 
 
+@pytest.mark.parametrize("place", ["train/mine.txt", "target/cuts_000/mine.png", "target/other/00000.png",
+                                   "source/cuts_000/99999.png", "val"])  # fmt: skip
+def test_overwriting_removes_nothing_else(videos, tmp_path, place):
+    out = tmp_path / "out"
+    prepare_video(videos, out, Settings(every=9))
+    (out / place).parent.mkdir(parents=True, exist_ok=True)
+    (out / place).write_text("mine")
+    before = contents(out)
+    assert f"{out / place} was not made by" in message(prepare_video, videos, out, SETTINGS, overwrite=True)
+    assert contents(out) == before
+
+
+def test_what_cannot_be_removed_is_said(videos, tmp_path, monkeypatch):
+    prepare_video(videos, tmp_path / "out", Settings(every=9))
+
+    def fail(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    assert "cannot remove" in message(prepare_video, videos, tmp_path / "out", SETTINGS, overwrite=True)
+
+
+def test_a_bad_clip_may_be_replaced(videos, tmp_path):
+    """Where nothing was made yet, another command is as good as the first."""
+    (tmp_path / "a").mkdir()
+    data = write_clip(tmp_path / "a/a.avi", moving(20), "mpeg4", {"g": "1"})
+    packets = [packet for packet in av.open(str(data)).demux(video=0) if packet.size]
+    whole, damaged = data.read_bytes(), bytearray(data.read_bytes())
+    damaged[packets[9].pos + 20 : packets[9].pos + packets[9].size] = bytes(packets[9].size - 20)
+    data.write_bytes(damaged + bytes(8))
+    assert "frame 9 of video" in message(prepare_video, tmp_path / "a", tmp_path / "out", Settings())
+    data.write_bytes(whole)
+    prepare_video(tmp_path / "a", tmp_path / "out", Settings())
+    assert made(tmp_path / "out") == {"target/a_000": list(range(20))}
+
+
+def test_a_clip_too_short_to_split_is_said(tmp_path, capsys):
+    write_clip(tmp_path / "a.mp4", moving(1))
+    prepare_video(tmp_path / "a.mp4", tmp_path / "out", Settings(split=0.8))
+    assert f"note: --split 0.8 leaves no frames for {tmp_path}/out/val" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("flags", "words"), [
+    ("--width 20000000", "16384 at most"),
     ("--every 0", "--every 0"), ("--split 1", "--split 1.0"), ("--start 3 --end 2", "--start 3.0 --end 2.0"),
     ("--start 100", "give an earlier --start"), ("--width -1", "--width -1"),
 ])  # fmt: skip

@@ -9,8 +9,6 @@ the rest OUT/val/target, .... A command that was killed goes on when it is run a
 import argparse
 import dataclasses
 import itertools
-import json
-import shutil
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -21,14 +19,13 @@ import numpy as np
 from tqdm import tqdm
 
 from timecyclegan.data.derived_sources import MAKERS
+from timecyclegan.data.prepared import open_manifest, picture_size, write_manifest
 from timecyclegan.data.scene_cuts import mark_cuts
-from timecyclegan.datasets.frames import few, find_sequences, read_image, resize_image, write_image
+from timecyclegan.datasets.frames import find_sequences, read_image, resize_image, write_image
 from timecyclegan.datasets.video_frames import VideoFrame, video_times
 from timecyclegan.util.errors import UserError, command
-from timecyclegan.util.files import replacing
 
-MANIFEST = "prepare_video.json"  # in OUT: what is made there, and the scenes that were found
-PARTS = ("train", "val", "target", "source")
+LARGEST = 16384  # pixels of a side
 
 
 @dataclasses.dataclass
@@ -53,16 +50,10 @@ class Settings:
             raise UserError(f"--every {self.every}: expected 1 or more")
         if self.start < 0 or (self.end is not None and self.end <= self.start):
             raise UserError(f"--start {self.start} --end {self.end}: expected seconds, the start before the end")
-        if min(self.height, self.width) < 0:
-            raise UserError(f"--height {self.height} --width {self.width}: expected pixels")
+        if not 0 <= min(self.height, self.width) <= max(self.height, self.width) <= LARGEST:
+            raise UserError(f"--height {self.height} --width {self.width}: expected pixels, {LARGEST} at most")
         if self.split is not None and not 0 < self.split < 1:
             raise UserError(f"--split {self.split}: expected the share of training, above 0 and below 1, such as 0.8")
-
-    def size(self, frame: np.ndarray) -> tuple[int, int]:
-        """(height, width) of what is written; a side that is left out follows from the other one."""
-        height, width = frame.shape[:2]
-        return (self.height or max(1, round(height * self.width / width)) if self.width else self.height or height,
-                self.width or max(1, round(width * self.height / height)) if self.height else self.width or width)
 
 
 @dataclasses.dataclass
@@ -86,13 +77,13 @@ def prepare_video(videos: Path, out: Path, settings: Settings, dry_run: bool = F
     clips = find_clips(videos, out)
     if not any(_within(frames, settings) for frames in clips.values()):
         raise UserError(f"{videos} has no frames from {settings.start} s on; give an earlier --start")
-    manifest = _open_manifest(out, _facts(clips, settings), overwrite, dry_run)
+    manifest = open_manifest(out, _facts(clips, settings), overwrite, dry_run)
     sequences = []
     for name, frames in clips.items():
         if name not in manifest["scenes"]:
             manifest["scenes"][name] = _find_cuts(name, frames, settings)
             if not dry_run:
-                _write_manifest(out, manifest)
+                write_manifest(out, manifest)
         sequences += plan(name, frames, manifest["scenes"][name], settings)
     if not dry_run:
         count = sum(len(sequence.frames) for sequence in sequences)
@@ -160,7 +151,7 @@ def write_sequence(sequence: Sequence, out: Path, settings: Settings) -> Iterato
 
 def _picture(frame: VideoFrame, settings: Settings) -> np.ndarray:
     image = read_image(frame)
-    return resize_image(image, *settings.size(image))
+    return resize_image(image, *picture_size(image.shape, settings.height, settings.width))
 
 
 def _sides(settings: Settings) -> list[str]:
@@ -173,42 +164,6 @@ def _facts(clips: dict[str, list[VideoFrame]], settings: Settings) -> dict[str, 
     return {"settings": dataclasses.asdict(settings), "videos": videos}
 
 
-def _open_manifest(out: Path, facts: dict[str, Any], overwrite: bool, dry_run: bool) -> dict[str, Any]:
-    """The manifest of the work that was begun in ``out``, else a new one."""
-    begun = _read_manifest(out)
-    if begun is not None and not overwrite:
-        if {key: begun.get(key) for key in facts} != facts:
-            raise UserError(f"{out} holds what another command made (see {out / MANIFEST}): choose another folder, or "
-                            "lose it with --overwrite")
-        for torn in [] if dry_run else list(out.rglob(".*.tmp.*")):  # of a kill amid writing
-            torn.unlink()
-        return begun
-    manifest = facts | {"scenes": {}}
-    if not dry_run:
-        for part in PARTS:
-            shutil.rmtree(out / part, ignore_errors=True)
-        _write_manifest(out, manifest)
-    return manifest
-
-
-def _read_manifest(out: Path) -> dict[str, Any] | None:
-    path = out / MANIFEST
-    try:
-        if path.exists():
-            return json.loads(path.read_text())
-        there = sorted(entry.name for entry in out.iterdir() if ".tmp" not in entry.name) if out.exists() else []
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; choose another folder") from error
-    if there:
-        raise UserError(f"{out} holds something else ({few(there)}); choose a new folder, or an empty one")
-    return None
-
-
-def _write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    with replacing(out / MANIFEST, sync=True) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
-
-
 def _tell(sequences: list[Sequence], out: Path, settings: Settings, dry_run: bool) -> None:
     for split in dict.fromkeys(sequence.split for sequence in sequences):
         own = [sequence for sequence in sequences if sequence.split == split]
@@ -216,6 +171,9 @@ def _tell(sequences: list[Sequence], out: Path, settings: Settings, dry_run: boo
         longest = max(len(sequence.frames) for sequence in own)
         sides = " and ".join(str(out / split / side) for side in reversed(_sides(settings)))
         print(f"{sides}: {len(own)} sequences, {frames} frames, the longest has {longest}")
+    for split in ("train", "val") if settings.split else ():
+        if all(sequence.split != split for sequence in sequences):
+            print(f"note: --split {settings.split} leaves no frames for {out / split}: there are too few")
     if dry_run:
         print("nothing was written")
 
@@ -237,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
                         help="find scene cuts, or take each clip for one scene (default: auto)")
     parser.add_argument("--source", choices=MAKERS, help="also make pictures to translate from (default: none)")
     parser.add_argument("--dry_run", action="store_true", help="only say what would be made")
-    parser.add_argument("--overwrite", action="store_true", help="lose what another command made in OUT")
+    parser.add_argument("--overwrite", action="store_true", help="remove what another command made in OUT")
     given = vars(parser.parse_args(arguments))
     fixed = {name: given.pop(name) for name in ("videos", "out", "dry_run", "overwrite")}
     prepare_video(**fixed, settings=Settings(**given))
