@@ -1,6 +1,7 @@
 """resize_images: the sizes that were asked for, the pixels that training would see, no new colours in label maps."""
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -100,6 +101,19 @@ def test_a_size_must_be_given(tmp_path, capsys, flags, word):
     write(tmp_path, {"1.png": encoded(picture(1))})
     assert main([str(tmp_path), *map(str, flags)]) == 2
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix, channels", [(".png", 3), (".png", 4), (".tif", 3)])
+def test_deep_colours_are_refused_before_anything_is_touched(tmp_path, capsys, suffix, channels):
+    deep = np.random.default_rng(1).integers(0, 65536, (H, W, channels), dtype=np.uint16)
+    files = {"1.png": encoded(picture(1)), f"2{suffix}": cv2.imencode(suffix, deep)[1].tobytes()}
+    write(tmp_path, files)
+    assert main([str(tmp_path), "--width", "10"]) == 2
+    error = capsys.readouterr().err
+    assert f"2{suffix} has colours of more than 8 bits" in error and error.count("\n") == 1
+    assert contents(tmp_path) == files
+    done(tmp_path, "--width", W)  # nothing is to be resized
+    assert contents(tmp_path) == files
 
 
 def test_a_broken_image_is_named_and_nothing_is_changed(tmp_path, capsys):

@@ -2,7 +2,8 @@
 
 Bicubic as in training, or --nearest, which invents no colours, for label maps. What is no image stays where it is.
 Images of the right size are not touched (copied, for OUT). Kinds of files and pixels are kept; JPEG and WebP lose a
-little. A command that was killed goes on when it is run again; in place, all is resized before the first is replaced.
+little, and colours of more than 8 bits, which would, are refused. A command that was killed goes on when it is run
+again; in place, all is resized before the first is replaced.
 """
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from timecyclegan.datasets.frames import IMAGE_SUFFIXES, image_size
 from timecyclegan.util.errors import UserError, command
 
 LOSSY = (".jpg", ".jpeg", ".webp")
+_BITS_PER_SAMPLE = 258  # TIFF's tag
 
 
 def resize_images(folder: Path, out: Path | None = None, height: int = 0, width: int = 0, nearest: bool = False,
@@ -27,7 +29,8 @@ def resize_images(folder: Path, out: Path | None = None, height: int = 0, width:
         nearest: no new colours.
 
     Raises:
-        UserError: see :func:`files_below` and :func:`carry_out`; no image, one that cannot be read, no size.
+        UserError: see :func:`files_below` and :func:`carry_out`; no image, one that cannot be read or has colours of
+            more than 8 bits, no size.
     """
     if height < 0 or width < 0 or height == width == 0:
         raise UserError(f"--height {height} --width {width}: expected the new size in pixels; one may be left out")
@@ -40,6 +43,10 @@ def resize_images(folder: Path, out: Path | None = None, height: int = 0, width:
     def plan() -> list[Step]:
         names = images_below(folder)
         right = {name for name in names if image_size(folder / name) == size(folder / name)}
+        for name in names:
+            if name not in right and deep_colours(folder / name):
+                raise UserError(f"{folder / name} has colours of more than 8 bits, which would be lost; turn it into 8 "
+                                "bits, or move it away")
         return [Step(name, name, COPY if name in right else "resize") for name in names]
 
     def make(old: Path, new: Path) -> None:
@@ -73,6 +80,17 @@ def open_image(path: Path) -> Image.Image:
             return ImageOps.exif_transpose(image)
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise UserError(f"cannot read image {path}: {' '.join(str(error).split())}; replace or remove it") from error
+
+
+def deep_colours(path: Path) -> bool:
+    """Whether a PNG or TIFF has more than 8 bits for each of several channels: Pillow opens those with 8, silently."""
+    with Image.open(path) as image:
+        if image.format == "TIFF":
+            bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))
+            return len(bits) > 1 and max(bits) > 8
+    with open(path, "rb") as file:
+        head = file.read(26)  # of a PNG: signature, length and name of IHDR, width, height, bits, kind of colours
+    return head[:4] == b"\x89PNG" and head[24] == 16 and head[25] != 0
 
 
 def save(image: Image.Image, path: Path) -> None:
