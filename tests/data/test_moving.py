@@ -180,17 +180,42 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch)
     assert contents(folder) == MOVED
 
 
-def test_two_processes_do_not_work_in_one_folder(tmp_path):
-    folder = write(tmp_path / "from")
+@pytest.mark.parametrize("busy", ["from", "to"])
+def test_two_processes_do_not_work_in_one_folder(tmp_path, busy):
+    folder, out = write(tmp_path / "from"), tmp_path / "to"
+    out.mkdir()
     holder = subprocess.Popen([sys.executable, "-c", "import fcntl, os, sys; "
-                               f"fcntl.flock(os.open({str(folder)!r}, os.O_RDONLY), {fcntl.LOCK_EX}); "
+                               f"fcntl.flock(os.open({str(tmp_path / busy)!r}, os.O_RDONLY), {fcntl.LOCK_EX}); "
                                "print(flush=True); sys.stdin.read()"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     holder.stdout.readline()
-    assert "another process" in message(run, folder)
+    steps = [Step(name, name, MOVE) for name in FILES]
+    assert f"another process is working in {tmp_path / busy}" in message(run, folder, steps, "../to")
     holder.communicate()
-    run(folder)
-    assert contents(folder) == MOVED
+    run(folder, steps, "../to")
+    assert contents(folder) == {} and contents(out) == FILES
+
+
+def test_two_runs_at_once_into_one_folder_are_one_after_the_other(tmp_path):
+    """The second is refused while the first plans, wherever it comes from, and finds its results then."""
+    first, second, out = write(tmp_path / "1"), write(tmp_path / "2", {"x": b"x"}), tmp_path / "deep/out"
+
+    def plan():
+        assert f"another process is working in {out}" in message(run, second, [Step("x", "x", MOVE)], "../deep/out")
+        return [Step("a/1", "y", MOVE)]
+
+    carry_out(Job("test", first, out), plan)
+    run(second, [Step("x", "x", MOVE)], "../deep/out")
+    assert contents(out) == {"x": b"x", "y": b"one"}
+
+
+def test_folders_of_results_are_made_for_results_alone(tmp_path):
+    folder = write(tmp_path / "from")
+    assert "longer name" in message(run, folder, [Step("a/1", 256 * "n", MOVE)], "../deep/out")
+    run(folder, [Step("a/1", "1", MOVE)], "../deep/out", dry_run=True)
+    assert not (tmp_path / "deep").exists()
+    (tmp_path / "file").write_bytes(b"")
+    assert f"cannot make folder {tmp_path}/file/out" in message(run, folder, [], "../file/out")
 
 
 def test_files_below_are_in_natural_order_without_hidden_ones(tmp_path):

@@ -33,7 +33,7 @@ def carry_out(job: Job, plan: Callable[[], Sequence[Step]], dry_run: bool = Fals
         UserError: ``job.root`` is no folder, another command is unfinished in ``job.out``, steps are in conflict (see
             :func:`check`), or a file cannot be read or written. After the last, the same command goes on.
     """
-    with _alone(job.root):
+    with _alone(job.root), _alone_in_results(job, dry_run):
         steps = _unfinished(job)
         begun = steps is not None
         if steps is None:
@@ -72,6 +72,26 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _alone_in_results(job: Job, dry_run: bool) -> Iterator[None]:
+    """The same for the folder of the results, which is made for that, and goes if it stays empty."""
+    if job.out == job.root or (dry_run and not job.out.exists()):
+        yield
+        return
+    made = [folder for folder in (job.out, *job.out.parents) if not folder.exists()]
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make folder {job.out}: {error.strerror}; choose another one") from error
+    try:
+        with _alone(job.out):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # another process was quicker
+            for folder in made if not any(job.out.iterdir()) else ():
+                folder.rmdir()
 
 
 def _unfinished(job: Job) -> list[Step] | None:
@@ -121,11 +141,15 @@ class _Mover:
         if stray:
             raise UserError(f"{self.work} holds files of an unfinished run, but its plan is gone; move them away")
         self.work.mkdir(parents=True, exist_ok=True)
-        with open(self.work / "plan", "w") as file:
-            json.dump({"job": self.job.key, "steps": self.steps}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(self.work / "plan", plan)
+        try:
+            with open(self.work / "plan", "w") as file:
+                json.dump({"job": self.job.key, "steps": self.steps}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(self.work / "plan", plan)
+        except OSError:  # the disk is full
+            self._clear()
+            raise
 
     def _bring(self, number: int, step: Step) -> None:
         """Copy, move or make one file: to its new place, or to where it waits for that."""
@@ -174,11 +198,14 @@ class _Mover:
 
     def _discard(self, plan: Path) -> None:
         """Remove what the run used; the plan last, while it is there another run can begin again from it."""
+        self._clear()
+        plan.unlink()
+
+    def _clear(self) -> None:
         if self.work.exists():
             for path in self.work.iterdir():
                 path.unlink()
             self.work.rmdir()
-        plan.unlink()
 
 
 def _linked(source: Path, target: Path) -> bool:
