@@ -48,6 +48,14 @@ def test_a_second_run_has_nothing_to_do_and_names_are_undone(tmp_path, capsys):
     assert contents(folder) == TREE
 
 
+def test_names_are_not_written_where_there_is_a_conflict(tmp_path, capsys):
+    folder = write(tmp_path / "data", {"a/1.png": b"1"})
+    write(tmp_path / "out", {"a/00000.png": b"another"})
+    failed(rename_images, folder, tmp_path / "out", "--names", tmp_path / "names.csv")
+    assert "exists with other content" in capsys.readouterr().err
+    assert not (tmp_path / "names.csv").exists() and not list(tmp_path.rglob(".*"))
+
+
 def test_digits_and_first_number(tmp_path):
     folder = write(tmp_path / "data", {f"{number}.png": bytes([number]) for number in range(12)})
     done(rename_images, folder, tmp_path / "out", "--copy", "--digits", 1, "--first", 98)

@@ -29,17 +29,21 @@ def rename_images(folder: Path, out: Path | None = None, copy: bool = False, dig
         UserError: see :func:`find_sequences` and :func:`carry_out`; a video among the sequences; ``names`` exists with
             other content, ``undo`` cannot be read.
     """
+    renamed: list[tuple[str, str]] = []
+
     def plan() -> list[Step]:
         act = COPY if copy else MOVE
         if undo:
             return [Step(new, old, act) for new, old in _read_names(undo)]
-        renamed = list(_numbered(folder, digits, first))
-        if names and not dry_run:
-            _write_names(names, renamed)
+        renamed.extend(_numbered(folder, digits, first))
         return [Step(old, new, act) for new, old in renamed]
 
+    def remember() -> None:
+        if names and not undo:
+            _write_names(names, renamed)
+
     facts = {"copy": copy, "digits": digits, "first": first, "names": names and str(names), "undo": undo and str(undo)}
-    carry_out(Job("rename_images", folder, out or folder, facts), plan, dry_run)
+    carry_out(Job("rename_images", folder, out or folder, facts), plan, dry_run, remember)
 
 
 def _numbered(folder: Path, digits: int, first: int):
