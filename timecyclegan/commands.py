@@ -127,6 +127,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
 
 def _translate_video(arguments: Arguments, options: Options) -> None:
     """``test.py --video``."""
+    from timecyclegan.data.prepared import kept_size
     from timecyclegan.inference import load_model
     from timecyclegan.translator import Translator, check_translates
     from timecyclegan.util.video import find_encoder
@@ -139,7 +140,10 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     find_encoder(Path(video.video))
     model = load_model(arguments.name, options, test.test_init_epoch, {domain})
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
-    translator = Translator(model, (options.image_height, options.image_width), own_size, domain, video.source)
+    prepared = kept_size(CHECKPOINTS / arguments.name, video.source)
+    translator = Translator(
+        model, (options.image_height, options.image_width), own_size, domain, video.source, prepared
+    )
     print(translator.translate(
         clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
         seed=test.test_seed, progress=True,

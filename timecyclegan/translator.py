@@ -13,12 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timecyclegan.data.derived_sources import MAKERS
+from timecyclegan.data.prepared import kept_size, picture_size
 from timecyclegan.data.scene_cuts import mark_cuts
 from timecyclegan.datasets.frames import resize_image, to_uint8, to_video
 from timecyclegan.datasets.video_files import VideoFile
 from timecyclegan.inference import load_model, load_options, translate
 from timecyclegan.models import check, get_task, model_class
 from timecyclegan.models.base_model import BaseModel
+from timecyclegan.training.checkpoint import CHECKPOINTS
 from timecyclegan.util import panels
 from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.video import VideoWriter
@@ -39,7 +41,8 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
             trained at, and its pictures get the size of what was translated.
         domain: what to generate; "source" for the way back of an unpaired model.
         source: what the model was trained to translate from, if ``data.prepare_video`` made it of the frames: edges,
-            gray, lowres or flow. It is then made of the frames to translate as well.
+            gray, lowres or flow. It is then made of the frames to translate as well, at the size at which it was made
+            for training.
 
     Raises:
         UserError: no such run or epoch; a model that translates nothing, or not in this direction.
@@ -51,7 +54,8 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
     check(options, training=False)
     model = load_model(name, options, epoch, {domain})
     own_size = not (image_height or image_width)
-    return Translator(model, (options.image_height, options.image_width), own_size, domain, source)
+    prepared = kept_size(CHECKPOINTS / name, source)
+    return Translator(model, (options.image_height, options.image_width), own_size, domain, source, prepared)
 
 
 def check_translates(model_type: str, domain: str) -> None:
@@ -98,18 +102,20 @@ class Translator:
         size: (height, width) that the generator works at.
         own_size: give frames the size of those that were translated; else they keep ``size``.
         domain, source: see :func:`load`.
+        prepared: (height, width) of the frames that ``source`` is made of, where 0 and 0 are their own, as for
+            ``data.prepare_video``; None: ``size``.
 
     Raises:
         UserError: the model translates nothing, or not in this direction; an unknown ``source``.
     """
 
     def __init__(self, model: BaseModel, size: tuple[int, int], own_size: bool = True, domain: str = "target",
-                 source: str = ""):  # fmt: skip
+                 source: str = "", prepared: tuple[int, int] | None = None):  # fmt: skip
         check_translates(model.options.model_type, domain)
         if source and source not in MAKERS:
             raise unknown("--source", source, MAKERS)
         self.model, self.size, self.own_size, self.domain = model, size, own_size, domain
-        self.maker = MAKERS[source] if source else None
+        self.maker, self.prepared = MAKERS[source] if source else None, prepared
 
     def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
         """Translate frames one by one.
@@ -187,10 +193,14 @@ class Translator:
                  waiting: deque[tuple[T, np.ndarray]]) -> Iterator[Tensor]:  # fmt: skip
         previous = None
         for _, item in scene:
-            frame = resize_image(picture(item), *self.size)
-            seen = self.maker(frame, previous) if self.maker else frame
+            seen = picture(item)
+            if self.maker:
+                size = picture_size(seen.shape, *self.prepared) if self.prepared else self.size
+                frame = resize_image(seen, *size)
+                same = previous is not None and previous.shape == frame.shape  # a video may change its size on the way
+                seen, previous = self.maker(frame, previous if same else None), frame
+            seen = resize_image(seen, *self.size)
             waiting.append((item, seen))
-            previous = frame
             yield to_video(seen[None])[0]
 
 

@@ -20,6 +20,34 @@ def picture_size(shape: tuple[int, ...], height: int, width: int) -> tuple[int, 
             width or max(1, round(own_width * height / own_height)) if height else width or own_width)
 
 
+def keep_settings(run: Path, source: Path | None) -> None:
+    """Leave with a training ``run`` how its pictures in ``source`` were made, if ``prepare_video`` made them."""
+    settings = {}
+    if source and source.name == "source":
+        out = source.parent.parent if source.parent.name in SPLITS else source.parent
+        settings = _read(out, strict=False).get("settings", {})
+    (run / MANIFEST).unlink(missing_ok=True)
+    if settings.get("source"):
+        write_manifest(run, {"settings": settings})
+
+
+def kept_size(run: Path, source: str) -> tuple[int, int] | None:
+    """The --height and --width of ``prepare_video`` at which a ``run``'s ``source`` was made; notes if it says nothing.
+
+    Raises:
+        UserError: it was trained on another source.
+    """
+    settings = _read(run, strict=False).get("settings") if source else None
+    if not settings:
+        if source:
+            print(f"note: {run} does not say of what size the pictures were that its {source} was made of: it is made "
+                  "at the generator's size")
+        return None
+    if settings["source"] != source:
+        raise UserError(f"--source {source}: {run} was trained on {settings['source']}; give that")
+    return settings["height"], settings["width"]
+
+
 def open_manifest(out: Path, facts: dict[str, Any], overwrite: bool, dry_run: bool) -> dict[str, Any]:
     """The manifest of the work that was begun in ``out``, else a new one.
 
@@ -49,11 +77,14 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def _read(out: Path) -> dict[str, Any] | None:
+def _read(out: Path, strict: bool = True) -> dict[str, Any] | None:
+    """The manifest in ``out``. Without one: None if ``out`` is empty, else an error; or, unless ``strict``, nothing."""
     path = out / MANIFEST
     try:
         if path.exists():
             return json.loads(path.read_text())
+        if not strict:
+            return {}
         there = sorted(entry.name for entry in out.iterdir() if ".tmp" not in entry.name) if out.exists() else []
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; choose another folder") from error

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from timecyclegan.data.prepared import keep_settings
 from timecyclegan.datasets.loading import make_loader
 from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
@@ -151,6 +152,7 @@ class Trainer:
             self.options.save(self.folder / checkpoint.OPTIONS)
             self.log = TrainingLog(RUNS / self.name, self.position.step)
             if self.position.step == 0:
+                keep_settings(self.folder, self.source)
                 log_training(self.name, self.options.to_dict())
                 self.log.hparams(self.options.to_dict())
             try:

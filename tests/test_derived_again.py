@@ -1,0 +1,69 @@
+"""A source that ``prepare_video`` made is made again of a video: the very pictures that training saw."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import timecyclegan
+from tests.clips import write_clip
+from tests.data.test_scene_cuts import shot
+from tests.training.helpers import TINY, P, message, train
+from timecyclegan import translator
+from timecyclegan.data.derived_sources import MAKERS
+from timecyclegan.data.prepare_video import Settings, prepare_video
+from timecyclegan.datasets.frames import find_sequences, to_video
+from timecyclegan.datasets.loading import read_frames
+from timecyclegan.datasets.video_files import VideoFile
+
+H, W = TINY["image_height"], TINY["image_width"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip("clip.mp4", shot(0, 8))
+    return tmp_path
+
+
+def seen_of(monkeypatch, model, clip="clip.mp4"):
+    """What the generator is given, uint8-exact: float32 (T, 3, H, W)."""
+    found, plain = [], translator.translate
+
+    def spy(model, sources, *rest):
+        (name, frames), = sources.items()
+        yield from plain(model, {name: (found.append(frame) or frame for frame in frames)}, *rest)
+
+    monkeypatch.setattr(translator, "translate", spy)
+    with VideoFile(clip) as video:
+        list(model.frames([image for image, _ in video.frames()]))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize(("source", "size", "split"), [
+    *((source, size, None) for source in MAKERS for size in ({}, {"height": 30}, {"height": H, "width": W})),
+    ("edges", {}, 0.9),
+])  # fmt: skip
+def test_training_and_testing_see_the_same(monkeypatch, source, size, split):
+    prepare_video(Path("clip.mp4"), Path("data"), Settings(source=source, split=split, **size))
+    root = Path("data/train" if split else "data")
+    train((root / "source", root / "target"), **P | {"num_epochs": 1})
+    (frames,) = find_sequences(root / "source").values()
+    expected = to_video(read_frames(frames, H, W))
+    found = seen_of(monkeypatch, timecyclegan.load("run", source=source))
+    np.testing.assert_array_equal(found[: len(expected)], expected)
+
+
+def test_what_cannot_be_known_is_said(capsys):
+    prepare_video(Path("clip.mp4"), Path("data"), Settings(source="edges"))
+    train((Path("data/source"), Path("data/target")), **P | {"num_epochs": 1})
+    assert "--source gray: checkpoints/run was trained on edges" in message(timecyclegan.load, "run", source="gray")
+    capsys.readouterr()
+    timecyclegan.load("run", source="edges")
+    timecyclegan.load("run")
+    assert capsys.readouterr().out == ""
+    Path("data/source").rename("drawn")
+    train((Path("drawn"), Path("data/target")), **P | {"num_epochs": 1, "overwrite": True})
+    capsys.readouterr()
+    timecyclegan.load("run", source="edges")
+    out = capsys.readouterr().out
+    assert out.startswith("note: checkpoints/run does not say") and out.count("\n") == 1
