@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import timecyclegan
 from tests.clips import decode, moving, rotate, write_clip
@@ -83,6 +84,19 @@ def test_frames_come_back_as_what_they_were():
         np.testing.assert_array_equal(to_uint8(torch.stack(found)), expected)
     other = timecyclegan.load("run", image_height=24, image_width=36)
     assert {frame.shape for frame in other.frames(frames)} == {(24, 36, 3)}
+
+
+@pytest.mark.parametrize(("frame", "found"), [
+    (torch.zeros(3, 48, 64, dtype=torch.uint8), "Tensor of torch.uint8 (3, 48, 64)"),
+    (torch.zeros(48, 64), "Tensor of torch.float32 (48, 64)"), (torch.zeros(1, 48, 64), "(1, 48, 64)"),
+    (np.zeros((48, 64), np.uint8), "ndarray of uint8 (48, 64)"), (np.zeros((48, 64, 4), np.uint8), "(48, 64, 4)"),
+    (np.zeros((48, 64, 3)), "ndarray of float64 (48, 64, 3)"), (Image.new("RGB", (64, 48)), "got Image"),
+])  # fmt: skip
+@pytest.mark.parametrize("scene_cuts", ["auto", "off"])
+def test_frames_of_another_kind_are_refused(frame, found, scene_cuts):
+    with pytest.raises(ValueError, match=r"expected frames as uint8 arrays \(H, W, 3\)") as caught:
+        list(timecyclegan.load("run").frames([frame], scene_cuts))
+    assert found in str(caught.value)
 
 
 def test_a_scene_cut_begins_anew():
@@ -212,7 +226,7 @@ def test_anamorphic_pixels_stay_so(folder):
 @pytest.mark.parametrize(("source", "output", "words"), [
     ("nowhere.mp4", "a.mp4", "cannot read video .*nowhere.mp4: No such file"), ("clip.mkv", "a.gif", "ending in .mp4"),
     ("clip.mkv", "clip.mkv", "is the video to translate"), ("text.mp4", "a.mp4", "text.mp4: it is damaged or no video"),
-    ("clip.mkv", "text.mp4/a.mp4", "cannot write text.mp4/a.mp4: "), ("cut.mkv", "a.mp4", "cut.mkv"),
+    ("clip.mkv", "text.mp4/a.mp4", "a.mp4: text.mp4 is not a folder"), ("cut.mkv", "a.mp4", "cut.mkv"),
 ])  # fmt: skip
 def test_what_cannot_be_writes_nothing(folder, clip, monkeypatch, source, output, words):
     (folder / "text.mp4").write_text("no video")
@@ -223,6 +237,12 @@ def test_what_cannot_be_writes_nothing(folder, clip, monkeypatch, source, output
     with pytest.raises(UserError, match=words):
         model.translate(source, output)
     assert sorted(folder.iterdir()) == before
+
+
+def test_no_bar_before_an_error(folder, clip, capfd):
+    (folder / "text.mp4").write_text("no video")
+    message(timecyclegan.load("run").translate, clip, folder / "text.mp4/a.mp4", progress=True)
+    assert capfd.readouterr().err == ""
 
 
 # --- the command

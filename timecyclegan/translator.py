@@ -128,11 +128,11 @@ class Translator:
 
         Yields:
             for each frame the generated one, of its kind.
-        """
-        def picture(frame: np.ndarray | Tensor) -> np.ndarray:
-            return to_uint8(frame) if isinstance(frame, Tensor) else frame
 
-        for frame, _, made, _ in self._translated(frames, picture, scene_cuts, seed):
+        Raises:
+            ValueError: a frame of another kind, type or shape.
+        """
+        for frame, _, made, _ in self._translated(frames, _picture, scene_cuts, seed):
             yield to_video(made[None])[0] if isinstance(frame, Tensor) else made
 
     def translate(self, source: str | Path, output: str | Path, *, side_by_side: bool = False,
@@ -162,8 +162,8 @@ class Translator:
             summary = Summary(output, shape, self.size, video.rate)
             writer = VideoWriter(output, video.rate, *panel.shape[:2], tick=video.tick, sound=source if sound else None,
                                  pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
-            bar = tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True, disable=not progress)
-            with writer, bar:
+            with writer, tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True,
+                              disable=not progress) as bar:  # fmt: skip
                 summary.sound = _about_sound(writer)
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
@@ -202,6 +202,18 @@ class Translator:
             seen = resize_image(seen, *self.size)
             waiting.append((item, seen))
             yield to_video(seen[None])[0]
+
+
+def _picture(frame: np.ndarray | Tensor) -> np.ndarray:
+    """A frame that was given, as uint8 (H, W, 3)."""
+    tensor = isinstance(frame, Tensor)
+    if tensor and frame.is_floating_point() and frame.ndim == 3 and frame.shape[0] == 3:
+        return to_uint8(frame)
+    if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3:
+        return frame
+    known = f" of {frame.dtype} {tuple(frame.shape)}" if tensor or isinstance(frame, np.ndarray) else ""
+    raise ValueError("expected frames as uint8 arrays (H, W, 3), RGB, or floating-point tensors (3, H, W) in [-1, 1]; "
+                     f"got {type(frame).__name__}{known}")
 
 
 def _numbered(marked: Iterable[tuple[T, bool]]) -> Iterator[tuple[int, T]]:

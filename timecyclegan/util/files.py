@@ -28,7 +28,9 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
         if sync:
             _sync(path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        file = next((parent for parent in path.parents if os.path.isfile(parent)), None)
+        reason = f"{file} is not a folder" if file else error.strerror or error
+        raise UserError(f"cannot write {path}: {reason}") from error
     finally:
         with contextlib.suppress(OSError):  # must not hide what went wrong above
             temporary.unlink(missing_ok=True)
