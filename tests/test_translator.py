@@ -2,6 +2,7 @@
 import importlib
 import itertools
 import os
+import signal
 import sys
 import weakref
 from fractions import Fraction
@@ -268,6 +269,27 @@ def test_the_command_does_the_same(script, folder, clip):
     assert code == 0 and out.startswith("command.mkv: 14 frames of 64x48")
     np.testing.assert_array_equal(decode(folder / "command.mkv"), decode(folder / "api.mkv"))
     assert not (folder / "results").exists()
+
+
+def test_a_kill_leaves_nothing_half_written(script, folder, clip, monkeypatch):
+    def killed(*_args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it goes on")
+
+    before = sorted(path.name for path in folder.iterdir())
+    monkeypatch.setattr(translator, "translate", killed)
+    handler = signal.signal(signal.SIGTERM, lambda *_: None)  # else this process would end
+    try:
+        assert script("run", clip, "--video", "killed.mp4")[::2] == (130, "interrupted")
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert sorted({path.name for path in folder.iterdir()} - {"command_log.txt"}) == [
+        name for name in before if name != "command_log.txt"]
+
+
+def test_flags_of_no_effect_are_said(script, folder, clip):
+    code, out, _ = script("run", clip, "--video", "fps.mp4", "--fps", "3", "--test_seed", "1")
+    assert code == 0 and out.startswith("note: --fps has no effect on --video\nfps.mp4: ")
 
 
 def test_the_size_may_be_chosen(script, folder, clip):

@@ -31,6 +31,7 @@ from timecyclegan.util.options import (
 if TYPE_CHECKING:
     from timecyclegan.evaluation.evaluate import Evaluator
 
+VIDEO_TESTS = "test_init_epoch", "test_seed", "test_unpaired_target_to_source"  # test options that --video reads
 STOPPED = 3  # exit code of a training that a signal ended before its end: neither finished nor wrong
 
 
@@ -129,12 +130,15 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     """``test.py --video``."""
     from timecyclegan.data.prepared import kept_size
     from timecyclegan.inference import load_model
+    from timecyclegan.training.guards import interrupt, signals
     from timecyclegan.translator import Translator, check_translates
     from timecyclegan.util.video import find_encoder
 
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
         raise UserError("--source, --side_by_side, --scene_cuts and --no-sound are for --video: give the file to write")
+    for name in arguments.given_for(TestOptions).keys() - {*VIDEO_TESTS}:
+        print(f"note: --{name} has no effect on --video")
     clip, domain = find_clip(arguments)
     check_translates(options.model_type, domain)
     find_encoder(Path(video.video))
@@ -144,10 +148,11 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     translator = Translator(
         model, (options.image_height, options.image_width), own_size, domain, video.source, prepared
     )
-    print(translator.translate(
-        clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
-        seed=test.test_seed, progress=True,
-    ))  # fmt: skip
+    with signals(interrupt):
+        print(translator.translate(
+            clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
+            seed=test.test_seed, progress=True,
+        ))  # fmt: skip
 
 
 def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":

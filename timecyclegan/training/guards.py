@@ -53,6 +53,11 @@ def signals(ask: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def interrupt(_number: int) -> None:
+    """For :func:`signals`: SIGTERM ends as Ctrl-C does, so that what is half-written is removed."""
+    raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def log_errors(folder: Path) -> Iterator[None]:
     """What TensorBoard raises when its files in ``folder`` cannot be written, as an error of the user's.
