@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.data.segmentation_networks import COLOURS, Nearest, frozen_graph, onnx_file, tarball, torchscript
+from timecyclegan.data import run_deeplab as run_deeplab_module
 from timecyclegan.data.run_deeplab import main, run_deeplab
 from timecyclegan.data.segmentation import Segmenter
 from timecyclegan.datasets.frames import read_image, write_image
@@ -150,7 +151,7 @@ def test_a_run_that_broke_off_goes_on(frames, network, tmp_path, capsys):
     (frames / "a" / "3.png").write_bytes(whole[:60])
     with pytest.raises(UserError, match=r"3\.png"):
         run_deeplab(frames, out, network, batch_size=1, gpu=-1)
-    assert sorted(path.name for path in out.rglob("*.*")) == ["0.png", "1.png", "2.png"]
+    assert sorted(path.name for path in out.rglob("*.*")) == ["0.png", "1.png", "2.png", "run_deeplab.json"]
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     (frames / "a" / "3.png").write_bytes(whole)
     run_deeplab(frames, out, network, batch_size=1, gpu=-1)
@@ -160,6 +161,34 @@ def test_a_run_that_broke_off_goes_on(frames, network, tmp_path, capsys):
     write_image(out / "a" / "0.png", coloured(77))
     run_deeplab(frames, out, network, gpu=-1, overwrite=True)
     assert_maps_are_the_frames(frames, out)
+
+
+def test_maps_of_other_models_and_flags_are_not_mixed(frames, network, tmp_path, monkeypatch):
+    out, other = tmp_path / "out", torchscript(tmp_path / "other.pt", Constant(np.full((1, 2, 2), 0)))
+    run_deeplab(frames / "a", out, network, gpu=-1)
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    for model, options, word in ((other, {}, "model_sha256"), (network, {"std": (0.5,)}, "std"),
+                                 (network, {"colormap": "cityscapes", "ids": "full"}, "ids")):
+        for dry_run in (True, False):
+            with pytest.raises(UserError, match=f"holds images of other {word}; choose another folder"):
+                run_deeplab(frames / "a", out, model, gpu=-1, dry_run=dry_run, **options)
+    with pytest.raises(UserError, match="images that would not be overwritten"):
+        run_deeplab(frames / "b", out, other, gpu=-1, overwrite=True)
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+
+    write, count = run_deeplab_module.write_image, iter(range(3))
+    with monkeypatch.context() as patch, pytest.raises(StopIteration):  # killed before the fourth
+        patch.setattr(run_deeplab_module, "write_image", lambda *given: (next(count), write(*given)))
+        run_deeplab(frames / "a", out, other, gpu=-1, overwrite=True)
+    assert list(maps_of(out)) == ["0.png", "1.png", "2.png"]
+    run_deeplab(frames / "a", out, other, gpu=-1)
+    assert len(maps_of(out)) == 5 and all((found == (128, 64, 128)).all() for found in maps_of(out).values())
+
+
+def test_images_of_unknown_origin_are_not_taken_for_maps(frames, network, tmp_path):
+    write_image(tmp_path / "out" / "a" / "0.png", coloured(50))
+    with pytest.raises(UserError, match="holds images of another command"):
+        run_deeplab(frames, tmp_path / "out", network, gpu=-1)
 
 
 def test_dry_run_and_command(frames, network, tmp_path, capsys):

@@ -4,13 +4,15 @@ FRAMES holds folders of images, or videos; OUT/<sequence>/<frame>.png are maps o
 TorchScript file (.pt .pth .ts), an ONNX file, or a frozen TensorFlow graph (.pb, or the .tar.gz in which DeepLab's are
 published); OpenCV runs the last two, on the CPU. It takes RGB pictures and gives a channel of scores for each class, or
 classes. Pictures are scaled from 0..255 to --range, then (picture - mean) / std. A DeepLab graph has to be run at the
-size that it was exported for: --size 513 513, or 1025 2049 for Cityscapes. Maps that are there are not made again.
+size that it was exported for: --size 513 513, or 1025 2049 for Cityscapes. Maps that are there are not made again;
+OUT/run_deeplab.json tells of what model and flags they are, and those of others are refused.
 """
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -18,10 +20,13 @@ from tqdm import tqdm
 from timecyclegan.data.colormaps import NEWEST_CARLA, Translation
 from timecyclegan.data.labels import ids_to_colours
 from timecyclegan.data.segmentation import Segmenter
-from timecyclegan.datasets.frames import Frame, find_sequences, read_image, resize_image, write_image
+from timecyclegan.datasets.frames import Frame, few, find_sequences, read_image, resize_image, write_image
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.files import replacing
+from timecyclegan.util.hub import sha256
 
 IDS = {"train": "cityscapes_train_ids", "full": "cityscapes_ids", "carla": "carla_ids"}
+MANIFEST = "run_deeplab.json"  # in OUT: what its maps depend on
 COLOURS = {"cityscapes": "cityscapes_colours", "carla": "carla_colours"}
 
 
@@ -49,8 +54,9 @@ def run_deeplab(frames: Path, out: Path, model: Path, *, batch_size: int = 4, si
     """Do what the command does; for the arguments see its help.
 
     Raises:
-        UserError: a value out of its range, OUT within FRAMES, no frames, a model or frame that cannot be read, a
-            network that gives other things than classes of ``ids``, an OUT that cannot be written to.
+        UserError: a value out of its range, OUT within FRAMES or with maps of another model or other flags, no frames,
+            a model or frame that cannot be read, a network that gives other things than classes of ``ids``, an OUT
+            that cannot be written to.
     """
     _check(batch_size, size, mean, std)
     classes = Translation(IDS[ids], COLOURS[colormap], carla_version).table
@@ -59,20 +65,61 @@ def run_deeplab(frames: Path, out: Path, model: Path, *, batch_size: int = 4, si
         if folder.resolve().is_relative_to(frames.resolve()):
             raise UserError(f"{folder} lies in {frames}, whose frames the maps would be taken for; choose another OUT")
     jobs = [(frame, out / name / f"{frame.stem}.png") for name, sequence in sequences.items() for frame in sequence]
+    segmenter = Segmenter(model, gpu, input, output)
+    scaling = Scaling(tuple(size) if size else None, tuple(value_range or segmenter.range), tuple(mean), tuple(std))
+    facts = {"model_sha256": sha256(model), "ids": ids, "colormap": colormap, "carla_version": carla_version,
+             "input": input, "output": output, **scaling._asdict()}
+    old = _maps_of_others(out, facts, [path for _, path in jobs], overwrite)
     todo = [job for job in jobs if overwrite or not job[1].exists()]
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} maps are there already")
-    segmenter = Segmenter(model, gpu, input, output)
-    scaling = Scaling(tuple(size) if size else None, tuple(value_range or segmenter.range), tuple(mean), tuple(std))
     if dry_run:
         print(f"nothing was done; without --dry_run: {len(todo)} maps in {out}, from pictures in {scaling.range}")
         return
     with tqdm(total=len(todo), unit="frame", disable=None) as progress:
         for batch in _batches(todo, scaling, batch_size):
             results = segmenter(np.stack([picture for _, _, picture, _ in batch]), [shape for *_, shape in batch])
-            for (frame, path, _, _), found in zip(batch, results, strict=True):
-                write_image(path, ids_to_colours(found, classes, f"what {model} makes of {frame}"))
+            maps = [(path, ids_to_colours(found, classes, f"what {model} makes of {frame}"))
+                    for (frame, path, _, _), found in zip(batch, results, strict=True)]
+            if progress.n == 0:
+                _begin(out, facts, old)
+            for path, colours in maps:
+                write_image(path, colours)
                 progress.update()
+
+
+def _maps_of_others(out: Path, facts: dict[str, Any], paths: Sequence[Path], overwrite: bool) -> list[Path]:
+    """Maps in ``out`` that another model or other flags made.
+
+    Raises:
+        UserError: there are some, and they are not to be overwritten, or not all would be.
+    """
+    manifest, there = out / MANIFEST, {path for path in paths if path.exists()}
+    try:
+        made = json.loads(manifest.read_text()) if manifest.exists() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {manifest}: {error}; choose another folder") from error
+    if made is not None:
+        there |= {path for path in out.rglob("*.png") if not path.name.startswith(".")}
+    facts = json.loads(json.dumps(facts))  # lists, as they were read
+    if not there or made == facts:
+        return []
+    if not overwrite:
+        other = [key for key in facts if made is not None and made.get(key) != facts[key]]
+        raise UserError(f"{out} holds images of {f'other {few(other)}' if other else 'another command'}; choose "
+                        "another folder, or lose them with --overwrite")
+    if others := sorted(str(path) for path in there.difference(paths)):
+        raise UserError(f"{out} holds images that would not be overwritten, among those that would ({few(others)}); "
+                        "choose another folder")
+    return sorted(there)
+
+
+def _begin(out: Path, facts: dict[str, Any], old: Iterable[Path]) -> None:
+    """Old maps go before the manifest is another one: a run that is killed must leave no mixture."""
+    with replacing(out / MANIFEST, sync=True) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+        for path in old:
+            path.unlink()
 
 
 def _batches(jobs: Iterable[tuple[Frame, Path]], scaling: Scaling, size: int) -> Iterator[list[tuple]]:
