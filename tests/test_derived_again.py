@@ -1,11 +1,13 @@
 """A source that ``prepare_video`` made is made again of a video: the very pictures that training saw."""
+import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import timecyclegan
-from tests.clips import write_clip
+from tests.clips import decode, write_clip
 from tests.data.test_scene_cuts import shot
 from tests.training.helpers import TINY, P, message, train
 from timecyclegan import translator
@@ -51,6 +53,19 @@ def test_training_and_testing_see_the_same(monkeypatch, source, size, split):
     expected = to_video(read_frames(frames, H, W))
     found = seen_of(monkeypatch, timecyclegan.load("run", source=source))
     np.testing.assert_array_equal(found[: len(expected)], expected)
+
+
+def test_the_command_does_the_same(monkeypatch):
+    prepare_video(Path("clip.mp4"), Path("data"), Settings(source="edges"))
+    train((Path("data/source"), Path("data/target")), **P | {"num_epochs": 1})
+    timecyclegan.load("run", source="edges").translate("clip.mp4", "api.mp4", side_by_side=True)
+    monkeypatch.syspath_prepend(str(Path(timecyclegan.__file__).parents[1]))
+    monkeypatch.delitem(sys.modules, "test", raising=False)  # Python has a package of this name
+    argv = "test.py run clip.mp4 --source edges --video out.mp4 --side_by_side"
+    monkeypatch.setattr(sys, "argv", argv.split())
+    assert importlib.import_module("test").main() == 0
+    sys.modules.pop("test")
+    np.testing.assert_array_equal(decode("out.mp4"), decode("api.mp4"))
 
 
 def test_what_cannot_be_known_is_said(capsys):
