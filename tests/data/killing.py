@@ -35,6 +35,14 @@ def _watch(event, arguments):
 sys.addaudithook(_watch)  # stays as long as the process
 
 
+def write(folder, files):
+    """Write files, bytes by relative path; what :func:`contents` reads."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
 def contents(folder):
     """{path relative to ``folder``: bytes} of all files, hidden ones too."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.killing import contents
+from tests.data.killing import contents, write
 from timecyclegan.data import prepare_cityscapes, rename_images, resize_images
 
 DISK, PICTURES = 2 << 20, 6  # bytes, and pictures of 0.2 MB each
@@ -37,13 +37,6 @@ def picture(number):
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
     return file.getvalue()
-
-
-def write(folder, files):
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def failed(capsys, command, *arguments):

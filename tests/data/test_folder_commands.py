@@ -1,7 +1,7 @@
 """rename_images, combine_subfolders and switch_subfolders: the right names, back again, and killed half-way."""
 import pytest
 
-from tests.data.killing import check_killed_anywhere, contents
+from tests.data.killing import check_killed_anywhere, contents, write
 from tests.datasets.helpers import message
 from timecyclegan.data import combine_subfolders, rename_images, switch_subfolders
 
@@ -10,13 +10,6 @@ TREE = {"10/frame9.PNG": b"a", "10/frame10.png": b"b", "10/frame1.jpeg": b"c", "
 RENAMED = {"10/00001.png": b"a", "10/00002.png": b"b", "10/00000.jpeg": b"c", "9/00000.png": b"d", "9/00001.png": b"e",
            "9/00002.png": b"e"}
 DEEP = {"a/b/1.png": b"1", "a/b/deep/2.npz": b"2", "a/c/1.png": b"3", "b/a/1.png": b"4", "b/c/1.png": b"5"}
-
-
-def write(folder, files):
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def failed(command, *arguments):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.data import killing
 from tests.data.killing import check_killed_anywhere, contents, killed_before, really_killed_before
 from tests.datasets.helpers import message
 from timecyclegan.data import moving
@@ -21,11 +22,8 @@ STEPS = [Step("a/1", "a/2", MOVE), Step("a/2", "a/3", MOVE), Step("a/3", "new/3"
 MOVED = {"a/2": b"one", "a/3": b"two", "new/3": b"two", "top": b"four", "b/1": b"five"}
 
 
-def write(folder, files=None):
-    for name, content in (FILES if files is None else files).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
+def write(folder, files=FILES):
+    return killing.write(folder, files)
 
 
 def doubled(old, new):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.killing import check_killed_anywhere, contents
+from tests.data.killing import check_killed_anywhere, contents, write
 from timecyclegan.data.labels import CITYSCAPES
 from timecyclegan.data.prepare_cityscapes import INCONSISTENT, main
 from timecyclegan.datasets.frames import find_sequences, match_sequences, read_image
@@ -69,13 +69,6 @@ def colour_maps():
     colour = {label.id: label.colour for label in CITYSCAPES}
     return {f"gtFine/{place}": png([[colour[7], colour[26], colour[number]]])
             for place, (*_, number) in zip(LABEL_PLACES, LABELLED, strict=True)}
-
-
-def write(folder, files):
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def done(*arguments):

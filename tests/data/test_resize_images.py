@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.killing import check_killed_anywhere, contents
+from tests.data.killing import check_killed_anywhere, contents, write
 from timecyclegan.data.resize_images import main
 from timecyclegan.datasets.frames import read_image, resize_image
 
@@ -27,13 +27,6 @@ def encoded(image, form="PNG", **options):
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
-
-
-def write(folder, files):
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def test_pixels_are_those_that_training_sees(tmp_path):

@@ -10,6 +10,7 @@ from pytorch_fid.inception import FID_WEIGHTS_URL
 
 from tests.seeded import seeded_weights
 from timecyclegan.evaluation.inception import InceptionFeatures
+from timecyclegan.evaluation.perceptual import PerceptualVectors
 
 CONVOLUTIONS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 
@@ -40,6 +41,11 @@ def alexnet(alexnet_home):
         patch.setenv("TORCH_HOME", str(alexnet_home))
         patch.setattr(torch.hub, "_hub_dir", None)
         yield alexnet_home / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+
+
+@pytest.fixture(scope="module")
+def vectors(alexnet):
+    return PerceptualVectors()
 
 
 @pytest.fixture

@@ -11,17 +11,11 @@ from tests.evaluation.helpers import CASES, blurred, moving, noisy, texture, wri
 from timecyclegan.datasets.frames import find_sequences, read_image, resize_image
 from timecyclegan.evaluation.compute_lpips import lpips_distance
 from timecyclegan.evaluation.evaluate import csv_row, evaluate
-from timecyclegan.evaluation.perceptual import PerceptualVectors
 from timecyclegan.evaluation.report import format_metrics
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())["lpips"]
 TOLERANCE = 1e-7
 SIZE = (40, 48)
-
-
-@pytest.fixture(scope="module")
-def vectors(alexnet):
-    return PerceptualVectors()
 
 
 def evaluated(tmp_path, real, fake, **options):

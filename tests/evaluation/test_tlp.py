@@ -11,17 +11,12 @@ from timecyclegan.evaluation.compute_tlp import TLP, tlp
 from timecyclegan.evaluation.evaluate import evaluate
 from timecyclegan.evaluation.measuring import Frame, Job
 from timecyclegan.evaluation.metric import Step
-from timecyclegan.evaluation.perceptual import CroppedPerceptualView, PerceptualVectors
+from timecyclegan.evaluation.perceptual import CroppedPerceptualView
 from timecyclegan.evaluation.settings import Settings
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())["tlp"]
 TOLERANCE = 1e-7
 SIZE = (40, 48)
-
-
-@pytest.fixture(scope="module")
-def vectors(alexnet):
-    return PerceptualVectors()
 
 
 def cases():
