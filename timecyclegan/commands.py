@@ -16,7 +16,7 @@ from timecyclegan.training.trainer import Trainer
 from timecyclegan.util.argparser import Arguments, changed_architecture
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.files import replacing, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.options import (
     ControlOptions,
@@ -166,9 +166,8 @@ def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
     settings = Settings(
         also=test.also, require=test.require, flow=flow, gpu=options.gpu, fid_dims=test.fid_dims, progress=True
     )
-    given = arguments.folders["test_source_dir"] and arguments.folders["test_target_dir"]
-    task = get_task(options.model_type)
-    return Evaluator(task, settings, images=task != "unpaired" or given is not None)
+    both = arguments.folders["test_source_dir"] and arguments.folders["test_target_dir"]
+    return Evaluator(get_task(options.model_type), settings, images=bool(both))
 
 
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
@@ -220,8 +219,7 @@ def _measure(
         "target": str(target or "-"),
         "options": options.to_dict(),
     }
-    with replacing(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
+    write_json(folder / "metrics.json", evaluation)
     if arguments.options(TestOptions).per_frame:
         per_frame_csv(evaluation, fakes, folder / "per_frame.csv")
     write_report(

@@ -7,7 +7,7 @@ from typing import Any
 
 from timecyclegan.datasets.frames import few
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.files import write_json
 
 MANIFEST = "prepare_video.json"  # in OUT: what is made there, and the scenes that were found
 SPLITS, SIDES = ("train", "val"), ("target", "source")
@@ -73,8 +73,7 @@ def open_manifest(out: Path, facts: dict[str, Any], overwrite: bool, dry_run: bo
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    with replacing(out / MANIFEST, sync=True) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    write_json(out / MANIFEST, manifest, sync=True)
 
 
 def _read(out: Path, strict: bool = True) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Two sets of pictures or clips, compared by their features: what the commands for that share."""
 import argparse
-import json
 import os
 import platform
 import sys
@@ -21,7 +20,7 @@ from timecyclegan.evaluation.feature_statistics import Collected, Statistics
 from timecyclegan.evaluation.frechet import frechet_distance, mmd_of_subsets, polynomial_mmd
 from timecyclegan.evaluation.measuring import MAX_THREADS, in_order
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.files import write_json
 
 Clip = list[np.ndarray]  # its frames, uint8 (H, W, 3) RGB
 
@@ -179,8 +178,7 @@ def run(args: argparse.Namespace, title: str, definition: str, extractor: Callab
     found = compare(real, side(args.fake, extractor, sampling, mmd is not None), definition, mmd)
     print(_text(found, title))
     if args.json:
-        with replacing(args.json) as temporary:
-            temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+        write_json(args.json, found)
 
 
 def _text(found: dict[str, Any], title: str) -> str:

@@ -6,7 +6,6 @@
     python -m timecyclegan.evaluation.compute_metrics REAL FAKE --unconditional  two sets of clips
 """
 import argparse
-import json
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -18,7 +17,7 @@ from timecyclegan.evaluation.report import format_metrics, per_frame_csv
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.flow import BACKENDS
 from timecyclegan.util.errors import UserError, command
-from timecyclegan.util.files import replacing
+from timecyclegan.util.files import write_json
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +79,7 @@ def main(arguments: list[str] | None = None, only: Collection[str] | None = None
     evaluation |= {"real": args.real, "fake": args.fake, "source": args.source, "flow_dir": args.flow}
     print(format_metrics(evaluation))
     if args.json:
-        with replacing(args.json) as temporary:
-            temporary.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
+        write_json(args.json, evaluation)
     if args.per_frame:
         per_frame_csv(evaluation, fake, args.per_frame)
     evaluator.check_required(evaluation)  # last: what could be computed is written by now

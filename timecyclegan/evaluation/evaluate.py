@@ -73,7 +73,8 @@ class Evaluator:
         variants = OF_MEANS if kind == "unconditional" else {}
         self._metrics = [variants.get(metric, metric) for name, metric in BY_NAME.items() if name in names]
         self._missing = {metric.spec.name: self.rules.missing(metric.spec) for metric in self._metrics}
-        self._missing |= {} if images else {m.spec.name: NO_IMAGES for m in OF_SETS if m.spec.name in names}
+        if kind == "unpaired" and not images:
+            self._missing |= {metric.spec.name: NO_IMAGES for metric in OF_SETS if metric.spec.name in names}
         self._views = self._load()
         self._check(self._missing)
 
@@ -107,13 +108,12 @@ class Evaluator:
                  images: Sequences | None = None, roots: tuple[str | Path, str | Path] = ROOTS) -> dict:
         """See :func:`evaluate`."""
         chosen = [WITH_TRUE_FLOW.get(metric, metric) if flow_dir else metric for metric in self._metrics]
-        missing = self._missing
-        metrics = [metric for metric in chosen if not missing[metric.spec.name]]
+        metrics = [metric for metric in chosen if not self._missing[metric.spec.name]]
         compare = self._by_themselves if self.kind == "unconditional" else self._side_by_side
         results, size, resized = compare(metrics, real, fake, flow_dir, images, roots)
         return {
             "metrics": {metric.spec.name: self._to_json(
-                metric, results.get(metric) or Result(reason=missing[metric.spec.name])) for metric in chosen},
+                metric, results.get(metric) or Result(reason=self._missing[metric.spec.name])) for metric in chosen},
             "flow": dict(self.settings.flow.facts),
             "kind": self.kind,
             "reference": self.rules.reference,
@@ -190,7 +190,7 @@ def evaluate(real: Sequences, fake: Sequences, flow_dir: str | Path | None = Non
         UserError: the two sides do not match, a file cannot be read, the fake frames have different sizes, a
             metric's name is unknown, a required one has no value.
     """
-    evaluator = Evaluator(kind, Settings(**settings), images=kind != "unpaired" or images is not None)
+    evaluator = Evaluator(kind, Settings(**settings), images is not None)
     evaluation = evaluator(real, fake, flow_dir, images, roots)
     evaluator.check_required(evaluation)
     return evaluation

@@ -1,8 +1,10 @@
 """Writing files so that a killed process never leaves half of one under its real name."""
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from timecyclegan.util.errors import UserError
 
@@ -34,6 +36,12 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # must not hide what went wrong above
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any, sync: bool = False) -> None:
+    """Write ``value`` as JSON, by :func:`replacing`; NaN and infinity, which JSON does not know, are a ValueError."""
+    with replacing(path, sync) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def _sync(path: Path) -> None:
