@@ -33,7 +33,7 @@ DEMO := --model_type timecycle --num_epochs 15 --generator_architecture resnet_3
     --feature_matching_loss_weight 10 --timecycle_loss_weight 5 --log_every 10
 
 test: install
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 test-slow: install
 	$(RUN) -m pytest -m slow

@@ -21,12 +21,12 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["timecyclegan", "timecyclegan.*"]),
     package_data={
-        "timecyclegan.util": ["*.html"],
+        "timecyclegan.report": ["*.html"],
         "timecyclegan.models.networks.flownet2_pytorch": ["install.sh", "ops/csrc/*"],
     },
     install_requires=requirements,
     extras_require={
         "carla": [CARLA],
-        "dev": ["pytest>=8", "ruff>=0.15", "torchmetrics>=1.9", "onnx>=1.18", CARLA],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.15", "torchmetrics>=1.9", "onnx>=1.18", CARLA],
     },
 )

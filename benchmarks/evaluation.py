@@ -23,7 +23,6 @@ import scipy.linalg
 import torch
 import torchvision
 
-from timecyclegan.datasets.frames import find_sequences, read_image, to_video, write_image
 from timecyclegan.evaluation.compute_tof import tof
 from timecyclegan.evaluation.evaluate import Evaluator
 from timecyclegan.evaluation.feature_statistics import Statistics
@@ -31,6 +30,7 @@ from timecyclegan.evaluation.frechet import frechet_distance
 from timecyclegan.evaluation.perceptual import URL
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.util.hub import hub_file
+from timecyclegan.video.frames import find_sequences, read_image, to_video, write_image
 
 Clip = list[Path]
 Values = list[float]

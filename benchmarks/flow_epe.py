@@ -18,10 +18,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for the tests' known motion
 from tests.flow.known_motion import ROTATION, TRANSLATION, end_point_error, moved
 from timecyclegan.data.generate_synthetic import generate
-from timecyclegan.datasets.frames import find_sequences, read_image
 from timecyclegan.evaluation.flow import FlowFunction, estimator, load_flow
 from timecyclegan.flow import WITHOUT_WEIGHTS
 from timecyclegan.util.errors import command
+from timecyclegan.video.frames import find_sequences, read_image
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # frame, previous, true flow, pixels that count
 

@@ -16,11 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from timecyclegan.data.generate_synthetic import generate
-from timecyclegan.datasets.frames import find_sequences, read_image, resize_image, write_image
 from timecyclegan.evaluation.evaluate import METRICS, Evaluator
 from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.util.errors import command, unknown
+from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
 
 # A clip, uint8 (T, H, W, 3), and dice to the frames (H, W, 3) of another one, of any number type.
 Fault = Callable[[np.ndarray, np.random.Generator], Iterable[np.ndarray]]

@@ -5,7 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from timecyclegan.datasets.video_files import to_rgb
+from timecyclegan.video.reader import to_rgb
 
 # One small clip for each kind of file: name -> encoder, its options, pixel format.
 KINDS = {

@@ -1,6 +1,5 @@
-"""The defects of the 2020 release, one by one: where each is tested, and what no other test covers."""
+"""Those defects of the 2020 release that no other test covers (the numbers are the specification's)."""
 import dataclasses
-import importlib
 
 import pytest
 import torch
@@ -9,44 +8,6 @@ from tests.models.test_first_step import TYPES
 from tests.training.helpers import TINY, P, given, small, train, write_data
 from timecyclegan.models import MODELS, get_model
 from timecyclegan.util.options import Options
-
-# Number in the specification's list -> tests that fail if it returns, "module::function".
-TESTED = {
-    1: ["test_import::test_importing_from_any_folder_costs_little", "test_commands::test_help_of_the_script_itself",
-        "test_commands::test_trainval"],
-    2: ["test_commands::test_height_is_height", "test_commands::test_another_size_for_testing"],
-    3: ["evaluation.test_reference", "evaluation.test_flow", "evaluation.test_tlp", "evaluation.test_inputs"],
-    4: ["training.test_schedule::test_the_optimizers_and_the_log_have_it",
-        "training.test_schedule::test_a_resumed_run_keeps_its_optimizers"],
-    5: ["test_2020_defects::test_5_every_parameter_is_in_one_optimizer_once"],
-    6: ["test_commands::test_trainval", "test_2020_defects::test_6_the_default_model_exists"],
-    7: ["util.test_options::test_weights_are_floats", "test_2020_defects::test_7_wgangp_has_its_gradient_penalty"],
-    8: ["test_inference::test_inference_builds_no_training_network",
-        "test_2020_defects::test_8_a_perceptual_weight_of_0_needs_no_vgg19"],
-    9: ["training.test_growing::test_a_run_whose_discriminator_changes_shape",
-        "training.test_checkpoint::test_initial_weights_that_do_not_exist"],
-    10: ["models.test_get_model::test_every_model_can_be_built",
-         "test_2020_defects::test_10_timecycle_on_recyclegan_trains_and_logs",
-         "test_2020_defects::test_10_each_domain_is_judged_by_its_own_discriminators"],
-    11: ["losses.test_warp::test_zero_flow_is_exactly_the_identity"],
-    12: ["test_2020_defects::test_12_logged_terms_are_those_of_the_loss",
-         "models.test_first_step::test_first_step_equals_plain_computation"],
-    13: ["datasets.test_video_dataset::test_unpaired_domains_are_drawn_independently",
-         "datasets.test_video_dataset::test_starts_are_drawn_independently",
-         "models.test_first_step::test_first_step_equals_plain_computation"],  # conditions of what an image depicts
-    14: ["util.test_logs::test_without_a_repository_the_commit_is_empty",
-         "util.test_logs::test_without_git_the_commit_is_empty",
-         "training.test_checkpoint::test_files_are_read_onto_the_cpu_and_without_code"],
-    15: ["flow.test_backends::test_flow_leads_back_to_the_frame_before",
-         "models.test_warp_loss_mixin::test_p_plus_plus_adds_the_warp_loss_to_p"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("entry", [entry for entries in TESTED.values() for entry in entries])
-def test_what_the_table_names_exists(entry):
-    module, _, function = entry.partition("::")
-    found = importlib.import_module(f"tests.{module}")
-    assert hasattr(found, function) if function else any(name.startswith("test") for name in dir(found))
 
 
 @pytest.fixture

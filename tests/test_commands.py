@@ -16,8 +16,8 @@ from PIL import Image
 
 from tests.training.helpers import write_data
 from timecyclegan.datasets import video_dataset
-from timecyclegan.datasets.frames import read_image
 from timecyclegan.util.logs import RUNS
+from timecyclegan.video.frames import read_image
 
 ROOT = Path(__file__).parents[1]
 SMALL = "-g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -ih 32 -iw 48 -b 3 -ne 1 -t 0 -le 1 -gpu -1 -llw 10 --no-flip"

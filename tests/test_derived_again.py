@@ -8,14 +8,14 @@ import pytest
 
 import timecyclegan
 from tests.clips import decode, write_clip
-from tests.data.test_scene_cuts import shot
 from tests.training.helpers import TINY, P, message, train
-from timecyclegan import translator
-from timecyclegan.data.derived_sources import MAKERS
+from tests.video.test_scene_cuts import shot
 from timecyclegan.data.prepare_video import Settings, prepare_video
-from timecyclegan.datasets.frames import find_sequences, to_video
+from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.loading import read_frames
-from timecyclegan.datasets.video_files import VideoFile
+from timecyclegan.inference import translator
+from timecyclegan.video.frames import find_sequences, to_video
+from timecyclegan.video.reader import VideoFile
 
 H, W = TINY["image_height"], TINY["image_width"]
 

@@ -17,6 +17,7 @@ from tests.training.test_foreign import (
 )
 from timecyclegan.models import default_options
 from timecyclegan.training import checkpoint
+from timecyclegan.util import weights
 
 folder, script, refused, pictures = (
     test_commands.folder, test_commands.script, test_commands.refused, test_commands.pictures
@@ -42,7 +43,7 @@ def ours(networks, **options):
     """The run "ours" with these weights, as training leaves it."""
     folder = checkpoint.CHECKPOINTS / "ours"
     default_options(**{**FLAGS, **options}).save(folder / checkpoint.OPTIONS)
-    checkpoint.save(folder / checkpoint.LATEST, {"networks": networks})
+    weights.save(folder / checkpoint.LATEST, {"networks": networks})
 
 
 def same_pictures(script, folders, networks, epoch=0, **options):
@@ -132,7 +133,7 @@ def test_weights_that_cannot_be_used(refused, sources):
     assert "epoch 7" in refused("test", "theirs", *flags, "-tie", 7)
     Path("checkpoints/theirs/latest_net_G.pth").unlink()
     assert "checkpoints/theirs/options.json" in refused("test", "theirs", *flags)
-    checkpoint.save(Path("checkpoints/theirs/latest.pth"), {"networks": {"generator": generator()}})
+    weights.save(Path("checkpoints/theirs/latest.pth"), {"networks": {"generator": generator()}})
     assert "checkpoints/theirs/options.json" in refused("test", "theirs", *flags)  # ours, and not whole
     assert not Path("results").exists()
 

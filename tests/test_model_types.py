@@ -9,11 +9,12 @@ import pytest
 
 from tests import test_commands
 from tests.training import helpers
-from timecyclegan import directions
 from timecyclegan.datasets import video_dataset
+from timecyclegan.inference import directions
 from timecyclegan.models import MODELS, get_task
 from timecyclegan.training import checkpoint
 from timecyclegan.util.options import Options
+from timecyclegan.util.weights import load, save
 
 folder, script, refused, pictures, size = (
     test_commands.folder, test_commands.script, test_commands.refused, test_commands.pictures, test_commands.size
@@ -179,8 +180,8 @@ def test_the_true_flow_of_the_source_clip_is_used(script, data, inside, folder):
 
 
 def test_both_reports_compare_with_an_earlier_epoch(script, data, inside):
-    for name, state in checkpoint.load(Path("checkpoints/unpaired/latest.pth"))["networks"].items():
-        checkpoint.save(Path(f"checkpoints/unpaired/{name}_1.pth"), state)
+    for name, state in load(Path("checkpoints/unpaired/latest.pth"))["networks"].items():
+        save(Path(f"checkpoints/unpaired/{name}_1.pth"), state)
     assert script("val", "unpaired", *data["unpaired"][2:], "-gpu", "-1", "-tie", "1") == 0
     assert script("val", "unpaired", *data["unpaired"][2:], "-gpu", "-1") == 0
     for way in BOTH:

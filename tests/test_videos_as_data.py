@@ -8,7 +8,7 @@ import pytest
 
 from tests.clips import decode, moving, write_clip
 from tests.training.helpers import P, losses, train, weights
-from timecyclegan.datasets.frames import write_image
+from timecyclegan.video.frames import write_image
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,10 +12,10 @@ _PUBLIC = {
     "TimeCycle": "timecyclegan.models.mixins.timecycle",
     "TimeCycleMixin": "timecyclegan.models.mixins.timecycle_mixin",
     "WarpLossMixin": "timecyclegan.models.mixins.warp_loss_mixin",
-    "check_mixin": "timecyclegan.models.mixins.check_mixin",
+    "check_mixin": "timecyclegan.checking.check_mixin",
     "get_model": "timecyclegan.models",
     "get_task": "timecyclegan.models",
-    "load": "timecyclegan.translator",
+    "load": "timecyclegan.inference.translator",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
+from timecyclegan.inference.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.trainer import Trainer
@@ -90,7 +90,7 @@ def _note_unread(arguments: Arguments, folder: str, model_type: str, task: str) 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
     """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them."""
-    from timecyclegan import inference
+    from timecyclegan.inference import streaming as inference
 
     test = arguments.options(TestOptions)
     saved = inference.load_options(arguments.name, arguments.given)
@@ -128,11 +128,11 @@ def translate(arguments: Arguments, metrics: bool) -> None:
 
 def _translate_video(arguments: Arguments, options: Options) -> None:
     """``test.py --video``."""
-    from timecyclegan.data.prepared import kept_size
-    from timecyclegan.inference import load_model
-    from timecyclegan.training.guards import interrupt, signals
-    from timecyclegan.translator import Translator, check_translates
-    from timecyclegan.util.video import find_encoder
+    from timecyclegan.datasets.prepared import kept_size
+    from timecyclegan.inference.streaming import load_model
+    from timecyclegan.inference.translator import Translator, check_translates
+    from timecyclegan.util.signals import interrupt, signals
+    from timecyclegan.video.writer import find_encoder
 
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
@@ -188,7 +188,7 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
 
 def _write_videos(direction: Direction, made: Frames, folder: Path, options: Options, fps: float) -> None:
     """Show each sequence beside what it was made of, and beside the real one."""
-    from timecyclegan.inference import write_side_by_side
+    from timecyclegan.inference.streaming import write_side_by_side
 
     for sequence in direction.shown(made):
         video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
@@ -202,7 +202,7 @@ def _measure(
     """Compute the metrics; write metrics.json, a row of metrics.csv, and the report. Returns the evaluation."""
     from timecyclegan.evaluation.evaluate import csv_row
     from timecyclegan.evaluation.report import format_metrics, per_frame_csv
-    from timecyclegan.util.report import write_report
+    from timecyclegan.report.page import write_report
 
     folder = output / direction.name
     evaluation = evaluator(

@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 import torch
 
-from timecyclegan.data.labels import CITYSCAPES_TRAIN
+from timecyclegan.datasets.labels import CITYSCAPES_TRAIN
 
 COLOURS = np.array([label.colour for label in CITYSCAPES_TRAIN[:19]], np.float32)
 FLOAT, INT32, INT64, UINT8 = 1, 3, 9, 4  # TensorFlow's types

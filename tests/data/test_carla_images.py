@@ -1,7 +1,7 @@
 """What CARLA's cameras send, as arrays: which pixels of a flow were visible before."""
 import numpy as np
 
-from timecyclegan.data.carla_images import visible
+from timecyclegan.data.carla.images import visible
 
 
 def test_what_appears_from_behind_another_class_or_from_outside_was_not_visible():

@@ -12,11 +12,11 @@ from tests.datasets.helpers import message
 from tests.training.helpers import write_data
 from timecyclegan.data import check_data
 from timecyclegan.data.check_data import main
-from timecyclegan.datasets.frames import write_image
 from timecyclegan.models import default_options
 from timecyclegan.training.trainer import Trainer
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.video import VideoWriter
+from timecyclegan.video.frames import write_image
+from timecyclegan.video.writer import VideoWriter
 
 FLAGS = "-ih 12 -iw 20 -g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -b 3 -t 0 -gpu -1 -tclw 5"
 

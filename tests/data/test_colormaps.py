@@ -6,7 +6,7 @@ from PIL import Image
 from tests.data.killing import check_killed_anywhere, contents
 from tests.datasets.helpers import message
 from timecyclegan.data.colormaps import FORMS, Translation, main
-from timecyclegan.data.labels import CITYSCAPES, CITYSCAPES_TRAIN, carla_labels
+from timecyclegan.datasets.labels import CITYSCAPES, CITYSCAPES_TRAIN, carla_labels
 
 TRAIN = {label.name: label.id for label in CITYSCAPES_TRAIN}
 FULL = {label.name: label.id for label in CITYSCAPES}

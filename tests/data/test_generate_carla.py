@@ -10,13 +10,13 @@ import pytest
 
 from tests.data import carla_standin
 from tests.data.carla_standin import CLASSES, MOTION, Simulator, street
-from timecyclegan.data import carla_scene
-from timecyclegan.data.carla_options import CarlaOptions
+from timecyclegan.data.carla import scene as carla_scene
+from timecyclegan.data.carla.options import CarlaOptions
 from timecyclegan.data.generate_carla import generate, main
-from timecyclegan.data.labels import CITYSCAPES
-from timecyclegan.datasets.frames import find_sequences, match_sequences, read_image
+from timecyclegan.datasets.labels import CITYSCAPES
 from timecyclegan.evaluation.flow import load_flow
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import find_sequences, match_sequences, read_image
 
 COLOURS = {label.name: label.colour for label in CITYSCAPES}
 H, W, FRAMES = 24, 40, 3

@@ -9,9 +9,9 @@ from PIL import Image
 
 from timecyclegan.data import generate_synthetic
 from timecyclegan.data.generate_synthetic import generate, main
-from timecyclegan.data.synthetic_labels import CITYSCAPES_COLOURS, PALETTE, noisy_classes
-from timecyclegan.data.synthetic_street import HILLS, HOUSES, ROAD, SKY, draw_street
-from timecyclegan.data.synthetic_view import Viewer
+from timecyclegan.data.synthetic.labels import CITYSCAPES_COLOURS, PALETTE, noisy_classes
+from timecyclegan.data.synthetic.street import HILLS, HOUSES, ROAD, SKY, draw_street
+from timecyclegan.data.synthetic.view import Viewer
 from timecyclegan.util.errors import UserError
 
 FRAMES = 6

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tests.data.killing import check_killed_anywhere, contents, write
-from timecyclegan.data.labels import CITYSCAPES
 from timecyclegan.data.prepare_cityscapes import INCONSISTENT, main
-from timecyclegan.datasets.frames import find_sequences, match_sequences, read_image
+from timecyclegan.datasets.labels import CITYSCAPES
+from timecyclegan.video.frames import find_sequences, match_sequences, read_image
 
 FLAGS = ("--snippet_length", 3)
 # Frames by (split, city, sequence), and where each is to go.

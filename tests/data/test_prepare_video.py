@@ -13,14 +13,14 @@ from PIL import Image
 
 from tests.clips import decode, moving, write_clip
 from tests.data.killing import contents, killed_before
-from tests.data.test_scene_cuts import shot
 from tests.datasets.helpers import message
-from timecyclegan.data import derived_sources
+from tests.video.test_scene_cuts import shot
 from timecyclegan.data import prepare_video as module
 from timecyclegan.data.prepare_video import Settings, main, prepare_video
-from timecyclegan.datasets.frames import find_sequences, match_sequences, read_image, resize_image
+from timecyclegan.datasets import derived_sources
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.flow.pictures import flow_picture
+from timecyclegan.video.frames import find_sequences, match_sequences, read_image, resize_image
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.data.killing import check_killed_anywhere, contents, write
 from timecyclegan.data.resize_images import main
-from timecyclegan.datasets.frames import read_image, resize_image
+from timecyclegan.video.frames import read_image, resize_image
 
 H, W = 12, 20
 

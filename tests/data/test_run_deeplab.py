@@ -5,11 +5,11 @@ import torch
 
 from tests.data.segmentation_networks import COLOURS, Nearest, frozen_graph, onnx_file, tarball, torchscript
 from timecyclegan.data import run_deeplab as run_deeplab_module
+from timecyclegan.data.deeplab.segmentation import Segmenter
 from timecyclegan.data.run_deeplab import main, run_deeplab
-from timecyclegan.data.segmentation import Segmenter
-from timecyclegan.datasets.frames import read_image, write_image
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.video import VideoWriter
+from timecyclegan.video.frames import read_image, write_image
+from timecyclegan.video.writer import VideoWriter
 
 
 def coloured(seed, height=10, width=14):

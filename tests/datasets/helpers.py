@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from timecyclegan.datasets.frames import write_image
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import write_image
 
 H, W = 20, 36
 LENGTHS = {"2": 7, "10": 9}  # natural order, and neither a multiple of the clip length 3

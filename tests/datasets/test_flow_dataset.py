@@ -4,11 +4,11 @@ import torch
 
 from tests.training import helpers
 from timecyclegan.datasets.flow_dataset import FlowVideoDataset
-from timecyclegan.datasets.frames import to_video
 from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.flow import flow_backend
 from timecyclegan.flow.cache import FlowCache
 from timecyclegan.models import MODELS, model_class
+from timecyclegan.video.frames import to_video
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from PIL import Image
 
 from tests.datasets.helpers import H, W, message, write_tree
 from timecyclegan.datasets import loading
-from timecyclegan.datasets.frames import write_image
 from timecyclegan.datasets.loading import EpochSampler, make_loader, read_frames
 from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.util.errors import command
+from timecyclegan.video.frames import write_image
 
 # --- order
 

@@ -6,13 +6,13 @@ import torch
 
 from tests.datasets.helpers import LENGTHS, H, W, frame, message, write_tree
 from timecyclegan.datasets import video_dataset
-from timecyclegan.datasets.frames import resize_image, to_uint8, write_image
 from timecyclegan.datasets.video_dataset import (
     Clips,
     PairedVideoDataset,
     UnconditionalVideoDataset,
     UnpairedVideoDataset,
 )
+from timecyclegan.video.frames import resize_image, to_uint8, write_image
 
 
 def samples(dataset, epochs=range(6)):

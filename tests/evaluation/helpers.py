@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timecyclegan.datasets.frames import write_image
+from timecyclegan.video.frames import write_image
 
 CASES = Path(__file__).parents[1] / "data" / "metrics"
 

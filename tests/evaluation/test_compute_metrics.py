@@ -10,7 +10,6 @@ import torch
 
 from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
 from tests.seeded import seeded_weights
-from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation import measuring, report
 from timecyclegan.evaluation.compute_ewarp import e_warp
 from timecyclegan.evaluation.compute_metrics import main
@@ -20,6 +19,7 @@ from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics
 from timecyclegan.flow.opencv import dis
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import resize_image
 
 TEMPORAL, STILL = ("tof", "e_warp", "flicker"), ("sharpness", "psnr", "ssim", "l1")
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tests.evaluation.helpers import moving, noisy, write_clips
-from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation import evaluate as module
 from timecyclegan.evaluation.compute_metrics import main
 from timecyclegan.evaluation.evaluate import Evaluator, evaluate
@@ -16,6 +15,7 @@ from timecyclegan.evaluation.metric import LOWER, Metric, Sample, Spec, View
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import resize_image
 
 
 class Brightness(View):

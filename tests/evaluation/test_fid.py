@@ -8,12 +8,12 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from tests.evaluation.helpers import CASES, moving, noisy, texture, write_clips
-from timecyclegan.datasets.frames import find_sequences, read_image, write_image
 from timecyclegan.evaluation.compute_fid import FID, InceptionView, fid, main
 from timecyclegan.evaluation.feature_statistics import Statistics
 from timecyclegan.evaluation.frechet import frechet_distance
 from timecyclegan.evaluation.measuring import Job, measure
 from timecyclegan.evaluation.settings import Settings
+from timecyclegan.video.frames import find_sequences, read_image, write_image
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())
 NAMES = {"cases": "cases(12+12)", "cases_fid": "cases_fid(96+96)"}

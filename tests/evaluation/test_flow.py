@@ -9,11 +9,11 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from tests.evaluation.helpers import CASES, moving, texture, write_flow
-from timecyclegan.datasets.frames import read_image
 from timecyclegan.evaluation.flow import Estimator, FlowSampler, TrueFlow, estimator, load_flow, resize_flow
 from timecyclegan.flow import BACKENDS, opencv
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import read_image
 
 
 def test_farneback_is_the_reference_one():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tests.evaluation.helpers import moving, noisy, write_clips
-from timecyclegan.datasets.frames import resize_image
 from timecyclegan.evaluation.compute_metrics import main
 from timecyclegan.evaluation.evaluate import csv_row, evaluate
 from timecyclegan.evaluation.kinds import KINDS
 from timecyclegan.evaluation.report import format_comparison, format_metrics
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import resize_image
 
 FIDELITY = ("lpips", "sharpness", "psnr", "ssim", "l1")
 FILLED = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.evaluation.helpers import CASES, blurred, moving, noisy, texture, write_clips
-from timecyclegan.datasets.frames import find_sequences, read_image, resize_image
 from timecyclegan.evaluation.compute_lpips import lpips_distance
 from timecyclegan.evaluation.evaluate import csv_row, evaluate
 from timecyclegan.evaluation.report import format_metrics
+from timecyclegan.video.frames import find_sequences, read_image, resize_image
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())["lpips"]
 TOLERANCE = 1e-7

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.evaluation.helpers import CASES
-from timecyclegan.datasets.frames import find_sequences, read_image
 from timecyclegan.evaluation.compute_ewarp import Warp
 from timecyclegan.evaluation.evaluate import evaluate
 from timecyclegan.evaluation.metric import Step
 from timecyclegan.evaluation.tecogan import WithoutEnds
 from timecyclegan.evaluation.variants import WarpBack, summed_distance
 from timecyclegan.flow.opencv import farneback
+from timecyclegan.video.frames import find_sequences, read_image
 
 SEQUENCES = ("seq0", "seq1")
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tests.evaluation.helpers import CASES, moving, noisy, texture, write_clips
-from timecyclegan.datasets.frames import find_sequences, read_image
 from timecyclegan.evaluation.compute_tlp import TLP, tlp
 from timecyclegan.evaluation.evaluate import evaluate
 from timecyclegan.evaluation.measuring import Frame, Job
 from timecyclegan.evaluation.metric import Step
 from timecyclegan.evaluation.perceptual import CroppedPerceptualView
 from timecyclegan.evaluation.settings import Settings
+from timecyclegan.video.frames import find_sequences, read_image
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())["tlp"]
 TOLERANCE = 1e-7

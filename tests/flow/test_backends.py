@@ -7,7 +7,6 @@ from torchvision.models import optical_flow
 
 from tests.flow.known_motion import ROTATION, TRANSLATION, end_point_error, moved
 from tests.seeded import seeded_weights
-from timecyclegan.datasets.frames import to_video
 from timecyclegan.flow import (
     BACKENDS,
     WITHOUT_WEIGHTS,
@@ -22,6 +21,7 @@ from timecyclegan.flow.resizing import flow_at_size
 from timecyclegan.losses.warp import warp
 from timecyclegan.models.networks.flownet2_pytorch import FlowNet2
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import to_video
 
 
 def texture(height=64, width=96, seed=0):

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from timecyclegan.datasets.frames import read_image, resize_image, to_video, write_image
 from timecyclegan.flow import cache as module
 from timecyclegan.flow import flow_backend
 from timecyclegan.flow.cache import FlowCache
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import read_image, resize_image, to_video, write_image
 
 SIZE = (20, 28)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.evaluation.helpers import moving, texture, write_clips
-from timecyclegan.datasets.frames import read_image
 from timecyclegan.evaluation.evaluate import evaluate
 from timecyclegan.evaluation.flow import load_flow
 from timecyclegan.flow import flow_backend, pictures
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.flow.pictures import draw_folders, flow_picture, sequence_scale, with_legend
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import read_image
 
 CPU = torch.device("cpu")
 SIZE = (48, 64)

@@ -5,9 +5,9 @@ import pytest
 
 from tests.models.test_first_step import TYPES
 from timecyclegan import commands
-from timecyclegan.losses.modes import CYCLE_TYPES
 from timecyclegan.models import MODELS, check, default_options, get_model, get_task, model_class
 from timecyclegan.util.argparser import parse
+from timecyclegan.util.choices import CYCLE_TYPES
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import DiscriminatorOptions, LossOptions, Options, TimeCycleOptions
 

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from timecyclegan.datasets.frames import write_image
 from timecyclegan.models import default_options, model_class
 from timecyclegan.training import checkpoint
 from timecyclegan.training.trainer import Trainer
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
+from timecyclegan.util.weights import load
+from timecyclegan.video.frames import write_image
 
 TINY = {
     "image_height": 12, "image_width": 20, "generator_architecture": "resnet_1blocks", "generator_filters": 2,
@@ -108,7 +109,7 @@ def weights(name):
 
 
 def latest(name):
-    return checkpoint.load(checkpoint.CHECKPOINTS / name / checkpoint.LATEST)
+    return load(checkpoint.CHECKPOINTS / name / checkpoint.LATEST)
 
 
 def losses(name):

@@ -11,6 +11,7 @@ import torch
 from tests.training.helpers import P, latest, message, same, train, trainer, weights, write_data
 from timecyclegan.training import checkpoint
 from timecyclegan.training.resuming import STATE
+from timecyclegan.util.weights import load, save
 
 LATEST = Path("checkpoints/run/latest.pth")
 
@@ -58,14 +59,14 @@ def test_a_damaged_latest_is_one_clear_line(run, data, content):
 
 def test_files_are_read_onto_the_cpu_and_without_code(run, monkeypatch):
     """SPEC 7 item 14: checkpoints of a GPU load where there is none."""
-    calls, load = [], torch.load
+    calls, plain = [], torch.load
 
     def spy(*args, **kwargs):
         calls.append(kwargs)
-        return load(*args, **kwargs)
+        return plain(*args, **kwargs)
 
     monkeypatch.setattr(torch, "load", spy)
-    checkpoint.load(LATEST)
+    load(LATEST)
     assert calls == [{"map_location": "cpu", "weights_only": True}]
 
 
@@ -94,11 +95,11 @@ def test_a_misfit_names_network_parameter_and_both_shapes(run, data):
 
 def test_missing_and_surplus_parameters_are_named(run, data):
     path = Path("checkpoints/run/generator_1.pth")
-    state = checkpoint.load(path)
-    checkpoint.save(path, {key: value for key, value in state.items() if key != "model.1.bias"})
+    state = load(path)
+    save(path, {key: value for key, value in state.items() if key != "model.1.bias"})
     options = {"init_checkpoint_dir": "checkpoints/run", "init_epoch": 1, **P}
     assert "generator lacks the parameter model.1.bias" in message(trainer, data, "new", **options)
-    checkpoint.save(path, {**state, "model.99.bias": torch.zeros(1)})
+    save(path, {**state, "model.99.bias": torch.zeros(1)})
     assert "generator has a parameter model.99.bias" in message(trainer, data, "new", **options)
 
 
@@ -106,13 +107,13 @@ def test_networks_that_another_model_lacks_begin_anew(data, capsys):
     train(data, model_type="seqpix2pix")
     begun = trainer(data, "new", init_checkpoint_dir="checkpoints/run", **P)
     assert "no weights for sequence_discriminator_0, timecycles_target: begun anew" in capsys.readouterr().out
-    weights = checkpoint.load(Path("checkpoints/run/generator_2.pth"))
+    weights = load(Path("checkpoints/run/generator_2.pth"))
     assert all(torch.equal(value, weights[key]) for key, value in begun.model.generator.state_dict().items())
 
 
 def test_weights_of_no_network_of_the_model_are_refused(data):
     Path("other").mkdir()
-    checkpoint.save(Path("other/classifier_3.pth"), {"weight": torch.zeros(1)})
+    save(Path("other/classifier_3.pth"), {"weight": torch.zeros(1)})
     found = message(trainer, data, "new", init_checkpoint_dir="other", init_epoch=3, **P)
     assert "other has weights for classifier, none for generator" in found
 
@@ -127,13 +128,13 @@ def test_weights_of_no_network_of_the_model_are_refused(data):
 def test_initial_weights(run, data, options, expected):
     begun = trainer(data, "new", **options, **P)
     for name, network in begun.model.networks().items():
-        assert same(dict(network.state_dict()), checkpoint.load(Path(f"checkpoints/run/{name}_{expected}.pth")))
+        assert same(dict(network.state_dict()), load(Path(f"checkpoints/run/{name}_{expected}.pth")))
     assert begun.position.step == 0 and not begun.model.optimizers["G"].state
 
 
 def test_init_epoch_alone_means_this_run(run, data):
     begun = trainer(data, overwrite=True, init_epoch=1, **P)
-    expected = checkpoint.load(Path("checkpoints/run/generator_1.pth"))
+    expected = load(Path("checkpoints/run/generator_1.pth"))
     assert same(dict(begun.model.generator.state_dict()), expected)
 
 
@@ -161,14 +162,14 @@ def test_save_every(data):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
-    checkpoint.save(path, {"a": 1})
+    save(path, {"a": 1})
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    assert "No space left" in message(checkpoint.save, path, {"a": 2})
-    assert checkpoint.load(path) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+    assert "No space left" in message(save, path, {"a": 2})
+    assert load(path) == {"a": 1} and list(tmp_path.iterdir()) == [path]
 
 
 def test_random_states_come_back():

@@ -15,6 +15,7 @@ from tests.seeded import seeded_weights
 from tests.training.helpers import message, same, trainer, write_data
 from timecyclegan.models import MODELS
 from timecyclegan.training import checkpoint, foreign
+from timecyclegan.util import weights
 
 FOLDER = Path("checkpoints/theirs")
 
@@ -165,7 +166,7 @@ def test_two_files_for_one_network_are_refused(tmp_path, first, second):
 def test_our_own_checkpoint_counts_first(tmp_path, capsys):
     for name, seed in (("generator.pth", 1), ("latest_net_G.pth", 2), ("5_net_G.pth", 3), ("generator_5.pth", 4)):
         save(name, generator(seed=seed), tmp_path)
-    checkpoint.save(tmp_path / checkpoint.LATEST, {"networks": {"generator": generator(seed=5)}})
+    weights.save(tmp_path / checkpoint.LATEST, {"networks": {"generator": generator(seed=5)}})
     assert same(checkpoint.read_networks(tmp_path)["generator"], generator(seed=5))
     assert same(checkpoint.read_networks(tmp_path, 5)["generator"], generator(seed=4))
     assert capsys.readouterr().out == ""

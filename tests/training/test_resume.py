@@ -20,7 +20,7 @@ from tests.training.helpers import (
     write_data,
 )
 from timecyclegan.models import MODELS, calculate_block_size, get_task
-from timecyclegan.training import checkpoint
+from timecyclegan.training import trainer as trainer_module
 from timecyclegan.util.options import Options
 
 GROWING = {"spatial_scaling": (0.5, 1.0), "temporal_scaling": (0.4, 1.0), "num_epochs": 1}
@@ -113,7 +113,7 @@ def test_killed_between_weight_files_and_latest(monkeypatch, data):
 
 def test_killed_between_two_weight_files(monkeypatch, data):
     train(data, "whole", **P)
-    save, calls = checkpoint.save, iter(range(100))
+    save, calls = trainer_module.save, iter(range(100))
 
     class Dead(BaseException):
         pass
@@ -124,7 +124,7 @@ def test_killed_between_two_weight_files(monkeypatch, data):
         save(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", dying)
+        patch.setattr(trainer_module, "save", dying)
         with pytest.raises(Dead):
             train(data, "broken", **P)
     assert len(weights("broken")) == 5

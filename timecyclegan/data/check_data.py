@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from timecyclegan.data.frame_facts import Facts, look_at
-from timecyclegan.datasets.frames import Frame, find_sequences, read_image, resize_image, write_image
+from timecyclegan.datasets.frame_facts import Facts, look_at
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
-from timecyclegan.directions import check_arguments
+from timecyclegan.inference.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
 from timecyclegan.training.trainer import AMP, Trainer
 from timecyclegan.util.argparser import Arguments, add_option
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.options import ControlOptions, Options
-from timecyclegan.util.panels import side_by_side
+from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
+from timecyclegan.video.panels import side_by_side
 
 _ROWS, _COLUMNS, _TILE = 12, 8, 96  # of a contact sheet: sequences, frames of each, pixels of a frame's height
 _SQUEEZED = 1.1  # how far a frame's shape may be changed before it is said

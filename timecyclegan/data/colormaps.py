@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from timecyclegan.data.labels import (
+from timecyclegan.data.moving import carry_out
+from timecyclegan.data.planning import Job, Step, folder_arguments
+from timecyclegan.data.resize_images import LOSSY, images_below, open_image
+from timecyclegan.datasets.labels import (
     CITYSCAPES,
     CITYSCAPES_TRAIN,
     Label,
@@ -21,11 +24,8 @@ from timecyclegan.data.labels import (
     ids_to_colours,
     in_cityscapes,
 )
-from timecyclegan.data.moving import carry_out
-from timecyclegan.data.planning import Job, Step, folder_arguments
-from timecyclegan.data.resize_images import LOSSY, images_below, open_image
-from timecyclegan.datasets.frames import read_image
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.video.frames import read_image
 
 NEWEST_CARLA = "0.9.16"
 FORMS = ("cityscapes_ids", "cityscapes_train_ids", "cityscapes_colours", "carla_ids", "carla_colours")

@@ -20,16 +20,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from timecyclegan.data.carla_images import FlowCheck, class_ids, flow_back, rgb, visible
-from timecyclegan.data.carla_options import CarlaOptions
-from timecyclegan.data.carla_scene import CAMERAS, MissedTick, Scene
-from timecyclegan.data.carla_server import Server
-from timecyclegan.data.labels import Label, carla_labels, ids_to_colours, in_cityscapes
-from timecyclegan.datasets.frames import few, write_image
+from timecyclegan.data.carla.images import FlowCheck, class_ids, flow_back, rgb, visible
+from timecyclegan.data.carla.options import CarlaOptions
+from timecyclegan.data.carla.scene import CAMERAS, MissedTick, Scene
+from timecyclegan.data.carla.server import Server
+from timecyclegan.datasets.labels import Label, carla_labels, ids_to_colours, in_cityscapes
 from timecyclegan.flow.pictures import write_npz
-from timecyclegan.training.guards import signals
 from timecyclegan.util.argparser import add_option
 from timecyclegan.util.errors import UserError, command, unknown
+from timecyclegan.util.signals import signals
+from timecyclegan.video.frames import few, write_image
 
 ATTEMPTS = 3
 """How often a run is tried in which a camera misses a tick."""

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from timecyclegan.data.synthetic_labels import CLASSES, PALETTE, noisy_classes
-from timecyclegan.data.synthetic_render import render
-from timecyclegan.data.synthetic_street import draw_street
-from timecyclegan.data.synthetic_view import Viewer
+from timecyclegan.data.synthetic.labels import CLASSES, PALETTE, noisy_classes
+from timecyclegan.data.synthetic.render import render
+from timecyclegan.data.synthetic.street import draw_street
+from timecyclegan.data.synthetic.view import Viewer
 from timecyclegan.util.errors import UserError, command
 
 SPLITS = ("train", "val")

@@ -9,8 +9,8 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timecyclegan.datasets.frames import natural_key
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import natural_key
 
 MOVE, COPY = "move", "copy"
 _LONGEST_NAME = 255  # bytes

@@ -26,9 +26,9 @@ from PIL import Image
 from timecyclegan.data.colormaps import Translation
 from timecyclegan.data.moving import carry_out
 from timecyclegan.data.planning import COPY, MOVE, Job, Step, files_below, folder_arguments
-from timecyclegan.datasets.frames import few, read_image
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
+from timecyclegan.video.frames import few, read_image
 
 INCONSISTENT = {
     "train": ("bochum", "hamburg", "hanover", "krefeld", "monchengladbach", "strasbourg"),

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from timecyclegan.data.derived_sources import MAKERS
-from timecyclegan.data.prepared import open_manifest, picture_size, write_manifest
-from timecyclegan.data.scene_cuts import mark_cuts
-from timecyclegan.datasets.frames import find_sequences, read_image, resize_image, write_image
-from timecyclegan.datasets.video_frames import VideoFrame, video_times
+from timecyclegan.datasets.derived_sources import MAKERS
+from timecyclegan.datasets.prepared import open_manifest, picture_size, write_manifest
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.video.frame_paths import VideoFrame, video_times
+from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
+from timecyclegan.video.scene_cuts import mark_cuts
 
 LARGEST = 16384  # pixels of a side
 

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from timecyclegan.data.moving import carry_out
 from timecyclegan.data.planning import COPY, MOVE, Job, Step, folder_arguments
-from timecyclegan.datasets.frames import find_sequences
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
+from timecyclegan.video.frames import find_sequences
 
 
 def rename_images(folder: Path, out: Path | None = None, copy: bool = False, digits: int = 5, first: int = 0,

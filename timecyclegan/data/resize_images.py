@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from timecyclegan.data.moving import carry_out
 from timecyclegan.data.planning import COPY, Job, Step, files_below, folder_arguments
-from timecyclegan.datasets.frames import IMAGE_SUFFIXES, image_size
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.video.frames import IMAGE_SUFFIXES, image_size
 
 LOSSY = (".jpg", ".jpeg", ".webp")
 _BITS_PER_SAMPLE = 258  # TIFF's tag

@@ -18,12 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from timecyclegan.data.colormaps import NEWEST_CARLA, Translation
-from timecyclegan.data.labels import ids_to_colours
-from timecyclegan.data.segmentation import Segmenter
-from timecyclegan.datasets.frames import Frame, few, find_sequences, read_image, resize_image, write_image
+from timecyclegan.data.deeplab.segmentation import Segmenter
+from timecyclegan.datasets.labels import ids_to_colours
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
 from timecyclegan.util.hub import sha256
+from timecyclegan.video.frames import Frame, few, find_sequences, read_image, resize_image, write_image
 
 IDS = {"train": "cityscapes_train_ids", "full": "cityscapes_ids", "carla": "carla_ids"}
 MANIFEST = "run_deeplab.json"  # in OUT: what its maps depend on

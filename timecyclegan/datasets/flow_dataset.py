@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from timecyclegan.datasets.frames import to_video
 from timecyclegan.datasets.video_dataset import Key, PairedVideoDataset, View
 from timecyclegan.flow.cache import FlowCache
+from timecyclegan.video.frames import to_video
 
 
 class FlowVideoDataset(Dataset):

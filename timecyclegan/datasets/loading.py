@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from timecyclegan.datasets.frames import Frame, read_image, resize_image
 from timecyclegan.datasets.video_dataset import Key
-from timecyclegan.datasets.video_frames import VideoFrame, open_decoder
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frame_paths import VideoFrame, open_decoder
+from timecyclegan.video.frames import Frame, read_image, resize_image
 
 
 class EpochSampler(Sampler[list[Key]]):

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from timecyclegan.datasets.frames import (
+from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import (
     Frame,
     few,
     find_sequences,
@@ -24,7 +25,6 @@ from timecyclegan.datasets.frames import (
     resize_image,
     to_video,
 )
-from timecyclegan.util.errors import UserError
 
 Key = tuple[int, int]  # (epoch, index within the epoch)
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from timecyclegan.datasets.frames import find_sequences, read_image
 from timecyclegan.evaluation.feature_statistics import Collected, Statistics
 from timecyclegan.evaluation.frechet import frechet_distance, mmd_of_subsets, polynomial_mmd
 from timecyclegan.evaluation.measuring import MAX_THREADS, in_order
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import write_json
+from timecyclegan.video.frames import find_sequences, read_image
 
 Clip = list[np.ndarray]  # its frames, uint8 (H, W, 3) RGB
 

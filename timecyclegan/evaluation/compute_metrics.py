@@ -10,7 +10,6 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from timecyclegan.datasets.frames import find_sequences
 from timecyclegan.evaluation.evaluate import BY_NAME, METRICS, Evaluator
 from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics, per_frame_csv
@@ -18,6 +17,7 @@ from timecyclegan.evaluation.settings import Settings
 from timecyclegan.flow import BACKENDS
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import write_json
+from timecyclegan.video.frames import find_sequences
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import cv2
 
-from timecyclegan.datasets.frames import match_sequences
 from timecyclegan.evaluation.compute_ewarp import EWarp, EWarpTrueFlow
 from timecyclegan.evaluation.compute_fid import FID
 from timecyclegan.evaluation.compute_flicker import Flicker, FlickerOfOne
@@ -24,6 +23,7 @@ from timecyclegan.evaluation.metric import Metric, Result, View
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.evaluation.variants import VARIANTS
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.video.frames import match_sequences
 
 ROOTS = ("the real frames", "the fake frames")
 LIBRARIES = ("av", "numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision", "lpips", "pytorch-fid")

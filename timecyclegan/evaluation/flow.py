@@ -10,11 +10,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from timecyclegan.datasets.frames import to_video
 from timecyclegan.flow import check_backend, choose_backend, describe, flow_backend
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import to_video
 
 FlowFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

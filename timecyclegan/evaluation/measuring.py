@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from timecyclegan.datasets.frames import read_image, resize_image
 from timecyclegan.evaluation.flow import FlowFunction, TrueFlow, load_flow, resize_flow
 from timecyclegan.evaluation.metric import Metric, Step, View
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import read_image, resize_image
 
 MAX_THREADS = 8
 BATCH = 8  # frames that networks see at once; more do not make a CPU faster

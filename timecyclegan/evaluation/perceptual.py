@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from timecyclegan.datasets.frames import to_video
 from timecyclegan.evaluation.metric import View
 from timecyclegan.evaluation.settings import Settings
 from timecyclegan.evaluation.tecogan import tecogan_crop
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published, sha256
+from timecyclegan.video.frames import to_video
 
 if TYPE_CHECKING:
     from timecyclegan.evaluation.measuring import Frame

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecyclegan.datasets.frames import to_uint8
 from timecyclegan.flow import photometric_confidence
+from timecyclegan.video.frames import to_uint8
 
 FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2,
              "flags": 0}

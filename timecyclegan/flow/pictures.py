@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from timecyclegan.datasets.frames import to_video, write_image
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.flow import FlowBackend
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.video.frames import to_video, write_image
 
 FILES = ("off", "flo", "npz")
 

@@ -28,7 +28,7 @@ class _Raft:
         url = enum.DEFAULT.url
         self.file = Path(weights) if weights else hub_file(url)
         if weights:
-            from timecyclegan.training.checkpoint import load
+            from timecyclegan.util.weights import load
 
             state = load(weights)
         else:

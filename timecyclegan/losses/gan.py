@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term
 from timecyclegan.losses.feature_matching import feature_matching_loss
-from timecyclegan.losses.modes import GAN_MODES
+from timecyclegan.util.choices import GAN_MODES
 
 GRADIENT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017
 

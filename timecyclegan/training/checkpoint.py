@@ -1,10 +1,8 @@
 """Checkpoints: a training run's whole state in one file, and weight files for each network.
 
 ``checkpoints/NAME`` holds ``options.json``, ``latest.pth`` (everything that a run needs to go on) and, for each saved
-epoch, a ``<network>_<epoch>.pth`` with that network's parameters alone. Every file is written under a temporary name,
-synced and renamed, so a killed run leaves whole files. Files are read with ``weights_only=True``: they cannot run code.
+epoch, a ``<network>_<epoch>.pth`` with that network's parameters alone.
 """
-import pickle
 import random
 import re
 from collections.abc import Mapping
@@ -17,42 +15,13 @@ from torch import nn
 
 from timecyclegan.training import fitting, foreign
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.weights import load
 
 LATEST = "latest.pth"
 OPTIONS = "options.json"
 CHECKPOINTS = Path("checkpoints")
 
 State = fitting.State
-
-
-def save(path: Path, content: Any) -> None:
-    """Write tensors and plain values so that ``path`` is always whole."""
-    # Given a file instead of its name, torch.save does not put the temporary name into the archive.
-    with replacing(path, sync=True) as temporary, open(temporary, "wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:  # what its archive writer makes of a write that fails
-            raise UserError(f"cannot write {path}: is the disk full?") from error
-
-
-def load(path: Path) -> Any:
-    """Read what :func:`save` (or ``torch.save``) wrote, onto the CPU.
-
-    Raises:
-        UserError: the file is missing, damaged, or holds anything but tensors and plain values.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"checkpoint {path} does not exist") from error
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"checkpoint {path} was refused: it is damaged, or holds objects that could run code instead of weights "
-            "(save a network's state_dict(), not the network)"
-        ) from error
-    except Exception as error:  # zip, pickle, EOF and storage errors: what a damaged file raises is anyone's guess
-        raise UserError(f"checkpoint {path} cannot be read, it seems damaged ({type(error).__name__})") from error
 
 
 def weight_files(folder: Path, epoch: int) -> dict[str, Path]:

@@ -1,10 +1,8 @@
-"""What surrounds a training run: one process for a name, signals that ask it to leave, logs that cannot be written,
-weights that are no numbers."""
+"""What surrounds a training run: one process for a name, logs that cannot be written, weights that are no numbers."""
 import contextlib
 import fcntl
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,27 +33,6 @@ def exclusive(folder: Path) -> Iterator[None]:
             raise UserError(f"another process is training {folder.name} at this moment") from error
         # The file stays: removing it would let a third process lock a new one while a second still opens this.
         yield
-
-
-@contextlib.contextmanager
-def signals(ask: Callable[[int], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call ``ask`` with their number; a second SIGINT interrupts at once."""
-
-    def handle(number: int, _frame: Any) -> None:
-        ask(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def interrupt(_number: int) -> None:
-    """For :func:`signals`: SIGTERM ends as Ctrl-C does, so that what is half-written is removed."""
-    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

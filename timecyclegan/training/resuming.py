@@ -10,6 +10,7 @@ from torch import nn
 from timecyclegan.training import checkpoint, fitting
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
+from timecyclegan.util.weights import load
 
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
 RESUMABLE = {
@@ -51,7 +52,7 @@ def read_run(folder: Path, options: Options, growing: bool) -> dict[str, Any]:
         UserError: it cannot be read, or was begun with options that contradict these; names the first.
     """
     path = folder / checkpoint.LATEST
-    saved = checkpoint.load(path)
+    saved = load(path)
     if not isinstance(saved, dict) or not saved.keys() >= STATE:
         raise UserError(f"checkpoint {path} is not one of this program's")
     before, now = Options.from_dict(saved["options"]).to_dict(), options.to_dict()

@@ -12,21 +12,23 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from timecyclegan.data.prepared import keep_settings
 from timecyclegan.datasets.loading import make_loader
+from timecyclegan.datasets.prepared import keep_settings
 from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
 from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint, foreign
 from timecyclegan.training.growing import describe, growth_stages
-from timecyclegan.training.guards import check_finite, exclusive, log_errors, signals
+from timecyclegan.training.guards import check_finite, exclusive, log_errors
 from timecyclegan.training.resuming import check_data, describe_data, find_run, load_initial
 from timecyclegan.training.schedule import Position, learning_rate
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.logs import RUNS, TrainingLog, log_training
 from timecyclegan.util.options import Options
+from timecyclegan.util.signals import signals
+from timecyclegan.util.weights import save
 
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -269,7 +271,7 @@ class Trainer:
         check_finite(self.model.networks())
         if number % self.stage.save_every == 0 or last:
             for name, network in self.model.networks().items():
-                checkpoint.save(self.folder / f"{name}_{number}.pth", _on_cpu(network.state_dict()))
+                save(self.folder / f"{name}_{number}.pth", _on_cpu(network.state_dict()))
         self._save()
 
     def _save(self) -> None:
@@ -284,7 +286,7 @@ class Trainer:
             "model": self.model.training_state(),
             "random": checkpoint.random_state(),
         }
-        checkpoint.save(self.folder / checkpoint.LATEST, content)
+        save(self.folder / checkpoint.LATEST, content)
         if self.log:
             self.log.flush()
         self.last_save = time.monotonic()

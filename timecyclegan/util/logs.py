@@ -120,7 +120,7 @@ class TrainingLog:
 
     def videos(self, videos: Mapping[str, Tensor], step: int, fps: float = 5) -> None:
         """Log the first clip of each of ``videos`` (N, T, 3, H, W): a grid (a row each) and a GIF side by side."""
-        from timecyclegan.datasets.frames import to_uint8
+        from timecyclegan.video.frames import to_uint8
 
         rows = [to_uint8(video[0]) for video in videos.values()]  # (T, H, W, 3) each
         grid = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
@@ -133,7 +133,7 @@ class TrainingLog:
         """TensorBoard shows a GIF as an image; its own add_video would need moviepy to make one."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        from timecyclegan.util.video import encode_gif
+        from timecyclegan.video.writer import encode_gif
 
         _, height, width, _ = frames.shape
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_gif(frames, fps))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES, GAN_MODES
+from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.util.errors import UserError, suggestion
 from timecyclegan.util.files import replacing
 

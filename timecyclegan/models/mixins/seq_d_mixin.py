@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, total
 from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss, generator_terms
-from timecyclegan.losses.modes import GAN_MODES
 from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named, not_negative
 from timecyclegan.models.networks import define_discriminator
+from timecyclegan.util.choices import GAN_MODES
 from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.options import Options
 

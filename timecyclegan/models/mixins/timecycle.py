@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss
-from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES
 from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
 from timecyclegan.models.mixins.host import Video, as_video, not_negative
 from timecyclegan.models.mixins.seq_d_mixin import windows
+from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES
 
 
 class _Discriminator(NamedTuple):

@@ -4,10 +4,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
-from timecyclegan.losses.modes import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.models.networks import define_generator
+from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.util.errors import UserError
 
 

@@ -5,10 +5,10 @@ from typing import Any
 from torch import nn
 
 from timecyclegan.losses import Losses
-from timecyclegan.losses.modes import CYCLE_TYPES
 from timecyclegan.models.mixins.seq_d_mixin import SeqDModel
 from timecyclegan.models.mixins.timecycle_mixin import TimeCycleMixin
 from timecyclegan.models.networks import Architecture, define_generator, generator
+from timecyclegan.util.choices import CYCLE_TYPES
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options, TimeCycleOptions
 

@@ -1,0 +1,86 @@
+"""Sound that goes from one video into another as it is."""
+import av
+import numpy as np
+import pytest
+
+from tests.clips import moving, write_clip
+from timecyclegan.util.errors import UserError
+from timecyclegan.video.reader import VideoFile
+from timecyclegan.video.writer import VideoWriter
+
+
+def copy(source, path, count=20):
+    with VideoFile(source) as video, VideoWriter(path, video.rate, 48, 64, sound=source) as writer:
+        for image, _ in list(video.frames())[:count]:
+            writer.write(image)
+    return writer.refused
+
+
+def sound(path):
+    """The packets of the sound: bytes, and seconds after the first picture."""
+    with av.open(str(path)) as file:
+        if not file.streams.audio:
+            return None
+        start = file.streams.video[0].start_time * file.streams.video[0].time_base
+        return [(bytes(packet), float(packet.pts * packet.time_base - start))
+                for packet in file.demux(audio=0) if packet.size]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "codec", "target"), [
+    ("a.mp4", "aac", "b.mp4"), ("a.mp4", "aac", "b.mkv"), ("a.mp4", "aac", "b.mov"), ("a.mkv", "libopus", "b.webm"),
+    ("a.mkv", "libopus", "b.mp4"), ("a.avi", "mp3", "b.avi"), ("a.mov", "pcm_s16le", "b.mov"),
+])  # fmt: skip
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.5])  # the pictures last 0.8 s
+def test_sound_is_copied_byte_by_byte_at_its_times(tmp_path, source, codec, target, seconds):
+    pictures = "mpeg4" if source == "a.avi" else "libx264"
+    write_clip(tmp_path / source, moving(20), pictures, sound=(codec, seconds))
+    assert copy(tmp_path / source, tmp_path / target) == []
+    before, after = sound(tmp_path / source), sound(tmp_path / target)
+    assert len(before) > 5 and [data for data, _ in after] == [data for data, _ in before]
+    np.testing.assert_allclose([time for _, time in after], [time for _, time in before], atol=0.003)
+    assert len(decoded(tmp_path / target)) == 20
+
+
+def decoded(path):
+    with VideoFile(path) as video:
+        return list(video.frames())
+
+
+def test_sound_stays_with_pictures_that_begin_late(tmp_path):
+    """As in a part that was cut out of a longer video: times count from the first picture."""
+    write_clip(tmp_path / "a.mkv", moving(20), times=[400 + 40 * t for t in range(20)], sound=("libopus", 1.2))
+    copy(tmp_path / "a.mkv", tmp_path / "b.mkv")
+    before, after = sound(tmp_path / "a.mkv"), sound(tmp_path / "b.mkv")
+    assert before[0][1] < -0.3
+    np.testing.assert_allclose([time for _, time in after], [time for _, time in before], atol=0.003)
+
+
+def test_what_a_container_cannot_hold_is_named(tmp_path):
+    write_clip(tmp_path / "a.mp4", moving(20), sound=("aac", 0.8))
+    assert copy(tmp_path / "a.mp4", tmp_path / "b.webm") == ["aac"]
+    assert sound(tmp_path / "b.webm") is None and len(decoded(tmp_path / "b.webm")) == 20
+
+
+def test_no_sound_no_track(tmp_path):
+    write_clip(tmp_path / "a.mp4", moving(20))
+    assert copy(tmp_path / "a.mp4", tmp_path / "b.mp4") == [] and sound(tmp_path / "b.mp4") is None
+
+
+def test_sound_lies_beside_its_pictures(tmp_path):
+    """Neither is kept back until the other is complete: memory would grow, and a player could not stream it."""
+    write_clip(tmp_path / "a.mkv", moving(50), rate=2, sound=("libopus", 25))
+    copy(tmp_path / "a.mkv", tmp_path / "b.mkv", 50)
+    with av.open(str(tmp_path / "b.mkv")) as file:
+        order = [(packet.stream.type, float(packet.pts * packet.time_base)) for packet in file.demux() if packet.size]
+    latest = {"video": 0.0, "audio": 0.0}
+    for kind, time in order:
+        latest[kind] = max(latest[kind], time)
+        assert abs(latest["video"] - latest["audio"]) < 3  # some pictures, which are stored in another order
+
+
+def test_a_source_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a.mp4").write_text("no sound")
+    writer = VideoWriter(tmp_path / "b.mp4", 10, 48, 64, sound=tmp_path / "a.mp4")
+    with pytest.raises(UserError, match=r"cannot read the sound of .*a\.mp4"), writer:
+        pass
+    assert not (tmp_path / "b.mp4").exists() and len(list(tmp_path.iterdir())) == 1

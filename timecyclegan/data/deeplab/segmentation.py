@@ -1,0 +1,140 @@
+"""A user's own segmentation network: TorchScript, ONNX, or a frozen TensorFlow graph."""
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from timecyclegan.data.deeplab.frozen_graph import read_frozen_graph
+from timecyclegan.util.device import pick_device
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.torchscript import brief, load_torchscript
+
+Network = Callable[[np.ndarray], Any]  # float32 (N, 3, H, W) -> scores or classes
+
+SUFFIXES = {".pt": "torchscript", ".pth": "torchscript", ".ts": "torchscript", ".torchscript": "torchscript",
+            ".onnx": "onnx", ".pb": "tensorflow", ".tar.gz": "tensorflow", ".tgz": "tensorflow", ".tar": "tensorflow"}
+
+
+class Segmenter:
+    """Classes of pictures, by a network from a file.
+
+    The network takes float (N, 3, H, W), RGB, (a TensorFlow graph as its own format wants it) and gives scores
+    (N, C, h, w), or classes (N, h, w) or (N, 1, h, w); of a dictionary "out" counts, of several results the first.
+
+    Args:
+        path: its suffix says what it is, see SUFFIXES.
+        gpu: for TorchScript; OpenCV, which runs the others, computes on the CPU.
+        start, end: nodes of a TensorFlow graph, see :func:`read_frozen_graph`.
+
+    Attributes:
+        range: what the network takes 0 to 255 as, where its kind tells: (-1, 1) for DeepLab's graphs, else (0, 1).
+
+    Raises:
+        UserError: the file is missing or of an unknown or another kind.
+    """
+
+    def __init__(self, path: str | Path, gpu: int = -1, start: str = "", end: str = ""):
+        self._path, self.range = Path(path), (0.0, 1.0)
+        kind = next((kind for suffix, kind in SUFFIXES.items() if self._path.name.lower().endswith(suffix)), None)
+        if kind is None:
+            raise UserError(f"--model {path}: unknown kind of file; known are {' '.join(SUFFIXES)}")
+        if not self._path.is_file():
+            raise UserError(f"--model {path} does not exist")
+        self._network: Network
+        if kind == "torchscript":
+            self._network = _torchscript(self._path, pick_device(gpu))
+        elif kind == "onnx":
+            self._network = _onnx(self._path)
+        else:
+            graph = read_frozen_graph(self._path, start, end)
+            self._network = _tensorflow(self._path, graph.graph)
+            self.range = (-1.0, 1.0) if graph.deeplab else self.range
+
+    def __call__(self, pictures: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """Classes of each picture at its own size.
+
+        Scores are interpolated before the best is chosen, classes are those of the nearest pixel.
+
+        Args:
+            pictures: float32 (N, 3, H, W), as the network wants it.
+            sizes: (height, width) of each result.
+
+        Returns:
+            uint8 (height, width) each.
+
+        Raises:
+            UserError: the network cannot take them, or gives neither scores nor classes.
+        """
+        shape = "x".join(map(str, pictures.shape))
+        try:
+            found = self._network(pictures)
+        except Exception as error:  # whatever OpenCV, PyTorch or a compiled network raises
+            raise UserError(f"--model {self._path} cannot take {shape} ({brief(error)}); try the --size that it was "
+                            "made for, and --batch_size 1") from error
+        if isinstance(found, dict):
+            found = found.get("out", next(iter(found.values()), None))
+        while isinstance(found, (tuple, list)):
+            found = found[0] if found else None
+        result = torch.as_tensor(found) if isinstance(found, (np.ndarray, torch.Tensor)) else torch.empty(0)
+        if result.ndim not in (3, 4) or len(result) != len(pictures) or (result.ndim == 4 and result.shape[1] > 256):
+            raise UserError(f"--model {self._path} gives {tuple(result.shape)} for {shape}; expected scores (N, C, h, "
+                            "w) or classes (N, h, w)")
+        if result.ndim == 4 and result.shape[1] > 1:
+            return [_best(scores, size) for scores, size in zip(result, sizes, strict=True)]
+        classes = self._classes(result.reshape(len(result), *result.shape[-2:]).cpu().numpy())
+        return [np.asarray(Image.fromarray(one).resize(size[::-1], Image.Resampling.NEAREST))
+                for one, size in zip(classes, sizes, strict=True)]
+
+    def _classes(self, result: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            classes = result.astype(np.uint8)
+        if not (classes == result).all():
+            raise UserError(f"--model {self._path} gives values from {result.min():g} to {result.max():g}; expected "
+                            "classes, whole numbers from 0 to 255, or a channel of scores for each class")
+        return classes
+
+
+def _best(scores: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    """(C, h, w) -> the class with the highest score, uint8 ``size``."""
+    if tuple(scores.shape[1:]) != tuple(size):
+        scores = functional.interpolate(scores[None].float(), size, mode="bilinear", align_corners=False)[0]
+    return scores.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def _torchscript(path: Path, device: torch.device) -> Network:
+    network = load_torchscript(path, device, "--model")
+
+    def run(pictures: np.ndarray) -> Any:
+        with torch.inference_mode():
+            return network(torch.from_numpy(pictures).to(device))
+
+    return run
+
+
+def _onnx(path: Path) -> Network:
+    return _opencv(path, lambda dnn: dnn.readNetFromONNX(str(path)))
+
+
+def _tensorflow(path: Path, graph: bytes) -> Network:
+    return _opencv(path, lambda dnn: dnn.readNetFromTensorflow(np.frombuffer(graph, np.uint8)))
+
+
+def _opencv(path: Path, read: Callable[[Any], Any]) -> Network:
+    import cv2
+
+    # It prints what it also raises; 0 is silent. In OpenCV 4 and 5 the function lies in different places.
+    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+    try:
+        network = read(cv2.dnn)
+    except cv2.error as error:
+        raise UserError(f"--model {path} cannot be run by OpenCV {cv2.__version__} ({brief(error)})") from error
+
+    def run(pictures: np.ndarray) -> np.ndarray:
+        network.setInput(pictures)
+        return network.forward()
+
+    return run

@@ -1,0 +1,232 @@
+"""What a camera sees of a synthetic street, and the exact motion between two frames.
+
+A pinhole camera looks along the road. Every surface is a plane, so each pixel's ray gives its surface point, and
+that point, moved back by its object's own motion and seen by the earlier camera, gives the exact backward flow.
+"""
+import math
+from dataclasses import dataclass, fields
+from operator import attrgetter
+
+import numpy as np
+
+from timecyclegan.data.synthetic.actors import ACROSS, FLAT, Quad
+from timecyclegan.data.synthetic.street import BEHIND, HILLS, PAVEMENT, PERIOD, ROAD, SKY, Street
+
+FOCAL = 0.8
+"""Focal length as a share of the picture's width (a view of 64 degrees)."""
+HORIZON = 0.47
+"""Height of the horizon as a share of the picture's height, from the top."""
+FAR, NEAR = 105.0, 0.3
+"""Metres of depth between which objects are drawn; houses and ground go on to the horizon."""
+TILE = {ROAD: 8.0, PAVEMENT: 3.0}
+"""Metres that one tile of a ground texture covers."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame's geometry: the ``surface`` seen by every pixel and the one ``behind`` all objects, both (H, W).
+
+    ``depth`` (metres, inf for the sky), ``u`` and ``v`` (place in the surface's texture) and ``texels`` (how many
+    texels the pixel spans) are (H, W) too. ``rays`` are the world directions of the pixels, x (W,), y (H,),
+    z (W,), scaled to depth 1; ``camera`` is x, y, z and yaw.
+    """
+
+    t: int
+    camera: tuple[float, float, float, float]
+    rays: tuple[np.ndarray, np.ndarray, np.ndarray]
+    surface: np.ndarray
+    behind: np.ndarray
+    depth: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    texels: np.ndarray
+
+
+class Viewer:
+    """Looks at one street with pictures of one size.
+
+    Args:
+        street: the street to look at.
+        height, width: size of the pictures in pixels.
+    """
+
+    def __init__(self, street: Street, height: int, width: int):
+        self.street, self.height, self.width = street, height, width
+        self.focal = FOCAL * width
+        self.centre = (width - 1) / 2, HORIZON * (height - 1)
+        self.first_quad = len(street.labels) - len(street.quads)
+        names = [item.name for item in fields(Quad)]
+        columns = zip(*map(attrgetter(*names), street.quads), strict=True)
+        self._quads = dict(zip(names, map(np.array, columns), strict=True))
+        axis = self._quads["axis"]
+        self._axes = np.where(axis == ACROSS, 2, 0), np.where(axis == FLAT, 2, 1)
+
+    def view(self, t: int) -> View:
+        """What every pixel of frame ``t`` sees."""
+        x, z, yaw = self.street.ride.at(t)
+        camera = (x, self.street.ride.height, z, yaw)
+        across = (np.arange(self.width, dtype=np.float32) - self.centre[0]) / self.focal
+        up = (self.centre[1] - np.arange(self.height, dtype=np.float32)) / self.focal
+        cosine, sine = math.cos(yaw), math.sin(yaw)
+        rays = (across * cosine + sine, up, cosine - across * sine)
+        layers = self._backdrop(rays)
+        self._add_ground(layers, rays, camera)
+        for plots in self.street.plots:
+            self._add_houses(layers, rays, camera, plots)
+        behind = layers["surface"].copy()
+        self._add_objects(layers, rays, camera, t)
+        return View(t=t, camera=camera, rays=rays, behind=behind, **layers)
+
+    def _backdrop(self, rays) -> dict[str, np.ndarray]:
+        """Sky and hills, infinitely far away: they depend on the direction only."""
+        turn = np.arctan2(rays[0], rays[2])
+        rise = rays[1][:, None] / np.hypot(rays[0], rays[2])
+        heights, waves, phases = (np.float32(part)[:, None] for part in self.street.hills)
+        hills = rise < 0.02 + (heights * (1 + np.sin(waves * turn + phases))).sum(0)
+        return {"surface": np.where(hills, HILLS, SKY),
+                "depth": np.full(rise.shape, np.inf, np.float32),
+                "u": np.broadcast_to(turn * 2 / np.pi, rise.shape).copy(),
+                "v": np.where(hills, (rise / 0.3).clip(0, 1), rise / (rise.clip(0) + 0.5)),
+                "texels": np.full(rise.shape, self.street.atlas.size / self.focal, np.float32)}
+
+    def _add_ground(self, layers, rays, camera) -> None:
+        below = np.flatnonzero(rays[1] < -1e-3)
+        if not len(below):
+            return
+        part = slice(below[0], None)
+        down = rays[1][part, None]
+        depth = -camera[1] / down
+        x, z = camera[0] + depth * rays[0], camera[2] + depth * rays[2]
+        road = abs(x) < self.street.kerb
+        tile = np.where(road, np.float32(TILE[ROAD]), np.float32(TILE[PAVEMENT]))
+        layers["surface"][part] = np.where(road, ROAD, PAVEMENT)
+        layers["depth"][part] = depth
+        layers["u"][part], layers["v"][part] = x / tile % 1, z / tile % 1
+        layers["texels"][part] = depth / self.focal * np.hypot(1, 1 / down) / tile * self.street.atlas.size
+
+    def _add_houses(self, layers, rays, camera, plots) -> None:
+        columns = np.flatnonzero(rays[0] * np.sign(plots.x) > 1e-3)
+        if not len(columns):
+            return
+        part = slice(columns[0], columns[-1] + 1)
+        depth = (plots.x - camera[0]) / rays[0][part]
+        along = (camera[2] + depth * rays[2][part]) % PERIOD
+        plot = np.searchsorted(plots.bounds, along, side="right").clip(1, len(plots.heights)) - 1
+        width, height = np.diff(plots.bounds)[plot], plots.heights[plot]
+        v = (camera[1] + depth * rays[1][:, None]) / height
+        slant = np.hypot(1, rays[2][part] / rays[0][part])
+        texels = depth / self.focal * self.street.atlas.size * np.maximum(slant / width, 1 / height)
+        found = {"surface": plots.first + plot, "depth": depth, "u": (along - plots.bounds[plot]) / width,
+                 "v": v, "texels": texels}
+        for name, values in found.items():
+            np.copyto(layers[name][:, part], values, where=(v >= 0) & (v < 1))
+
+    def _moves(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Each quad's way along z since frame 0 in metres, and its shear (metres sideways per metre down)."""
+        quads = self._quads
+        wave = np.sin(quads["rate"] * t + quads["phase"])
+        return quads["speed"] * t + quads["sway"] * wave, quads["swing"] * wave / quads["size"][:, 1]
+
+    def _corners(self, t: int, camera_z: float) -> np.ndarray:
+        """(K, 3) world positions at frame t of the quads' corners at u = v = 0, without the shear."""
+        quads = self._quads
+        ahead = (quads["anchor"] + self._moves(t)[0] - camera_z + BEHIND) % PERIOD - BEHIND
+        return np.stack([quads["x"], quads["y"], camera_z + ahead + quads["z"]], 1)
+
+    def _boxes(self, corners, shear, camera):
+        """First column, first row, columns and rows of every quad's bounding box; 0 columns where unseen."""
+        which = np.arange(len(corners))
+        size = self._quads["size"]
+        points = np.repeat(corners[:, None] - camera[:3], 4, 1)
+        points[which, 1::2, self._axes[0]] += size[:, :1]
+        points[which, 2:, self._axes[1]] += size[:, 1:]
+        points[:, :2, 0] += (shear * size[:, 1])[:, None]
+        column, row, depth = self._project(points[..., 0], points[..., 1], points[..., 2], camera[3])
+        seen = (depth.max(1) > NEAR) & (depth.min(1) < FAR)
+        left, right = np.floor(column.min(1)).clip(0), np.ceil(column.max(1)).clip(None, self.width - 1)
+        top, bottom = np.floor(row.min(1)).clip(0), np.ceil(row.max(1)).clip(None, self.height - 1)
+        seen &= (right >= left) & (bottom >= top)
+        boxes = np.stack([left, top, right - left + 1, bottom - top + 1]) * seen
+        return boxes.astype(np.int64)
+
+    def _project(self, x, y, z, yaw: float):
+        """Column, row and depth of points relative to the camera, in world axes."""
+        cosine, sine = math.cos(yaw), math.sin(yaw)
+        depth = sine * x + cosine * z
+        # What is beside or behind the camera is put just before it, far out on its own side.
+        scale = self.focal / depth.clip(0.05)
+        return self.centre[0] + scale * (cosine * x - sine * z), self.centre[1] - scale * y, depth
+
+    def _add_objects(self, layers, rays, camera, t: int) -> None:
+        """All quads at once: every pixel of every bounding box is a fragment; the nearest opaque one wins."""
+        corners, shear = self._corners(t, camera[2]), self._moves(t)[1].astype(np.float32)
+        quad, row, column = self._fragments(self._boxes(corners, shear, camera))
+        offset = (corners - camera[:3]).astype(np.float32)
+        pixel = row * self.width + column
+        # One table of all rays, x of the columns, y of the rows, z of the columns: a gather instead of three.
+        table, start = np.concatenate(rays), np.array([0, self.width, self.width + self.height])
+        axis = self._quads["axis"][quad]
+        depth = offset[quad, axis] / table[start[axis] + np.where(axis == FLAT, row, column)]
+        keep = np.flatnonzero((depth > NEAR) & (depth < layers["depth"].ravel()[pixel]))
+        quad, row, column, pixel, depth = (part[keep] for part in (quad, row, column, pixel, depth))
+        size = self._quads["size"][quad].astype(np.float32)
+        axis_u, axis_v = self._axes[0][quad], self._axes[1][quad]
+        along_u = depth * table[start[axis_u] + column] - offset[quad, axis_u]
+        along_v = depth * table[start[axis_v] + np.where(axis_v == 1, row, column)] - offset[quad, axis_v]
+        u = (along_u - shear[quad] * (size[:, 1] - along_v)) / size[:, 0]
+        v = along_v / size[:, 1]
+        u = np.where(self._quads["flip"][quad], 1 - u, u)
+        inside = np.flatnonzero((u >= 0) & (u < 1) & (v >= 0) & (v < 1))
+        texture = self._quads["texture"][quad[inside]]
+        keep = inside[self.street.atlas.is_opaque(texture, u[inside], v[inside])]
+        # Far to near: of several values for one pixel numpy keeps the last.
+        keep = keep[np.argsort(-depth[keep], kind="stable")]
+        quad, row, column, depth = quad[keep], row[keep], column[keep], depth[keep]
+        ray = np.stack([rays[0][column], rays[1][row], rays[2][column]])
+        slant = np.sqrt((ray ** 2).sum(0)) / abs(ray[self._quads["axis"][quad], np.arange(len(quad))])
+        texels = depth * slant * (self.street.atlas.size / self.focal) / size[keep].min(1)
+        found = {"surface": self.first_quad + quad, "depth": depth, "u": u[keep], "v": v[keep], "texels": texels}
+        for name, values in found.items():
+            layers[name].ravel()[pixel[keep]] = values
+
+    @staticmethod
+    def _fragments(boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Quad, row and column of every pixel of every box, one after the other; all (n,)."""
+        left, top, columns, rows = boxes
+        counts = columns * rows
+        quad = np.repeat(np.arange(len(counts)), counts)
+        place = np.arange(len(quad)) - np.repeat(np.cumsum(counts) - counts, counts)
+        row = place // columns[quad]
+        return quad, top[quad] + row, left[quad] + place - row * columns[quad]
+
+    def flow(self, earlier: View, later: View) -> tuple[np.ndarray, np.ndarray]:
+        """Exact backward flow from ``later`` to ``earlier``, and where its target can be seen.
+
+        Returns:
+            ``flow`` (H, W, 2) float32, dx and dy in pixels: the point that pixel p of the later frame sees was at
+            p + flow in the earlier one; ``visible`` (H, W) bool: p + flow lies in the earlier frame, and all four
+            pixels around it see the same surface there, so that bilinear sampling mixes nothing else in.
+        """
+        infinite = np.isinf(later.depth)
+        reach = np.where(infinite, 1.0, later.depth).astype(np.float64)
+        origin, before = np.array(later.camera[:3]), np.array(earlier.camera[:3])
+        x, y, z = reach * later.rays[0], reach * later.rays[1][:, None], reach * later.rays[2]
+        way, shear = (now - then for now, then in
+                      zip(self._moves(later.t), self._moves(earlier.t), strict=True))
+        quad = np.maximum(later.surface - self.first_quad, -1)
+        hip = self._quads["y"] + self._quads["size"][:, 1] - origin[1]
+        sheared = np.append(shear, 0.0)[quad] * (np.append(hip, 0.0)[quad] - y)
+        shift = np.where(infinite[None], 0.0, (origin - before)[:, None, None])
+        column, row, depth = self._project(x + shift[0] - sheared, y + shift[1],
+                                           z + shift[2] - np.append(way, 0.0)[quad], earlier.camera[3])
+        flow = np.stack([column - np.arange(self.width), row - np.arange(self.height)[:, None]], -1)
+        inside = (depth > NEAR) & (column >= 0) & (column <= self.width - 1)
+        inside &= (row >= 0) & (row <= self.height - 1)
+        return flow.astype(np.float32), inside & self._same(earlier.surface, later.surface, column, row)
+
+    def _same(self, earlier, later, column, row) -> np.ndarray:
+        left = np.floor(column).clip(0, self.width - 1).astype(np.int64)
+        top = np.floor(row).clip(0, self.height - 1).astype(np.int64)
+        right, bottom = (left + 1).clip(None, self.width - 1), (top + 1).clip(None, self.height - 1)
+        return ((earlier[top, left] == later) & (earlier[top, right] == later)
+                & (earlier[bottom, left] == later) & (earlier[bottom, right] == later))

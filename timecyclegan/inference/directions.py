@@ -1,0 +1,178 @@
+"""What a trained model is to generate when it is tested, and what that is compared with: a question of its task."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from timecyclegan.models import get_task
+from timecyclegan.report.sequences import ReportSequence
+from timecyclegan.util.argparser import Arguments
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import TestOptions
+from timecyclegan.video.frames import find_sequences, match_sequences
+from timecyclegan.video.reader import VIDEO_SUFFIXES
+
+Frames = dict[str, list[Path]]
+
+BOTH_WAYS = {"target": "source_to_target", "source": "target_to_source"}  # by the domain that is generated
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One set of videos to generate.
+
+    Attributes:
+        task: the model's.
+        inputs: by sequence, the frames to translate; an unconditional model takes their number and names alone.
+        reference: the sequences that metrics compare with; None: there are none.
+        root: the folder of ``reference``.
+        domain: what the model generates.
+        flow_dir: where the true flow of the reference lies, if it is known.
+        images: for an unpaired model, real frames of ``domain``, if there are any: not of the same moments.
+        name: the folder of the results, and what a row of metrics.csv says; empty where there is one direction only.
+    """
+
+    task: str
+    inputs: Frames
+    reference: Frames | None
+    root: Path | None
+    domain: str = "target"
+    name: str = ""
+    flow_dir: Path | None = None
+    images: Frames | None = None
+
+    def shown(self, fakes: Frames) -> list[ReportSequence]:
+        """What to look at beside each generated sequence."""
+        if self.task == "unconditional":
+            return [ReportSequence(name, [], frames, example=self._example(place, name, len(frames)))
+                    for place, (name, frames) in enumerate(fakes.items())]
+        real = self.reference if self.task == "paired" else None
+        return [ReportSequence(name, self.inputs[name], frames, real and real[name]) for name, frames in fakes.items()]
+
+    def _example(self, place: int, name: str, length: int) -> list[Path] | None:
+        """A real clip beside number ``place``, of the same name where there is one; a short one stays at its end."""
+        if not self.reference:
+            return None
+        clip = self.reference.get(name) or list(self.reference.values())[place % len(self.reference)]
+        return [*clip, *[clip[-1]] * (length - len(clip))][:length]
+
+
+def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> None:
+    """Refuse folders and test options that do not go with the model; nothing is read.
+
+    Args:
+        metrics: they will be computed, from real frames.
+
+    Raises:
+        UserError: a folder that is missing, a flag for another task, or nothing to generate.
+    """
+    task, folders, test = get_task(model_type), arguments.folders, arguments.options(TestOptions)
+    model = f"--model_type {model_type}" + (f" is {task}" if task != "other" else "")
+    if task == "other":
+        _check_untrained(model, metrics, test)
+    needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired", "other"),
+              "test_target_dir": ("paired", "unconditional") if metrics else ()}
+    for folder, tasks in needed.items():
+        if task in tasks and folder in folders and folders[folder] is None:
+            raise UserError(f"{model}: it needs {folder}, give a folder where - stands")
+    if "test_source_dir" not in folders:
+        return
+    if test.test_unpaired_target_to_source and task != "unpaired":
+        raise UserError(f"--test_unpaired_target_to_source is for unpaired models, {model}")
+    if (test.n_sequences or test.n_frames) and task != "unconditional":
+        raise UserError(f"--n_sequences and --n_frames are for unconditional models, {model}")
+    if bool(test.n_sequences) != bool(test.n_frames):
+        raise UserError("--n_sequences and --n_frames belong together: give both")
+    if test.save_flow != "off" and task != "other":
+        raise UserError(f"--save_flow is for --model_type flownet, {model}")
+    nothing = folders["test_target_dir"] is None
+    if nothing and task == "unconditional" and not test.n_sequences:
+        raise UserError(f"{model}: give a target folder, to generate as many sequences and frames as it has, or "
+                        "--n_sequences and --n_frames")
+    if nothing and task == "unpaired" and folders["test_source_dir"] is None:
+        raise UserError("there is nothing to translate: give a source folder, a target folder, or both")
+
+
+def _check_untrained(model: str, metrics: bool, test: TestOptions) -> None:
+    if metrics:
+        raise UserError(f"{model} is not trained and has no metrics: python test.py NAME SOURCE {model} draws the "
+                        "flow of SOURCE")
+    if test.test_init_epoch:
+        raise UserError(f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave "
+                        "the flag out")
+
+
+def find_clip(arguments: Arguments) -> tuple[Path, str]:
+    """The video file that ``--video`` is made of, and the domain to translate it to.
+
+    Raises:
+        UserError: there is not exactly one, or it is no video file.
+    """
+    source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    if source and target:
+        raise UserError(f"--video translates one video: give {source} alone, or - and {target} for the way back")
+    back = target is not None or arguments.options(TestOptions).test_unpaired_target_to_source
+    clip = source or target
+    if not clip.exists():
+        raise UserError(f"video {clip.absolute()} does not exist")
+    if clip.suffix.lower() not in VIDEO_SUFFIXES:
+        raise UserError(f"--video translates a video file ({' '.join(VIDEO_SUFFIXES)}), not {clip}; without --video, "
+                        "folders of frames and of videos are translated too")
+    return clip, "source" if back else "target"
+
+
+def find_directions(arguments: Arguments, model_type: str) -> list[Direction]:
+    """List the test folders' sequences and what is to be made of them.
+
+    Raises:
+        UserError: a folder has no frames, or the two of a paired model do not match.
+    """
+    folders = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    return _FINDERS[get_task(model_type)](*folders, arguments.options(TestOptions))
+
+
+def _true_flow(root: Path, clips: Frames) -> Path | None:
+    """The folder ``flow`` beside ``root`` if it has flow of these clips; else it is none of our business."""
+    flow = root.resolve().parent / "flow"
+    second = [flow / name / f"{frames[1].stem}.npz" for name, frames in clips.items() if len(frames) > 1]
+    return flow if second and all(path.is_file() for path in second) else None
+
+
+def _paired(source: Path, target: Path | None, _test: TestOptions) -> list[Direction]:
+    sources = find_sequences(source)
+    reals = find_sequences(target) if target else None
+    if target:
+        match_sequences(sources, reals, source, target)
+    return [Direction("paired", sources, reals, target, flow_dir=_true_flow(target, reals) if target else None)]
+
+
+def _unpaired(source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:
+    """Both ways, as far as there is something to translate; what comes out is compared with what went in."""
+    roots = {"target": source, "source": target}  # by the domain that is generated
+    if test.test_unpaired_target_to_source:
+        roots = {"source": target or source, "target": source if target else None}
+    found = {domain: find_sequences(root) for domain, root in roots.items() if root}
+    flow = {domain: _true_flow(roots[domain], clips) for domain, clips in found.items()}
+    if len(flow) == 2 and flow["source"] == flow["target"]:  # beside both folders: it belongs to the target's frames
+        flow["target"] = None
+    other = {"target": "source", "source": "target"}
+    return [Direction("unpaired", inputs, inputs, roots[domain], domain, BOTH_WAYS[domain], flow[domain],
+                      found.get(other[domain]))
+            for domain, inputs in found.items() if domain == "source" or not test.test_unpaired_target_to_source]
+
+
+def _unconditional(_source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:
+    reals = find_sequences(target) if target else None
+    names = {f"sequence_{i:03}": [Path(f"{t:05}.png") for t in range(test.n_frames)] for i in range(test.n_sequences)}
+    return [Direction("unconditional", names or reals, reals, target)]
+
+
+def _other(source: Path, _target: Path | None, _test: TestOptions) -> list[Direction]:
+    return [Direction("other", find_sequences(source), None, None)]
+
+
+_FINDERS: dict[str, Callable[..., list[Direction]]] = {
+    "paired": _paired,
+    "unpaired": _unpaired,
+    "unconditional": _unconditional,
+    "other": _other,
+}

@@ -1,0 +1,240 @@
+"""A trained model as one object that translates video files, or any frames, of any length in the same memory."""
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from operator import itemgetter
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from timecyclegan.datasets.derived_sources import MAKERS
+from timecyclegan.datasets.prepared import kept_size, picture_size
+from timecyclegan.inference.streaming import load_model, load_options, translate
+from timecyclegan.models import check, get_task, model_class
+from timecyclegan.models.base_model import BaseModel
+from timecyclegan.training.checkpoint import CHECKPOINTS
+from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.video import panels
+from timecyclegan.video.frames import resize_image, to_uint8, to_video
+from timecyclegan.video.reader import VideoFile
+from timecyclegan.video.scene_cuts import mark_cuts
+from timecyclegan.video.writer import VideoWriter
+
+SCENE_CUTS = ("auto", "off")
+
+T = TypeVar("T")
+
+
+def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 0, image_width: int = 0,
+         domain: str = "target", source: str = "") -> "Translator":  # fmt: skip
+    """The run ``name``, trained in ``checkpoints/`` of the current folder, ready to translate.
+
+    Args:
+        epoch: whose weights to use; 0 is the newest.
+        gpu: its number, -1 is the CPU; by default as it was trained.
+        image_height, image_width: the size of the generated pictures. By default the generator works at the size it was
+            trained at, and its pictures get the size of what was translated.
+        domain: what to generate; "source" for the way back of an unpaired model.
+        source: what the model was trained to translate from, if ``data.prepare_video`` made it of the frames: edges,
+            gray, lowres or flow. It is then made of the frames to translate as well, at the size at which it was made
+            for training.
+
+    Raises:
+        UserError: no such run or epoch; a model that translates nothing, or not in this direction.
+    """
+    saved = load_options(name)
+    given = {"gpu": gpu, "image_height": image_height or None, "image_width": image_width or None}
+    options = dataclasses.replace(saved, **{key: value for key, value in given.items() if value is not None})
+    check_translates(options.model_type, domain)
+    check(options, training=False)
+    model = load_model(name, options, epoch, {domain})
+    own_size = not (image_height or image_width)
+    prepared = kept_size(CHECKPOINTS / name, source)
+    return Translator(model, (options.image_height, options.image_width), own_size, domain, source, prepared)
+
+
+def check_translates(model_type: str, domain: str) -> None:
+    """Refuse models that do not translate to ``domain``."""
+    task = get_task(model_type)
+    if task not in ("paired", "unpaired"):
+        raise UserError(f"--model_type {model_type} translates no video: it is {task}")
+    if domain not in model_class(model_type).domains:
+        raise UserError(f"--model_type {model_type} is {task}: it generates no {domain}")
+
+
+@dataclasses.dataclass
+class Summary:
+    """What became of a video: says it in one line."""
+
+    path: Path
+    size: tuple[int, int]
+    network_size: tuple[int, int]
+    rate: Fraction
+    frames: int = 0
+    scenes: int = 0
+    sound: str = ""
+    uneven: bool = False  # the frame rate varies
+
+    def __str__(self) -> str:
+        height, width = self.size
+        parts = [f"{self.path}: {_count(self.frames, 'frame')} of {width}x{height} at {float(self.rate):g} per second",
+                 _count(self.scenes, "scene")]  # fmt: skip
+        if self.size != self.network_size:
+            parts.append(f"generated at {self.network_size[1]}x{self.network_size[0]} and resized")
+        if height % 2 or width % 2:
+            parts.append(f"stored as {width + width % 2}x{height + height % 2}, since sizes are even")
+        if self.uneven:
+            steady = self.path.suffix.lower() == ".avi"
+            parts.append("the varying frame rate was made even" if steady else "at the times that they had")
+        return "; ".join(parts + [self.sound] * bool(self.sound))
+
+
+class Translator:
+    """Frames in, frames out; the recurrent state is carried along and begins anew at every scene cut.
+
+    Args:
+        model: see ``inference.load_model``.
+        size: (height, width) that the generator works at.
+        own_size: give frames the size of those that were translated; else they keep ``size``.
+        domain, source: see :func:`load`.
+        prepared: (height, width) of the frames that ``source`` is made of, where 0 and 0 are their own, as for
+            ``data.prepare_video``; None: ``size``.
+
+    Raises:
+        UserError: the model translates nothing, or not in this direction; an unknown ``source``.
+    """
+
+    def __init__(self, model: BaseModel, size: tuple[int, int], own_size: bool = True, domain: str = "target",
+                 source: str = "", prepared: tuple[int, int] | None = None):  # fmt: skip
+        check_translates(model.options.model_type, domain)
+        if source and source not in MAKERS:
+            raise unknown("--source", source, MAKERS)
+        self.model, self.size, self.own_size, self.domain = model, size, own_size, domain
+        self.maker, self.prepared = MAKERS[source] if source else None, prepared
+
+    def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
+        """Translate frames one by one.
+
+        Args:
+            frames: anything that gives uint8 arrays (H, W, 3), RGB, or tensors (3, H, W) in [-1, 1], which are rounded
+                to 8 bits: a list, a video array (T, H, W, 3), a tensor (T, 3, H, W), a generator that never ends.
+            scene_cuts: "auto" finds cuts, and begins anew there; it looks a few frames ahead. "off" takes all for one.
+            seed: of the noise that stands for the frames before the first one.
+
+        Yields:
+            for each frame the generated one, of its kind.
+
+        Raises:
+            ValueError: a frame of another kind, type or shape.
+        """
+        for frame, _, made, _ in self._translated(frames, _picture, scene_cuts, seed):
+            yield to_video(made[None])[0] if isinstance(frame, Tensor) else made
+
+    def translate(self, source: str | Path, output: str | Path, *, side_by_side: bool = False,
+                  scene_cuts: str = "auto", sound: bool = True, seed: int = 0,
+                  progress: bool = False) -> Summary:  # fmt: skip
+        """Translate a video file into another one, which appears under its name when it is whole.
+
+        Args:
+            source: any video, see ``datasets.video_files``.
+            output: its suffix says how it is stored, see ``util.video``.
+            side_by_side: show source and generated pictures beside each other.
+            scene_cuts, seed: see :meth:`frames`.
+            sound: copy it, as it is, where ``output`` can hold it.
+            progress: show a bar.
+
+        Raises:
+            UserError: ``source`` cannot be read or ``output`` cannot be written; then there is no new ``output``.
+        """
+        source, output = Path(source), Path(output)
+        if output.exists() and source.exists() and output.samefile(source):
+            raise UserError(f"{output} is the video to translate; give another file to write")
+        with VideoFile(source) as video:
+            frames = video.frames()
+            first = next(frames)
+            shape = first[0].shape[:2] if self.own_size else self.size
+            panel = _panel(first[0], resize_image(first[0], *shape), side_by_side)
+            summary = Summary(output, shape, self.size, video.rate)
+            writer = VideoWriter(output, video.rate, *panel.shape[:2], tick=video.tick, sound=source if sound else None,
+                                 pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
+            with writer, tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True,
+                              disable=not progress) as bar:  # fmt: skip
+                summary.sound = _about_sound(writer)
+                stream = itertools.chain([first], frames)
+                for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
+                    made = resize_image(made, *shape)  # a video may change its size on the way
+                    writer.write(_panel(seen if self.maker else image, made, side_by_side), time)
+                    summary.uneven |= abs(time * video.rate - summary.frames) > 1
+                    summary.frames, summary.scenes = summary.frames + 1, scene
+                    bar.update()
+        return summary
+
+    def _translated(self, items: Iterable[T], picture: Callable[[T], np.ndarray], scene_cuts: str,
+                    seed: int) -> Iterator[tuple[T, np.ndarray, np.ndarray, int]]:  # fmt: skip
+        """Each item, what the generator saw of it, what it made of it, and the number of its scene."""
+        if scene_cuts not in SCENE_CUTS:
+            raise unknown("--scene_cuts", scene_cuts, SCENE_CUTS)
+        once = itertools.chain([True], itertools.repeat(False))
+        marked = mark_cuts(items, picture) if scene_cuts == "auto" else zip(items, once, strict=False)
+        for number, scene in itertools.groupby(_numbered(marked), key=itemgetter(0)):
+            waiting: deque[tuple[T, np.ndarray]] = deque()  # what was read but not yet translated
+            sources = {".": self._sources(scene, picture, waiting)}
+            for _, made in translate(self.model, sources, seed, self.domain):
+                item, seen = waiting.popleft()
+                size = picture(item).shape[:2] if self.own_size else self.size
+                yield item, seen, resize_image(to_uint8(made), *size), number
+
+    def _sources(self, scene: Iterable[tuple[int, T]], picture: Callable[[T], np.ndarray],
+                 waiting: deque[tuple[T, np.ndarray]]) -> Iterator[Tensor]:  # fmt: skip
+        previous = None
+        for _, item in scene:
+            seen = picture(item)
+            if self.maker:
+                size = picture_size(seen.shape, *self.prepared) if self.prepared else self.size
+                frame = resize_image(seen, *size)
+                same = previous is not None and previous.shape == frame.shape  # a video may change its size on the way
+                seen, previous = self.maker(frame, previous if same else None), frame
+            seen = resize_image(seen, *self.size)
+            waiting.append((item, seen))
+            yield to_video(seen[None])[0]
+
+
+def _picture(frame: np.ndarray | Tensor) -> np.ndarray:
+    """A frame that was given, as uint8 (H, W, 3)."""
+    tensor = isinstance(frame, Tensor)
+    if tensor and frame.is_floating_point() and frame.ndim == 3 and frame.shape[0] == 3:
+        return to_uint8(frame)
+    if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3:
+        return frame
+    known = f" of {frame.dtype} {tuple(frame.shape)}" if tensor or isinstance(frame, np.ndarray) else ""
+    raise ValueError("expected frames as uint8 arrays (H, W, 3), RGB, or floating-point tensors (3, H, W) in [-1, 1]; "
+                     f"got {type(frame).__name__}{known}")
+
+
+def _numbered(marked: Iterable[tuple[T, bool]]) -> Iterator[tuple[int, T]]:
+    """The number of each item's scene, from 1, and the item."""
+    number = 0
+    for item, begins in marked:
+        number += begins
+        yield number, item
+
+
+def _panel(image: np.ndarray, made: np.ndarray, beside: bool) -> np.ndarray:
+    if not beside:
+        return made
+    return panels.side_by_side([resize_image(image, *made.shape[:2]), made], ["source", "generated"])
+
+
+def _about_sound(writer: VideoWriter) -> str:
+    if writer.refused:
+        return f"its sound ({', '.join(writer.refused)}) was left out, {writer.path.suffix} cannot hold it, .mkv can"
+    return "sound copied" if writer.tracks else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

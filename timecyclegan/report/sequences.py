@@ -1,0 +1,179 @@
+"""One sequence of a report: players, error maps and slices through space and time, embedded in the page."""
+import base64
+import io
+import itertools
+import json
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import read_image, resize_image
+
+LOSSLESS_PIXELS = 128 * 128  # up to this size compression saves little and its traces would be magnified
+
+# Anchors of the heat map's colours at 0, 1/4, 1/2, 3/4, 1 (perceptually even, dark to bright, as "inferno").
+HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+
+
+@dataclass(frozen=True)
+class ReportSequence:
+    """The frames of a sequence on disk.
+
+    ``source`` is empty for unconditional models. ``real`` are the frames of the same moments, where there are any;
+    ``example`` is some real clip to look at, where there are none.
+    """
+    name: str
+    source: list[Path]
+    generated: list[Path]
+    real: list[Path] | None = None
+    example: list[Path] | None = None
+
+    def panels(self) -> dict[str, list[Path]]:
+        """What there is to show beside each other, by caption."""
+        panels = {"source": self.source, "generated": self.generated, "real": self.real, "a real clip": self.example}
+        return {name: list(frames) for name, frames in panels.items() if frames}
+
+
+@dataclass
+class Clip:
+    """What is shown of a sequence: equally many frames of one size in each of ``panels``, uint8 (T, H, W, 3)."""
+    panels: dict[str, np.ndarray]
+    names: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def reference(self) -> np.ndarray:
+        """The clip whose movement is true: real, else source, else what there is."""
+        return next(self.panels[name] for name in ("real", "source", "generated") if name in self.panels)
+
+
+def load_clip(sequence: ReportSequence, max_frames: int, max_width: int) -> Clip:
+    """Read the first frames of a sequence; all panels get the size of the generated frames.
+
+    Raises:
+        UserError: there are no generated frames, or one cannot be read.
+    """
+    paths = sequence.panels()
+    if "generated" not in paths:
+        raise UserError(f"cannot report on sequence {sequence.name}: it has no generated frames")
+    available = min(len(frames) for frames in paths.values())
+    count = min(available, max_frames)
+    height, width = read_image(paths["generated"][0]).shape[:2]
+    scale = min(1.0, max_width / width)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    panels = {name: np.stack([resize_image(read_image(path), *size) for path in frames[:count]])
+              for name, frames in paths.items()}
+    notes = [f"the first {count} of {available} frames are shown"] if count < available else []
+    if scale < 1:
+        notes.append(f"frames are downscaled from {width} × {height} px")
+    return Clip(panels, [path.stem for path in paths["generated"][:count]], notes)
+
+
+def absolute_error(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """|generated - real| of uint8 (T, H, W, 3) videos, mean over colours: float32 (T, H, W) in grey levels."""
+    errors = np.empty(generated.shape[:3], np.float32)
+    for t in range(len(generated)):  # frame by frame: the differences need more memory than the frames
+        errors[t] = np.abs(generated[t].astype(np.int16) - real[t]).mean(axis=-1)
+    return errors
+
+
+def scale_top(errors: np.ndarray) -> int:
+    """End of the heat map's scale: the 99th percentile, rounded up to one of a few levels."""
+    high = np.percentile(errors, 99)
+    return next(level for level in (8, 16, 32, 64, 128, 255) if level >= high or level == 255)
+
+
+def heat_map(errors: np.ndarray, top: float) -> np.ndarray:
+    """Colour errors (H, W) from 0 to ``top`` by :data:`HEAT`, brighter is larger: uint8 (H, W, 3)."""
+    places = np.linspace(0, top, len(HEAT))
+    channels = [np.interp(errors, places, [colour[c] for colour in HEAT]) for c in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def busiest_row(video: np.ndarray) -> int:
+    """The row of (T, H, W, 3) that changes most from frame to frame; the middle one where nothing does."""
+    change = np.zeros(video.shape[1])
+    for previous, frame in itertools.pairwise(video):
+        change += np.abs(frame.astype(np.int16) - previous).mean(axis=(1, 2))
+    return int(change.argmax()) if change.any() else video.shape[1] // 2
+
+
+def xt_slice(video: np.ndarray, row: int) -> np.ndarray:
+    """One row over time, time downwards: (T, H, W, 3) -> (T, W, 3)."""
+    return video[:, row]
+
+
+def data_uri(image: np.ndarray, lossless: bool = False) -> str:
+    """Embed uint8 (H, W, 3) as WebP: lossless while small or if asked for, of high quality beyond."""
+    file = io.BytesIO()
+    if lossless or image.shape[0] * image.shape[1] <= LOSSLESS_PIXELS:
+        Image.fromarray(image).save(file, "WEBP", lossless=True, quality=60, method=2)
+    else:
+        Image.fromarray(image).save(file, "WEBP", quality=86, method=2)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def sequence_html(sequence: ReportSequence, max_frames: int, max_width: int) -> str:
+    """The section of one sequence; raises as :func:`load_clip`."""
+    clip = load_clip(sequence, max_frames, max_width)
+    frames = {name: [data_uri(frame) for frame in video] for name, video in clip.panels.items()}
+    row = busiest_row(clip.reference)
+    slices = {name: xt_slice(video, row) for name, video in clip.panels.items()}
+    errors, top = None, 0
+    if "real" in clip.panels:
+        errors = absolute_error(clip.panels["generated"], clip.panels["real"])
+        top = scale_top(errors)
+        frames["error"] = [data_uri(heat_map(error, top)) for error in errors]
+    height, width = clip.reference.shape[1:3]
+    levels = [] if errors is None else [round(float(error.mean()), 2) for error in errors]
+    data = {"width": width, "height": height, "names": clip.names, "panels": frames, "errors": levels}
+    notes = "; ".join([f"{width} × {height} px", *clip.notes])
+    embedded = json.dumps(data).replace("<", "\\u003c")  # so that no name can close the script element
+    return (f'<section class="sequence" style="--row:{100 * (row + 0.5) / height:.2f}%">'
+            f'<h3>{escape(sequence.name)}</h3><p class="note">{escape(notes)}</p>'
+            + _player_html(frames, top) + _slices_html(slices, row, errors)
+            + f'<script type="application/json">{embedded}</script></section>')
+
+
+def _player_html(frames: dict[str, list[str]], top: int) -> str:
+    count = len(frames["generated"])  # opened in the middle: a recurrent generator makes the first frame from noise
+    figures = "".join(
+        f'<figure><figcaption>{_caption(name)}</figcaption><div class="picture">'
+        f'<canvas data-panel="{name}"></canvas></div></figure>' for name in frames)
+    return (f'<div class="controls"><button type="button" class="play">Play</button>'
+            f'<input type="range" min="0" max="{count - 1}" value="{count // 2}" aria-label="frame">'
+            f'<output class="frame"></output><label>speed <select class="speed">'
+            + "".join(f"<option{' selected' if fps == 10 else ''}>{fps}</option>" for fps in (1, 2, 5, 10, 15, 25, 30))
+            + f'</select> frames/s</label></div><div class="panels">{figures}</div>' + _legend_html(top))
+
+
+def _caption(name: str) -> str:
+    return "|generated − real| <output class=\"level\"></output>" if name == "error" else name
+
+
+def _legend_html(top: int) -> str:
+    if not top:
+        return ""
+    colours = ",".join("rgb({},{},{})".format(*colour) for colour in HEAT)
+    more = "" if top == 255 else " and more"
+    return (f'<p class="legend">error 0 <span class="scale" style="background:linear-gradient(90deg,{colours})">'
+            f"</span> {top}{more} (grey levels)</p>")
+
+
+def _slices_html(slices: dict[str, np.ndarray], row: int, errors: np.ndarray | None) -> str:
+    figures = ""
+    for name, image in slices.items():
+        uri = data_uri(image, lossless=True)
+        figures += (f'<figure><figcaption>{name}, row {row + 1}</figcaption><div class="picture slice">'
+                    f'<img alt="row {row + 1} of {name} over time" data-slice="{name}" src="{uri}"></div></figure>')
+    if errors is not None:
+        mean = errors.mean(axis=0)
+        top = scale_top(mean)
+        figures += (f'<figure><figcaption>mean error <output class="mean">{mean.mean():.1f}</output> of 0–{top}'
+                    '</figcaption><div class="picture"><img class="map" alt="mean error of each pixel" '
+                    f'src="{data_uri(heat_map(mean, top))}"></div></figure>')
+    return f'<div class="panels slices">{figures}</div>'

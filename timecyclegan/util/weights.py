@@ -1,0 +1,39 @@
+"""Files of tensors and plain values. They are written under a temporary name, synced and renamed, so that a killed
+process leaves whole files; they are read with ``weights_only=True``, so that they cannot run code."""
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.files import replacing
+
+
+def save(path: Path, content: Any) -> None:
+    """Write tensors and plain values so that ``path`` is always whole."""
+    # Given a file instead of its name, torch.save does not put the temporary name into the archive.
+    with replacing(path, sync=True) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # what its archive writer makes of a write that fails
+            raise UserError(f"cannot write {path}: is the disk full?") from error
+
+
+def load(path: Path) -> Any:
+    """Read what :func:`save` (or ``torch.save``) wrote, onto the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"checkpoint {path} was refused: it is damaged, or holds objects that could run code instead of weights "
+            "(save a network's state_dict(), not the network)"
+        ) from error
+    except Exception as error:  # zip, pickle, EOF and storage errors: what a damaged file raises is anyone's guess
+        raise UserError(f"checkpoint {path} cannot be read, it seems damaged ({type(error).__name__})") from error
