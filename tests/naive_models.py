@@ -136,7 +136,15 @@ class Unpaired(Step):
 
 class CycleGAN(Unpaired):
     def generate(self):
-        self.fake = {domain: self.make(domain, self.real[OTHER[domain]]) for domain in self.domains}
+        """The clip of the other domain and, with a cycle loss, the domain's own: noise is drawn for both at once."""
+        self.fake, self.identity = {}, {}
+        for domain in self.domains:
+            c, own = self.real[OTHER[domain]], self.real[domain]
+            if not self.options.cycle_loss_weight:
+                self.fake[domain] = self.make(domain, c)
+                continue
+            pasts = self.noise(c, times=2).chunk(2) if self.recurrent else (None, None)
+            self.fake[domain], self.identity[domain] = map(self.make, (domain, domain), (c, own), pasts)
 
     def frame_discriminator_losses(self):
         """The first pictures of a pool are shown as they are."""
@@ -151,11 +159,11 @@ class CycleGAN(Unpaired):
         losses = {f"gan_{domain}": self.says(D[domain], self.fake[domain], True) for domain in self.domains}
         if not self.options.cycle_loss_weight:
             return losses
-        for name, made_of in (("cycle", {domain: self.fake[OTHER[domain]] for domain in self.domains}),
-                              ("identity", self.real)):  # fmt: skip
-            for domain in self.domains:
-                back = zip(self.make(domain, made_of[domain]), self.real[domain], strict=True)
-                losses[f"{name}_{domain}"] = mean(distance(made, real, "l1") for made, real in back)
+        back = {domain: self.make(domain, self.fake[OTHER[domain]]) for domain in self.domains}
+        for name, made in (("cycle", back), ("identity", self.identity)):
+            for domain, real in self.real.items():
+                pairs = zip(made[domain], real, strict=True)
+                losses[f"{name}_{domain}"] = mean(distance(a, b, "l1") for a, b in pairs)
         return losses
 
 

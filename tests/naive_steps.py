@@ -90,14 +90,17 @@ class Step:
     def generator(self, domain):
         return self.net("generator", domain)
 
-    def make(self, domain, c):
-        """The video of ``domain`` that is made of the frames c."""
+    def make(self, domain, c, past=None):
+        """The video of ``domain`` that is made of the frames c; ``past``: noise for the outputs before frame 0."""
         G = self.generator(domain)
         if not self.recurrent:
             return [G(frame) for frame in c]
-        batch, _, height, width = c[0].shape
-        past = torch.randn(batch, self.options.n_frames_generator, 3, height, width).to(c[0])
+        past = self.noise(c) if past is None else past
         return naive.recurrent_generator(G, c, past.unbind(1))
+
+    def noise(self, c, times=1):
+        batch, _, height, width = c[0].shape
+        return torch.randn(times * batch, self.options.n_frames_generator, 3, height, width).to(c[0])
 
     def clip(self, domain):
         """fake, real and condition, lists of frames."""

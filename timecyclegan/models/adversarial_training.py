@@ -3,10 +3,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from timecyclegan.losses import Losses, Term, total
-from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss
+from timecyclegan.losses import Losses, total
+from timecyclegan.losses.gan import gan_loss
+from timecyclegan.models.judge import Case, discriminator_terms, generator_terms
 from timecyclegan.util.errors import UserError
 
 
@@ -27,17 +28,21 @@ class AdversarialTraining:
                 self.optimizers[role] = torch.optim.Adam(parameters, lr=self.options.learning_rate, betas=(0.5, 0.999))
 
     def generator_losses(self) -> Losses:
-        """The terms that the generator side minimises, for what the last :meth:`forward` made."""
-        return {}
+        """The terms that the generator side minimises, for what this step's :meth:`forward` made."""
+        raise NotImplementedError
 
     def discriminator_losses(self) -> Losses:
         """The terms that the discriminators minimise."""
-        return {}
+        raise NotImplementedError
 
     def training_step(
-        self, batch: Mapping[str, Any], scaler: torch.amp.GradScaler, amp: torch.dtype | None = None
-    ) -> dict[str, float]:
+        self, batch: Mapping[str, Any], scaler: torch.amp.GradScaler, amp: torch.dtype | None = None,
+        show: Callable[[dict[str, Tensor]], None] | None = None,
+    ) -> dict[str, float]:  # fmt: skip
         """One forward pass, then the discriminators' update, then the generator's.
+
+        Args:
+            show: is given the videos of the step, see :meth:`BaseModel.visuals`, before it ends.
 
         Returns:
             The losses by name, unweighted, ``Generator/...`` and ``Discriminator/...``, and their weighted ``total``.
@@ -46,25 +51,30 @@ class AdversarialTraining:
             NonFiniteLoss: a term is not finite; the networks it belongs to were not updated.
         """
         device = next(self.parameters()).device
-        with torch.autocast(device.type, amp, enabled=amp is not None):
-            self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
         logs: dict[str, float] = {}
-        for role, name, losses in (
-            ("D", "Discriminator", self.discriminator_losses),
-            ("G", "Generator", self.generator_losses),
-        ):
-            if role in self.optimizers:
-                with torch.autocast(device.type, amp, enabled=amp is not None):
-                    terms = self._terms(role, losses)
-                logs |= self._update(role, name, terms, scaler)
-        scaler.update()
+        try:
+            with torch.autocast(device.type, amp, enabled=amp is not None):
+                self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
+            for role, name, losses in (
+                ("D", "Discriminator", self.discriminator_losses),
+                ("G", "Generator", self.generator_losses),
+            ):
+                if role in self.optimizers:
+                    with torch.autocast(device.type, amp, enabled=amp is not None):
+                        terms = losses()
+                    logs |= self._update(role, name, terms, scaler)
+            scaler.update()
+            if show:
+                show(self.visuals())
+        finally:
+            self.end_step()
         return logs
 
-    def _terms(self, role: str, losses: Callable[[], Losses]) -> Losses:
-        if role == "D":
-            return losses()
-        with frozen(*self.networks("D").values()):
-            return losses()
+    def end_step(self) -> None:
+        """Let go of the step's tensors, those that the mixins keep, too."""
+        parts = [self, *getattr(self, "timecycles", {}).values(), *getattr(self, "seq_Ds", {}).values()]
+        for part in parts:
+            part.step.clear()
 
     def _update(self, role: str, name: str, terms: Losses, scaler: torch.amp.GradScaler) -> dict[str, float]:
         optimizer = self.optimizers[role]
@@ -81,23 +91,19 @@ class AdversarialTraining:
         values["total"] = sum(term.weight * values[key] for key, term in terms.items())
         return {f"{name}/{key}": value for key, value in values.items()}
 
-    # ---- adversarial terms, the same for every discriminator
+    # ---- adversarial terms
 
     def criterion_GAN(self, prediction: Tensor, is_real: bool) -> Tensor:
         """``losses.gan.gan_loss`` with the mode of the options."""
         return gan_loss(prediction, is_real, self.options.gan_mode)
 
-    def adversarial_D(
-        self, name: str, discriminator: nn.Module, real: Tensor, fake: Tensor, domain: str = "target"
-    ) -> Losses:
-        """``losses.gan.discriminator_terms`` with the mode of the options, as they are called in ``domain``."""
-        penalised = self.options.gan_mode == "wgangp"
-        terms = discriminator_terms(name, discriminator, real, fake, self.criterion_GAN, penalised)
-        return {self.name_in(domain, key): term for key, term in terms.items()}
+    def discriminator_terms(self, cases: list[Case]) -> Losses:
+        """``judge.discriminator_terms`` with the mode of the options: each discriminator is called once for all."""
+        return discriminator_terms(cases, self.criterion_GAN)
 
-    def adversarial_G(self, name: str, discriminator: nn.Module, fake: Tensor, domain: str = "target") -> Losses:
-        """How far ``discriminator`` is from taking ``fake`` for real, as ``name`` is called in ``domain``."""
-        return {self.name_in(domain, name): Term(self.criterion_GAN(discriminator(fake), True))}
+    def generator_terms(self, cases: list[Case], matching_weight: float = 0.0) -> Losses:
+        """``judge.generator_terms`` with the mode of the options."""
+        return generator_terms(cases, self.criterion_GAN, matching_weight)
 
     # ---- going on with a run
 

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from timecyclegan.models import networks as architectures
 from timecyclegan.models.adversarial_training import AdversarialTraining, NonFiniteLoss
+from timecyclegan.models.judge import Case, Exhibit, Judge
+from timecyclegan.models.mixins.host import Place, Step
+from timecyclegan.models.parts import FLOW, Part
+from timecyclegan.models.sequential.sequential_mixin import rollout
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
@@ -31,9 +35,11 @@ class Generated(NamedTuple):
 class BaseModel(AdversarialTraining, nn.Module):
     """A GAN on videos (N, T, C, H, W) in [-1, 1].
 
-    A subclass adds its networks with :meth:`add_network`, and its losses by extending :meth:`generator_losses` and
+    A subclass adds its networks with :meth:`add_network`, and says what it minimises in :meth:`generator_losses` and
     :meth:`discriminator_losses`: dictionaries from the loss's name to its :class:`Term`. The total that is minimised,
     the logs and the progress bar follow from these names. What has weight 0 is left out and never computed.
+
+    :meth:`forward` keeps the tensors of a training step as ``self.step``, for the losses; they end with the step.
 
     Args:
         options: see ``util.options``.
@@ -50,7 +56,8 @@ class BaseModel(AdversarialTraining, nn.Module):
     defaults: ClassVar[Mapping[str, Any]] = {}  # the options that have another default; bases' count too
     # which of the options on recurrence, discriminators and losses have an effect; bases' count too
     uses: frozenset[str] = frozenset({"gan_mode", "discriminator_architecture", "discriminator_filters"})
-    recurrent = False  # whether a generator sees its last outputs
+    parts: ClassVar[tuple[Part, ...]] = ()  # what it has beside its baseline; bases' count too
+    recurrent = False  # whether a generator sees its last outputs: then the model is a SequentialMixin
     takes_code = False  # whether a generator starts from a code instead of pictures
     predicts = False  # whether there is a predictor of frames for each domain
     discriminator_sees_condition = False  # whether frame discriminators see [condition, frame]
@@ -58,6 +65,7 @@ class BaseModel(AdversarialTraining, nn.Module):
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         self.options = options
+        self.step = Step()
         self.roles: dict[str, str] = {}  # submodule -> the optimizer that trains it, "G" or "D"
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
@@ -65,7 +73,8 @@ class BaseModel(AdversarialTraining, nn.Module):
         super().__init_subclass__(**kwargs)
         bases = [vars(base) for base in reversed(cls.__mro__)]
         cls.defaults = {key: value for base in bases for key, value in base.get("defaults", {}).items()}
-        cls.uses = frozenset().union(*(base.get("uses", ()) for base in bases))
+        cls.parts = tuple(dict.fromkeys(part for base in bases for part in base.get("parts", ())))
+        cls.uses = frozenset().union(*(base.get("uses", ()) for base in bases), *(part.uses for part in cls.parts))
 
     @classmethod
     def check(cls, options: Options, training: bool = True) -> None:
@@ -96,11 +105,13 @@ class BaseModel(AdversarialTraining, nn.Module):
                 given = "--image_height, --image_width"
                 given += "" if options.spatial_scaling == (1.0,) else ", --spatial_scaling"
                 raise UserError(f"{flag}: {wrong}, not {size[0]}x{size[1]} ({given})")
+        for part in cls.parts:
+            part.check(cls, options, training)
 
     @classmethod
     def further_networks(cls, options: Options) -> dict[str, architectures.Architecture]:
         """By flag, the architectures beside generator and discriminator that training with ``options`` builds."""
-        return {}
+        return {flag: network for part in cls.parts for flag, network in part.further_networks(cls, options).items()}
 
     @classmethod
     def n_frames_ignored(cls) -> int:
@@ -151,6 +162,8 @@ class BaseModel(AdversarialTraining, nn.Module):
 
     def generator_input_channels(self) -> int:
         """Channels that a generator sees."""
+        if self.recurrent:
+            return self.sequential_input_channels(self.condition_channels, self.channels)
         return self.condition_channels * self.frames_per_call
 
     def add_discriminators(self, channels: int) -> None:
@@ -183,16 +196,40 @@ class BaseModel(AdversarialTraining, nn.Module):
         Args:
             before: (N, n, C_c, H, W), source frames that came before; they matter to recurrent generators.
         """
+        if self.recurrent:
+            whole = source if before is None else torch.cat([before, source], dim=1)
+            made = self.generate_sequence(generator, whole, channels=self.channels)
+            return made[:, whole.shape[1] - source.shape[1] :]
         pictures = generator(self.fold(source))
         return pictures.unflatten(0, (source.shape[0], -1)).unflatten(2, (-1, self.channels)).flatten(1, 2)
 
     def generated(self) -> dict[str, Generated]:
-        """By domain, what the last :meth:`forward` made."""
+        """By domain, what this step's :meth:`forward` made."""
         raise NotImplementedError
 
     def visuals(self) -> dict[str, Tensor]:
-        """The videos of the last :meth:`forward` to look at, (N, T, 3, H, W) each."""
+        """The videos of this step to look at, (N, T, 3, H, W) each."""
         raise NotImplementedError
+
+    # ---- who judges frames
+
+    def frame_judge(self, domain: str = "target") -> Judge:
+        """The discriminator of frames, which sees [condition, frame] or the frame alone."""
+        network = Place(self, self.name_in(domain, "discriminator"))
+        return Judge(network, self.frames_per_call, conditional=self.discriminator_sees_condition)
+
+    def gan_case(self, name: str, domain: str, judge: Judge, fake: list[Exhibit], real: list[Exhibit]) -> Case:
+        """A case of this model's, as it is called in ``domain``, with the penalty of its ``--gan_mode``."""
+        return Case(name, judge, fake, real, self.name_in(domain, ""), penalised=self.options.gan_mode == "wgangp")
+
+    def gan_cases(self) -> list[Case]:
+        """``gan``: for each domain, all generated frames against all real ones, before the discriminator of frames."""
+        cases = []
+        for domain, (fake, real, condition) in self.generated().items():
+            judge = self.frame_judge(domain)
+            shown = judge.show(fake, condition), judge.show(real, condition)
+            cases.append(self.gan_case("gan", domain, judge, *shown))
+        return cases
 
     # ---- inference, one frame at a time
 
@@ -203,9 +240,15 @@ class BaseModel(AdversarialTraining, nn.Module):
     def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor | None:
         """What is carried from frame to frame, before the ``first`` source frames (N, C_c, H, W).
 
-        Row i belongs to sequence i and draws from ``noise[i]``.
+        Row i belongs to sequence i and draws from ``noise[i]``, so that a batch does not change what it draws. For a
+        recurrent model it is (N, n, C, H, W): noise, and the sources as further channels where the generator sees them.
         """
-        return None
+        if not self.recurrent:
+            return None
+        shape = (self.n_frames_generator, self.channels, *first.shape[2:])
+        past = torch.stack([torch.randn(shape, generator=generator) for generator in noise]).to(first)
+        sources = self._sources_before(first)
+        return past if sources is None else torch.cat([past, sources], dim=2)
 
     def translate_frame(
         self, source: Tensor, state: Tensor | None, domain: str = "target"
@@ -215,27 +258,52 @@ class BaseModel(AdversarialTraining, nn.Module):
         Returns:
             The frame, and the next state. For an unconditional model a source frame has no channels.
         """
-        block = self.run(self.network("generator", domain), source[:, : self.frames_per_call])
-        return block[:, self.context()], state
+        generator = self.network("generator", domain)
+        if not self.recurrent:
+            return self.run(generator, source[:, : self.frames_per_call])[:, self.context()], state
+        past, sources = state, None
+        if self.G_input_conditioning:
+            past, sources = state.split([self.channels, self.condition_channels], dim=2)
+        fake = rollout(generator, source, past, sources)
+        made = fake if sources is None else torch.cat([fake, source], dim=2)
+        return fake[:, 0], torch.cat([state, made], dim=1)[:, 1:]
 
 
 class PairedModel(BaseModel):
     """A model that translates a source video into a target video, frame for frame."""
 
     task = "paired"
-    inputs = ("source", "target")
 
-    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
-        """Generate the video for ``source``; both (N, T, 3, H, W). Kept as ``self.source, self.target, self.fake``."""
-        self.source, self.target = source, target
-        self.fake = self.run(self.generator, source)
-        return self.fake
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """With ``--flow_cache`` the data hold ``flow_1`` (N, T - 1, 2, H, W), ``confidence_1``, ... by stride."""
+        cached = FLOW in self.parts and self.options.flow_cache
+        strides = self.flow_strides(self.options) if cached else []
+        return "source", "target", *(f"{name}_{stride}" for stride in strides for name in ("flow", "confidence"))
+
+    @classmethod
+    def flow_strides(cls, options: Options) -> list[int]:
+        """Between which frames of the real clip training asks for flow: those so many frames apart."""
+        return [1] if FLOW in cls.parts and options.warp_loss_weight else []
+
+    def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
+        """Generate the video for ``source``; both (N, T, 3, H, W).
+
+        Kept for the step: ``source``, ``target``, ``fake``; ``flows``, what :attr:`inputs` names of the target's flow,
+        by stride and without the ignored frames.
+        """
+        first = self.n_frames_ignored()
+        known = {int(name.split("_")[1]): (flow[:, first:], flows[name.replace("flow", "confidence")][:, first:])
+                 for name, flow in flows.items() if name.startswith("flow")}  # fmt: skip
+        fake = self.run(self.generator, source)
+        self.step = Step(source=source, target=target, fake=fake, flows=known)
+        return fake
 
     def generated(self) -> dict[str, Generated]:
-        return {"target": Generated(self.fake, self.target, self.source)}
+        return {"target": Generated(self.step.fake, self.step.target, self.step.source)}
 
     def visuals(self) -> dict[str, Tensor]:
-        return {"source": self.source, "fake": self.fake.detach(), "real": self.target}
+        return {"source": self.step.source, "fake": self.step.fake.detach(), "real": self.step.target}
 
 
 class UnconditionalModel(BaseModel):
@@ -249,16 +317,16 @@ class UnconditionalModel(BaseModel):
     condition_channels = 0
 
     def forward(self, target: Tensor) -> Tensor:
-        """Generate a video as long and as large as ``target`` (N, T, 3, H, W), kept as ``self.fake``."""
-        self.target = target
-        self.fake = self.run(self.generator, target[:, :, :0])
-        return self.fake
+        """Generate a video as long and as large as ``target`` (N, T, 3, H, W); kept for the step: both, ``fake``."""
+        fake = self.run(self.generator, target[:, :, :0])
+        self.step = Step(target=target, fake=fake)
+        return fake
 
     def generated(self) -> dict[str, Generated]:
-        return {"target": Generated(self.fake, self.target, None)}
+        return {"target": Generated(self.step.fake, self.step.target, None)}
 
     def visuals(self) -> dict[str, Tensor]:
-        return {"fake": self.fake.detach(), "real": self.target}
+        return {"fake": self.step.fake.detach(), "real": self.step.target}
 
 
 class UnpairedModel(BaseModel):
@@ -268,21 +336,17 @@ class UnpairedModel(BaseModel):
     domains = ("target", "source")
     inputs = ("source", "target")
 
-    def forward(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Translate both clips (N, T, 3, H, W); kept by domain as ``self.real`` and ``self.fake``."""
-        self.real = {"target": target, "source": source}
-        self.fake = {domain: self.translate(domain, self.real[OTHER[domain]]) for domain in self.domains}
-        return self.fake
-
     def translate(self, domain: str, clip: Tensor, before: Tensor | None = None) -> Tensor:
         """A clip of the other domain as one of ``domain``; both (N, T, 3, H, W)."""
         return self.run(self.network("generator", domain), clip, before)
 
     def generated(self) -> dict[str, Generated]:
-        return {domain: Generated(self.fake[domain], self.real[domain], self.real[OTHER[domain]])
+        step = self.step
+        return {domain: Generated(step.fake[domain], step.real[domain], step.real[OTHER[domain]])
                 for domain in self.domains}  # fmt: skip
 
     def visuals(self) -> dict[str, Tensor]:
         """Each real clip above what was made of it."""
-        return {"source": self.real["source"], "fake_target": self.fake["target"].detach(),
-                "target": self.real["target"], "fake_source": self.fake["source"].detach()}  # fmt: skip
+        real, fake = self.step.real, self.step.fake
+        return {"source": real["source"], "fake_target": fake["target"].detach(),
+                "target": real["target"], "fake_source": fake["source"].detach()}  # fmt: skip

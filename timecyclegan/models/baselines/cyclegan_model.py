@@ -8,6 +8,8 @@ from torch import Tensor
 from timecyclegan.losses import Losses, Term
 from timecyclegan.models.base_model import OTHER, UnpairedModel
 from timecyclegan.models.image_pool import ImagePool
+from timecyclegan.models.judge import Case
+from timecyclegan.models.mixins.host import Step
 from timecyclegan.util.options import Options
 
 IDENTITY = 0.5  # of the cycle loss's weight; CycleGAN, section 5.2
@@ -25,24 +27,42 @@ class CycleGANModel(UnpairedModel):
             self.add_discriminators(self.channels)
             self.pools = {domain: ImagePool(options.pool_size) for domain in self.domains}
 
+    def forward(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Translate both clips (N, T, 3, H, W); kept for the step by domain: ``real``, ``fake``, and ``identity``, the
+        clips that were in the domain already, which go through the generator together with those of the other."""
+        real, fake, identity = {"target": target, "source": source}, {}, {}
+        for domain in self.domains:
+            clips = [real[OTHER[domain]]] + [real[domain]] * bool(self.options.cycle_loss_weight)
+            fake[domain], *same = self.translate(domain, torch.cat(clips)).chunk(len(clips))
+            if same:
+                identity[domain] = same[0]
+        self.step = Step(real=real, fake=fake, identity=identity)
+        return fake
+
+    def pooled_gan_cases(self) -> list[Case]:
+        """As :meth:`gan_cases`, with generated frames of earlier steps among those of this one: call it once a step."""
+        cases = []
+        for case, (domain, pool) in zip(self.gan_cases(), self.pools.items(), strict=True):
+            pictures = pool.query(self.fold(self.step.fake[domain]))
+            cases.append(case._replace(fake=case.judge.show(pictures.unsqueeze(1))))  # (M, 1, C, H, W)
+        return cases
+
     def discriminator_losses(self) -> Losses:
-        losses = super().discriminator_losses()
-        for domain, (fake, real, _) in self.generated().items():
-            shown = self.pools[domain].query(self.fold(fake))
-            discriminator = self.network("discriminator", domain)
-            losses |= self.adversarial_D("gan", discriminator, self.fold(real), shown, domain)
-        return losses
+        return self.discriminator_terms(self.pooled_gan_cases())
 
     def generator_losses(self) -> Losses:
-        losses = super().generator_losses()
-        for domain, (fake, _, _) in self.generated().items():
-            discriminator = self.network("discriminator", domain)
-            losses |= self.adversarial_G("gan", discriminator, self.fold(fake), domain)
-        if weight := self.options.cycle_loss_weight:
-            for domain, real in self.real.items():
-                losses[f"cycle_{domain}"] = _l1(self.translate(domain, self.fake[OTHER[domain]]), real, weight)
-            for domain, real in self.real.items():
-                losses[f"identity_{domain}"] = _l1(self.translate(domain, real), real, IDENTITY * weight)
+        return {**self.generator_terms(self.gan_cases()), **self.cycle_terms(self.options.cycle_loss_weight)}
+
+    def cycle_terms(self, weight: float) -> Losses:
+        """``cycle``: clips that went to the other domain and back, beside themselves; and, with half the weight,
+        ``identity``: clips that went to the domain where they were (CycleGAN, section 5.2)."""
+        if not weight:
+            return {}
+        step, losses = self.step, {}
+        for domain, real in step.real.items():
+            losses[f"cycle_{domain}"] = _l1(self.translate(domain, step.fake[OTHER[domain]]), real, weight)
+        for domain, real in step.real.items():
+            losses[f"identity_{domain}"] = _l1(step.identity[domain], real, IDENTITY * weight)
         return losses
 
     def training_state(self) -> dict[str, Any]:

@@ -25,18 +25,24 @@ class DCGANModel(UnconditionalModel):
     # ---- what the generator starts from; the recurrent one starts from its last outputs
 
     def generator_input_channels(self) -> int:
-        return CODE
+        return super().generator_input_channels() if self.recurrent else CODE
 
     def run(self, generator: nn.Module, source: Tensor, before: Tensor | None = None) -> Tensor:
+        if self.recurrent:
+            return super().run(generator, source, before)
         batch, length = source.shape[:2]
         # Drawn on the CPU, so that a seed means the same on every device.
         return generator(torch.randn(batch * length, CODE, 1, 1).to(source)).unflatten(0, (batch, length))
 
     def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor:
         """(N,), a seed for each sequence; every frame is drawn from the seed that the frame before left."""
+        if self.recurrent:
+            return super().initial_state(noise, first)
         return torch.stack([_draw_seed(generator) for generator in noise])
 
     def translate_frame(self, source: Tensor, state: Tensor, domain: str = "target") -> tuple[Tensor, Tensor]:
+        if self.recurrent:
+            return super().translate_frame(source, state, domain)
         rows = [torch.Generator().manual_seed(int(seed)) for seed in state]
         codes = torch.stack([torch.randn(CODE, 1, 1, generator=row) for row in rows])
         return self.network("generator", domain)(codes.to(source)), self.initial_state(rows, source)
@@ -44,12 +50,10 @@ class DCGANModel(UnconditionalModel):
     # ---- losses
 
     def discriminator_losses(self) -> Losses:
-        real, fake = self.fold(self.target), self.fold(self.fake)
-        return {**super().discriminator_losses(), **self.adversarial_D("gan", self.discriminator, real, fake)}
+        return self.discriminator_terms(self.gan_cases())
 
     def generator_losses(self) -> Losses:
-        fake = self.fold(self.fake)
-        return {**super().generator_losses(), **self.adversarial_G("gan", self.discriminator, fake)}
+        return self.generator_terms(self.gan_cases())
 
 
 def _draw_seed(generator: torch.Generator) -> Tensor:

@@ -1,9 +1,7 @@
 """pix2pix (Isola et al. 2017): paired translation, frame by frame or in blocks of frames."""
-import torch
 from torch import nn
 
 from timecyclegan.losses import Losses, Term
-from timecyclegan.losses.gan import generator_terms
 from timecyclegan.losses.perceptual import perceptual_loss
 from timecyclegan.models.base_model import PairedModel
 from timecyclegan.models.networks import Architecture, vgg19
@@ -38,28 +36,29 @@ class Pix2PixModel(PairedModel):
 
     @property
     def frames_per_call(self) -> int:
-        """A block of frames is one picture; the sequential models change this."""
-        return self.options.block_size
+        """A block of frames is one picture, but for recurrent models."""
+        return 1 if self.recurrent else self.options.block_size
 
     # ---- losses
 
     def discriminator_losses(self) -> Losses:
-        source = self.fold(self.source)
-        real, fake = self.fold(self.target), self.fold(self.fake)
-        real, fake = torch.cat([source, real], dim=1), torch.cat([source, fake], dim=1)
-        return {**super().discriminator_losses(), **self.adversarial_D("gan", self.discriminator, real, fake)}
+        return self.discriminator_terms(self.gan_cases())
 
     def generator_losses(self) -> Losses:
-        options, losses = self.options, super().generator_losses()
-        source = self.fold(self.source)
-        weight = options.feature_matching_loss_weight
-        fake = torch.cat([source, self.fold(self.fake)], dim=1)
-        real = torch.cat([source, self.fold(self.target)], dim=1) if weight else None
-        losses |= generator_terms("", self.discriminator, fake, real, self.criterion_GAN, weight)
-        if options.l1_loss_weight:
-            losses["l1"] = Term((self.fake - self.target).abs().mean(), options.l1_loss_weight)
-        if options.perceptual_loss_weight:
-            network = self._perceptual[0].to(self.fake.device)
-            distance = perceptual_loss(network, self.fake.flatten(0, 1), self.target.flatten(0, 1))
-            losses["perceptual"] = Term(distance, options.perceptual_loss_weight)
-        return losses
+        options = self.options
+        return {
+            **self.generator_terms(self.gan_cases(), options.feature_matching_loss_weight),
+            **self.l1_terms(options.l1_loss_weight),
+            **self.perceptual_terms(options.perceptual_loss_weight),
+        }
+
+    def l1_terms(self, weight: float) -> Losses:
+        """``l1``: the mean absolute difference of generated and real frames."""
+        return {"l1": Term((self.step.fake - self.step.target).abs().mean(), weight)} if weight else {}
+
+    def perceptual_terms(self, weight: float) -> Losses:
+        """``perceptual``: of generated and real frames, see ``losses.perceptual``."""
+        if not weight:
+            return {}
+        fake, target = self.step.fake.flatten(0, 1), self.step.target.flatten(0, 1)  # (N, T, ..) to (N * T, ..)
+        return {"perceptual": Term(perceptual_loss(self._perceptual[0].to(fake.device), fake, target), weight)}

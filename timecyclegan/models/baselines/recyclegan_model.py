@@ -6,6 +6,8 @@ from torch import Tensor
 
 from timecyclegan.losses import Losses, Term
 from timecyclegan.models.base_model import OTHER, UnpairedModel
+from timecyclegan.models.judge import Case
+from timecyclegan.models.mixins.host import Step
 from timecyclegan.models.networks import Architecture, define_generator, generator
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
@@ -66,50 +68,56 @@ class RecycleGANModel(UnpairedModel):
         return self.network("predictor", domain)(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
 
     def forward(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """As ``UnpairedModel.forward``; also predicts, kept as ``self.predicted``, (N, T - 2, 3, H, W) by domain.
+        """Translate both clips (N, T, 3, H, W) and predict how they go on; kept for the step by domain: ``real``,
+        ``fake``, ``predicted`` (N, T - 2, 3, H, W).
 
-        The last frame of ``self.fake`` is a prediction unless the model translates it too.
+        The last frame of ``fake`` is a prediction unless the model translates it too.
         """
-        self.real = {"target": target, "source": source}
-        self.fake, self.predicted = {}, {}
+        real, made, predicted = {"target": target, "source": source}, {}, {}
         for domain in self.domains:
-            clip = self.real[OTHER[domain]]
+            clip = real[OTHER[domain]]
             fake = self.translate(domain, clip if self.translates_last else clip[:, :-1])
-            self.predicted[domain] = self.predict(domain, fake[:, : clip.shape[1] - 1])
+            predicted[domain] = self.predict(domain, fake[:, : clip.shape[1] - 1])
             if not self.translates_last:
-                fake = torch.cat([fake, self.predicted[domain][:, -1:]], dim=1)
-            self.fake[domain] = fake
-        return self.fake
+                fake = torch.cat([fake, predicted[domain][:, -1:]], dim=1)
+            made[domain] = fake
+        self.step = Step(real=real, fake=made, predicted=predicted)
+        return made
 
-    def _judged(self, domain: str) -> Tensor:
-        """The pictures that the discriminator of ``domain`` judges: translated frames 0 .. T - 2, predicted ones."""
-        return self.fold(torch.cat([self.fake[domain][:, :-1], self.predicted[domain]], dim=1))
+    def gan_cases(self) -> list[Case]:
+        """``gan``: translated frames 0 .. T - 2 and predicted ones against all real ones; ``gan_predictor``: what is
+        predicted of real frames, against real ones."""
+        cases, step = [], self.step
+        for domain, real in step.real.items():
+            judge = self.frame_judge(domain)
+            fake = torch.cat([step.fake[domain][:, :-1], step.predicted[domain]], dim=1)
+            cases.append(self.gan_case("gan", domain, judge, judge.show(fake), judge.show(real)))
+            if self.options.recycle_predictor_gan:
+                shown = judge.show(self.predicted_of_real(domain)), judge.show(real, first=2)
+                cases.append(self.gan_case("gan_predictor", domain, judge, *shown))
+        return cases
+
+    def predicted_of_real(self, domain: str) -> Tensor:
+        """(N, T - 2, 3, H, W), frames 2 .. T - 1 of the real clip as the predictor makes them; once a step."""
+        known = vars(self.step).setdefault("predicted_of_real", {})
+        if domain not in known:
+            known[domain] = self.predict(domain, self.step.real[domain][:, :-1])
+        return known[domain]
 
     def discriminator_losses(self) -> Losses:
-        losses = super().discriminator_losses()
-        for domain, real in self.real.items():
-            judge = self.network("discriminator", domain)
-            losses |= self.adversarial_D("gan", judge, self.fold(real), self._judged(domain), domain)
-            if self.options.recycle_predictor_gan:
-                with torch.no_grad():
-                    predicted = self.predict(domain, real[:, :-1])
-                real_frames, predicted = self.fold(real[:, 2:]), self.fold(predicted)
-                losses |= self.adversarial_D("gan_predictor", judge, real_frames, predicted, domain)
-        return losses
+        return self.discriminator_terms(self.gan_cases())
 
     def generator_losses(self) -> Losses:
-        losses = super().generator_losses()
         weight = self.options.recycle_loss_weight or self.options.cycle_loss_weight
-        for domain, real in self.real.items():
-            judge, other = self.network("discriminator", domain), OTHER[domain]
-            losses |= self.adversarial_G("gan", judge, self._judged(domain), domain)
-            if weight:
-                back = self.translate(domain, self.predicted[other], before=self.fake[other][:, :2])
-                losses[f"recycle_{domain}"] = Term((back - real[:, 2:]).abs().mean(), weight)
-            if weight or self.options.recycle_predictor_gan:
-                predicted = self.predict(domain, real[:, :-1])
-            if weight:
-                losses[f"predictor_{domain}"] = Term((predicted - real[:, 2:]).abs().mean(), weight)
-            if self.options.recycle_predictor_gan:
-                losses |= self.adversarial_G("gan_predictor", judge, self.fold(predicted), domain)
+        return {**self.generator_terms(self.gan_cases()), **self.recycle_terms(weight)}
+
+    def recycle_terms(self, weight: float) -> Losses:
+        """``recycle``: predicted frames of the other domain, translated back, beside the real ones; ``predictor``:
+        what is predicted of real frames, beside the real ones."""
+        losses: Losses = {}
+        for domain, real in self.step.real.items() if weight else ():
+            other = OTHER[domain]
+            back = self.translate(domain, self.step.predicted[other], before=self.step.fake[other][:, :2])
+            losses[f"recycle_{domain}"] = Term((back - real[:, 2:]).abs().mean(), weight)
+            losses[f"predictor_{domain}"] = Term((self.predicted_of_real(domain) - real[:, 2:]).abs().mean(), weight)
         return losses

@@ -1,55 +1,37 @@
 """Sequence discriminators: networks that judge several frames at once."""
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, total
-from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss, generator_terms
-from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named, not_negative
+from timecyclegan.losses.gan import gan_loss
+from timecyclegan.models.judge import Case, Judge, discriminator_terms, generator_terms
+from timecyclegan.models.mixins.host import (
+    DEFAULT_NAME,
+    Place,
+    Step,
+    Video,
+    as_video,
+    copy_host,
+    host_criterion,
+    named,
+    not_negative,
+)
 from timecyclegan.models.networks import define_discriminator
 from timecyclegan.util.choices import GAN_MODES
 from timecyclegan.util.errors import UserError, unknown
-from timecyclegan.util.options import Options
-
-
-def windows(video: Tensor, n_frames: int, scale: int = 0, condition: Tensor | None = None) -> Tensor | None:
-    """All windows of ``n_frames`` frames at stride ``n_frames ** scale`` as pictures, for a sequence discriminator.
-
-    Neighbouring windows share their end frames: each begins where the last one ended.
-
-    Args:
-        video: (N, T, C, H, W).
-        condition: (N, T, C_c, H, W), put before the frames of each window: [conditions, frames]. What lies between
-            two frames, such as flow, is (N, T - stride, C_c, H, W): a window then has one condition less than frames.
-
-    Returns:
-        (windows * N, n_frames * (C_c + C), H, W), or None where the video is too short for one window.
-    """
-    stride = n_frames**scale
-    span = (n_frames - 1) * stride  # from the first to the last frame of a window
-    starts = range(0, video.shape[1] - span, max(span, 1))
-    if not starts:
-        return None
-    folded = []
-    for start in starts:
-        parts = [video[:, start : start + span + 1 : stride]]
-        if condition is not None:
-            end = start + span + 1 - (video.shape[1] - condition.shape[1])
-            parts.insert(0, condition[:, start:end:stride])
-        folded.append(torch.cat([part.flatten(1, 2) for part in parts], dim=1))
-    return torch.cat(folded)
 
 
 class SequenceDiscriminators:
     """One discriminator per temporal scale: scale i sees ``n_frames`` frames at stride ``n_frames ** i``.
 
-    The networks are the caller's, who trains them. Give a step's clips to :meth:`set_input`, then take the
-    terms.
+    The networks are the caller's, who trains them. Give a step's clips to :meth:`set_input`, then take the terms; when
+    both sides' were back-propagated, the clips are let go.
 
     Args:
-        networks: one for each scale; they see (N, n_frames * ([C_c +] C), H, W) as :func:`windows` makes it.
+        networks: one for each scale, or the ``host.Place`` where it lives; they see (N, n_frames * ([C_c +] C), H, W),
+            see ``judge.Exhibit``.
         n_frames: frames that each of them sees.
         n_frames_ignored: frames at the beginning of a sequence that are not judged.
         conditional: whether they see the condition as well.
@@ -59,13 +41,19 @@ class SequenceDiscriminators:
     """
 
     def __init__(
-        self, networks: list[nn.Module], n_frames: int, n_frames_ignored: int = 0, conditional: bool = False,
+        self, networks: Sequence[Any], n_frames: int, n_frames_ignored: int = 0, conditional: bool = False,
         matching_weight: float = 0.0, criterion: Callable[[Tensor, bool], Tensor] = gan_loss, penalised: bool = False,
     ):  # fmt: skip
-        self.networks, self.n_frames, self.ignored = networks, n_frames, n_frames_ignored
+        self.judges = [Judge(network, n_frames, n_frames**scale, conditional) for scale, network in enumerate(networks)]
+        self.n_frames, self.ignored = n_frames, n_frames_ignored
         self.conditional, self.matching_weight = conditional, matching_weight
         self.criterion, self.penalised = criterion, penalised
-        self._fake = self._real = None
+        self.step = Step()
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks, one for each scale."""
+        return [judge.network for judge in self.judges]
 
     def set_input(
         self, fake: Video, real: Video, condition: Video | None = None, between: Sequence[Tensor] | None = None
@@ -82,35 +70,42 @@ class SequenceDiscriminators:
         """
         if self.conditional and condition is None:
             raise ValueError("conditional sequence discriminators need the conditioning sequence")
-        self._fake, self._real = as_video(fake, self.ignored), as_video(real, self.ignored)
+        fake, real = as_video(fake), as_video(real)
         for network in self.networks:
-            network.to(self._fake.device)  # a host that is no nn.Module cannot move them
-        same = as_video(condition, self.ignored) if self.conditional else None
-        self._conditions = [same] * len(self.networks) if between is None else between
+            network.to(fake.device)  # a host that is no nn.Module cannot move them
+        condition = as_video(condition) if self.conditional else None
+        self.step = Step("generator", "discriminator", fake=fake, real=real, condition=condition, between=between)
+
+    def cases(self) -> list[Case]:
+        """What ``gan_sequence_0``, ... show to the discriminator of each scale; means run over windows.
+
+        Scales for which a clip is too short are left out.
+
+        Raises:
+            ValueError: there are no clips.
+        """
+        if not hasattr(self.step, "fake"):
+            raise ValueError("the sequence discriminators have no input yet: call set_seq_D_input first")
+        found = []
+        for scale, judge in enumerate(self.judges):
+            sides = []
+            for video in (self.step.fake, self.step.real):
+                if self.step.between is None:
+                    sides.append(judge.show(video, self.step.condition, self.ignored))
+                else:
+                    shown = judge.show(video[:, self.ignored :])
+                    sides.append([exhibit._replace(condition=self.step.between[scale]) for exhibit in shown])
+            if all(sides):
+                found.append(Case(f"gan_sequence_{scale}", judge, *sides, penalised=self.penalised))
+        return found
 
     def discriminator_terms(self) -> Losses:
-        """(real + fake) / 2 for each scale, ``gan_sequence_0``, ...; means run over windows."""
-        losses: Losses = {}
-        for name, network, fake, real in self._scales():
-            losses |= discriminator_terms(f"gan_{name}", network, real, fake, self.criterion, self.penalised)
-        return losses
+        """(real + fake) / 2 for each scale, ``gan_sequence_0``, ..."""
+        return self.step.taken("discriminator", discriminator_terms(self.cases(), self.criterion))
 
     def generator_terms(self) -> Losses:
         """The adversarial term of each scale, and feature matching beside it; they do not train a discriminator."""
-        losses: Losses = {}
-        for name, network, fake, real in self._scales():
-            with frozen(network):
-                losses |= generator_terms(f"_{name}", network, fake, real, self.criterion, self.matching_weight)
-        return losses
-
-    def _scales(self) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
-        """For each scale that has a window: its name, its network, the windows of the fake and the real clip."""
-        if self._fake is None:
-            raise ValueError("the sequence discriminators have no input yet: call set_seq_D_input first")
-        for scale, (network, seen) in enumerate(zip(self.networks, self._conditions, strict=True)):
-            fake, real = (windows(video, self.n_frames, scale, seen) for video in (self._fake, self._real))
-            if fake is not None and real is not None:
-                yield f"sequence_{scale}", network, fake, real
+        return self.step.taken("generator", generator_terms(self.cases(), self.criterion, self.matching_weight))
 
 
 class SeqDMixin:
@@ -151,7 +146,7 @@ class SeqDMixin:
         n_frames_ignored: int = 0,
         conditional: bool = False,
         seq_D_name: str | None = None,
-        discriminators: Sequence[nn.Module] | None = None,
+        discriminators: Sequence[nn.Module | Place] | None = None,
         channels: int = 3,
         condition_channels: int = 3,
         architecture: str = "basic",
@@ -161,8 +156,9 @@ class SeqDMixin:
 
         Args:
             seq_D_name: to tell it from other groups of the same model; without a name it is "target".
-            discriminators: your own networks, one for each scale, whatever ``temporal_scales`` is; else they are
-                built, see ``models.networks``, for frames of ``channels`` and conditions of ``condition_channels``.
+            discriminators: your own networks (or the places of yours that are registered already), one for each scale,
+                whatever ``temporal_scales`` is; else they are built, see ``models.networks``, for frames of
+                ``channels`` and conditions of ``condition_channels``.
         """
         name = seq_D_name or DEFAULT_NAME
         if name in self.seq_Ds:
@@ -172,10 +168,14 @@ class SeqDMixin:
                 raise UserError(f"n_frames {n_frames} is no sequence: use 2 or more")
             seen = n_frames * (channels + (condition_channels if conditional else 0))
             discriminators = [define_discriminator(architecture, seen, filters) for _ in range(temporal_scales)]
+        places = []
         for scale, network in enumerate(discriminators):
-            self._register_seq_D(name, scale, network)
+            if not isinstance(network, Place):
+                self.seq_D_networks[f"{name}_{scale}"] = network
+                network = Place(self, "seq_D_networks", f"{name}_{scale}")
+            places.append(network)
         self.seq_Ds[name] = SequenceDiscriminators(
-            list(discriminators), n_frames, n_frames_ignored, conditional, self._seq_D_matching,
+            places, n_frames, n_frames_ignored, conditional, self._seq_D_matching,
             self._seq_D_criterion, self.seq_D_gan_mode == "wgangp",
         )  # fmt: skip
 
@@ -206,90 +206,23 @@ class SeqDMixin:
 
     def seq_D_terms(self, seq_D_name: str | None = None) -> Losses:
         """What :meth:`seq_D_backward` adds up, as named terms with their weights."""
-        return self._collect_seq_D({name: d.generator_terms() for name, d in self._seq_D(seq_D_name).items()})
+        return {key + self._suffix(name): term for name, group in self._seq_D(seq_D_name).items()
+                for key, term in group.generator_terms().items()}  # fmt: skip
 
     def seq_D_terms_D(self, seq_D_name: str | None = None) -> Losses:
         """What :meth:`seq_D_backward_D` adds up, as named terms with their weights."""
-        return self._collect_seq_D({name: d.discriminator_terms() for name, d in self._seq_D(seq_D_name).items()})
+        return {key + self._suffix(name): term for name, group in self._seq_D(seq_D_name).items()
+                for key, term in group.discriminator_terms().items()}  # fmt: skip
 
-    def _collect_seq_D(self, terms: dict[str, Losses]) -> Losses:
-        named_terms = {}
-        for name, losses in terms.items():
-            suffix = "" if name == DEFAULT_NAME and len(self.seq_Ds) == 1 else f"_{name}"
-            named_terms |= {key + suffix: term for key, term in losses.items()}
-        return named_terms
+    def seq_D_cases(self) -> list[Case]:
+        """What the terms of :meth:`seq_D_terms_D` show to each discriminator, to be judged with what others show."""
+        return [case._replace(suffix=self._suffix(name)) for name, group in self.seq_Ds.items()
+                for case in group.cases()]  # fmt: skip
 
-    def _register_seq_D(self, name: str, scale: int, network: nn.Module) -> None:
-        self.seq_D_networks[f"{name}_{scale}"] = network
+    __deepcopy__ = copy_host
+
+    def _suffix(self, name: str) -> str:
+        return "" if name == DEFAULT_NAME and len(self.seq_Ds) == 1 else f"_{name}"
 
     def _seq_D(self, name: str | None) -> dict[str, SequenceDiscriminators]:
         return named(self.seq_Ds, name, "group of sequence discriminators", "call define_seq_D first")
-
-
-class SeqDModel(SeqDMixin):
-    """Sequence discriminators on everything that a ``BaseModel`` generates, by its options.
-
-    The frames at the beginning that the model ignores (``n_frames_ignored``) are not judged.
-    """
-
-    uses = frozenset({"n_frames_discriminator", "discriminator_temporal_scales"})
-
-    def __init__(self, options: Options, training: bool = True, **kwargs: Any):
-        matching = options.feature_matching_loss_weight if "feature_matching_loss_weight" in self.uses else 0.0
-        mode = {"seq_D_gan_mode": options.gan_mode, "seq_D_feature_matching_weight": matching}
-        super().__init__(options, training, **mode, **kwargs)
-        if not training:
-            return
-        n_frames, scales = self.seq_D_shape(options)
-        for domain in self.domains:
-            networks = [self.define_discriminator(self.seq_D_channels(n_frames)) for _ in range(scales)]
-            self.define_seq_D(n_frames, scales, self.n_frames_ignored(), seq_D_name=domain, discriminators=networks)
-
-    @classmethod
-    def check(cls, options: Options, training: bool = True) -> None:
-        """Refuse clips that have no window for a sequence discriminator: it would be left out without a word."""
-        super().check(options, training)
-        scales, block = options.discriminator_temporal_scales, options.block_size or cls.default_block_size
-        n_frames = options.n_frames_discriminator or max(block - cls.n_frames_ignored(), 2)
-        if training and n_frames < 2:
-            raise UserError(f"--n_frames_discriminator {n_frames} is no sequence: use 2 or more, or 0")
-        if training and scales:
-            flags = f"--n_frames_discriminator {n_frames} with --discriminator_temporal_scales {scales}"
-            cls.check_clip_length(options, (n_frames - 1) * n_frames ** (scales - 1) + 1, flags)
-
-    @classmethod
-    def seq_D_shape(cls, options: Options) -> tuple[int, int]:
-        """How many frames a discriminator sees, and how many discriminators there are."""
-        judged = (options.block_size or cls.default_block_size) - cls.n_frames_ignored()
-        n_frames = options.n_frames_discriminator or judged
-        # While a run grows in time its clips may be too short for anything that looks at sequences.
-        return n_frames, options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
-
-    def seq_D_channels(self, n_frames: int) -> int:
-        """Channels that a sequence discriminator sees."""
-        return n_frames * self.channels
-
-    def seq_D_between(self, domain: str) -> Sequence[Tensor] | None:
-        """What the discriminators of ``domain`` are shown beside frames, see :meth:`SequenceDiscriminators.set_input`.
-        """
-        return None
-
-    def _register_seq_D(self, name: str, scale: int, network: nn.Module) -> None:
-        self.add_network(self.name_in(name, f"sequence_discriminator_{scale}"), network, role="D")
-
-    def _show_seq_Ds(self) -> None:
-        for domain, (fake, real, _) in self.generated().items():
-            if domain in self.seq_Ds:
-                self.seq_Ds[domain].set_input(fake, real, between=self.seq_D_between(domain))
-
-    def discriminator_losses(self) -> Losses:
-        self._show_seq_Ds()
-        return {**super().discriminator_losses(), **self.seq_D_terms_D()}
-
-    def generator_losses(self) -> Losses:
-        self._show_seq_Ds()
-        return {**super().generator_losses(), **self.seq_D_terms()}
-
-
-# The 2020 release had one for each kind of model.
-SeqDMixinPaired = SeqDMixinUnpaired = SeqDModel

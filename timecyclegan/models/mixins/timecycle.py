@@ -1,23 +1,16 @@
 """TimeCycle as a module of its own: motion models, the last walk, and the losses on it."""
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term, total
-from timecyclegan.losses.gan import discriminator_terms, frozen, gan_loss
+from timecyclegan.losses.gan import gan_loss
 from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
-from timecyclegan.models.mixins.host import Video, as_video, not_negative
-from timecyclegan.models.mixins.seq_d_mixin import windows
+from timecyclegan.models.judge import Case, Exhibit, Judge, discriminator_terms, generator_terms
+from timecyclegan.models.mixins.host import Step, Video, as_video, check_ignored, find, not_negative
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES
-
-
-class _Discriminator(NamedTuple):
-    network: nn.Module
-    n_frames: int
-    conditional: bool | None  # None: conditional where a conditioning sequence is given
-    name: str
 
 
 class TimeCycle(nn.Module):
@@ -29,10 +22,12 @@ class TimeCycle(nn.Module):
         cycle(fake, source)
         loss_G = loss_G + cycle.generator_loss()
 
+    The tensors of a walk are kept until its losses were back-propagated, at the latest until the next walk.
+
     Args:
         motion_model: maps [condition, known frames] to a frame, see ``losses.timecycle.walk``. A module is used for
             both ways in time; a pair ``(forward_model, backward_model)`` makes them two.
-        cycle_type: a key of ``losses.modes.CYCLE_TYPES``. For ``"pingpong"`` and ``"timerecycle"`` the networks
+        cycle_type: a key of ``util.choices.CYCLE_TYPES``. For ``"pingpong"`` and ``"timerecycle"`` the networks
             belong to the host: they are neither registered here nor in :meth:`parameters`.
         loss: ``"l1"`` or ``"l2"``.
         weight: of the cycle loss in :meth:`generator_loss`.
@@ -59,28 +54,40 @@ class TimeCycle(nn.Module):
         self.type = CYCLE_TYPES[cycle_type]
         pair = motion_model if isinstance(motion_model, (tuple, list)) else (motion_model, motion_model)
         forward_model, backward_model = pair
+        self._lent: tuple[Any, ...] | None = None
         if cycle_type in ("conditional", "unconditional"):
             self.backward_model = backward_model
             if forward_model is not backward_model:
                 self.forward_model = forward_model
-        # In a tuple, nn.Module does not register them: the host's own networks are trained by the host.
-        self._walkers = (backward_model, forward_model if self.type.returns else None)
+        else:
+            # In a tuple, nn.Module does not register them: the host's own networks are trained by the host.
+            self._lent = (backward_model, forward_model)
         self.loss, self.weight, self.warp_weight = loss, weight, warp_weight
         not_negative("weight", weight)
         not_negative("warp_weight", warp_weight)
         self.criterion_GAN, self.penalised = criterion_GAN, penalised
-        self._discriminators: list[_Discriminator] = []
-        self._real = self._real_condition = None
-        self._reset()
-
-    def _reset(self) -> None:
-        self.cycle: Cycle | None = None
-        self._sequence = self._condition = None
+        self.judges: list[Judge] = []
+        self.step = Step()  # of the last walk: sequence, condition, cycle, real
+        self._shown = Step()  # to the discriminators: real, condition, first
         self._terms: dict[str, Tensor] = {}
+
+    @property
+    def _walkers(self) -> tuple[Any, Any]:
+        """B and F, as they stand at their places now; F is None where the walk does not return."""
+        if self._lent:
+            backward, forward = map(find, self._lent)
+        else:
+            backward, forward = self.backward_model, getattr(self, "forward_model", self.backward_model)
+        return backward, forward if self.type.returns else None
+
+    @property
+    def cycle(self) -> Cycle | None:
+        """The last walk, None where there were too few frames, or where it is over."""
+        return getattr(self.step, "cycle", None)
 
     def add_discriminator(
         self,
-        discriminator: nn.Module,
+        discriminator: Any,
         n_frames: int = 1,
         conditional: bool | None = None,
         name: str | None = None,
@@ -88,13 +95,14 @@ class TimeCycle(nn.Module):
         """Let ``discriminator`` judge the images of the cycle; it stays the host's and is not registered here.
 
         Args:
+            discriminator: the network, or the ``host.Place`` where it lives.
             n_frames: 1 for a frame discriminator, which sees (N, [C_c +] C, H, W); more for a sequence
                 discriminator, which sees (N, n_frames * ([C_c +] C), H, W).
             conditional: whether it sees the condition as well; None, where a conditioning sequence is given.
             name: how error messages call it.
         """
-        name = name or f"discriminator {len(self._discriminators)}"
-        self._discriminators.append(_Discriminator(discriminator, n_frames, conditional, name))
+        name = name or f"discriminator {len(self.judges)}"
+        self.judges.append(Judge(discriminator, n_frames, conditional=conditional, name=name))
 
     def forward(self, sequence: Video, condition: Video | None = None, ignore_first_n: int = 0) -> Cycle | None:
         """Walk a generated ``sequence`` (N, T, C, H, W); returns the walk, None where there are too few frames.
@@ -102,27 +110,32 @@ class TimeCycle(nn.Module):
         Raises:
             ValueError: a conditional cycle has no condition, or one of another length or size.
         """
-        self._reset()
-        sequence = as_video(sequence, ignore_first_n)
+        self.step, self._terms = Step(), {}
+        check_ignored(ignore_first_n)
+        sequence = as_video(sequence)[:, ignore_first_n:]
         if self.type.conditional:
             if condition is None:
                 raise ValueError("a conditional TimeCycle needs the conditioning sequence")
-            condition = as_video(condition, ignore_first_n)
+            condition = as_video(condition)[:, ignore_first_n:]
             _check_alike(sequence, condition, "sequence", "condition")
-            self._condition = condition
-        self._sequence = sequence
+        else:
+            condition = None
         backward, forward = self._walkers
-        self.cycle = walk(sequence, backward, forward, self._condition, self.type.history)
-        return self.cycle
+        cycle = walk(sequence, backward, forward, condition, self.type.history)
+        sides = ("generator", "discriminator") if self.judges else ("generator",)
+        self.step = Step(*sides, sequence=sequence, condition=condition, cycle=cycle, first=ignore_first_n)
+        return cycle
 
     def set_discriminator_input(
         self, real: Video, condition: Video | None = None, ignore_first_n: int = 0
     ) -> None:
         """Give the real sequence (N, T, C, H, W) that the discriminators compare with, and their condition."""
-        self._real = as_video(real, ignore_first_n)
-        self._real_condition = None if condition is None else as_video(condition, ignore_first_n)
+        check_ignored(ignore_first_n)
+        # Whole, as they were given: pictures of the same clip need to be judged once only.
+        real, condition = as_video(real), None if condition is None else as_video(condition)
         if condition is not None:
-            _check_alike(self._real, self._real_condition, "real sequence", "condition")
+            _check_alike(real[:, ignore_first_n:], condition[:, ignore_first_n:], "real sequence", "condition")
+        self._shown = Step(real=real, condition=condition, first=ignore_first_n)
 
     def generator_terms(self) -> Losses:
         """The terms ``cycle``, ``warp`` and ``gan`` of the last walk with their weights; none without a walk.
@@ -136,28 +149,15 @@ class TimeCycle(nn.Module):
             losses["cycle"] = Term(timecycle_loss(self.cycle, self.loss), self.weight)
         if self.warp_weight:
             backward, forward = self._walkers
-            warp = motion_warp_loss(self._sequence, backward, forward, self._condition, self.type.history)
+            warp = motion_warp_loss(self.step.sequence, backward, forward, self.step.condition, self.type.history)
             losses["warp"] = Term(warp, self.warp_weight)
-        adversarial = []
-        for judge, fake in self._judged():
-            with frozen(judge.network):
-                adversarial.append(self.criterion_GAN(judge.network(fake), True))
-        if adversarial:
-            losses["gan"] = Term(sum(adversarial))
-        return self._keep(losses)
+        losses |= generator_terms(self.cases("gan"), self.criterion_GAN)
+        return self._keep("generator", losses)
 
     def discriminator_terms(self) -> Losses:
         """The term ``discriminator``: the sum over discriminators of (real + fake) / 2 on the last walk's images."""
-        losses: Losses = {}
-        self._walked()
-        for judge, fake in self._judged():
-            real = self._reals(judge).detach()
-            terms = discriminator_terms(
-                "discriminator", judge.network, real, fake, self.criterion_GAN, self.penalised
-            )
-            for name, (value, weight) in terms.items():
-                losses[name] = Term(losses[name].value + value if name in losses else value, weight)
-        return self._keep(losses)
+        losses = discriminator_terms(self.cases("discriminator"), self.criterion_GAN)
+        return self._keep("discriminator", losses)
 
     def generator_loss(self) -> Tensor:
         """The weighted sum of :meth:`generator_terms`, a scalar: add it to the generator's loss.
@@ -165,71 +165,80 @@ class TimeCycle(nn.Module):
         It is 0 where there is no walk, and can be back-propagated all the same.
         """
         terms = self.generator_terms()
-        return _zero_of([self._sequence]) + total(terms)
+        return _zero_of([self.step.sequence]) + total(terms)
 
     def discriminator_loss(self) -> Tensor:
         """The sum of :meth:`discriminator_terms`, a scalar: add it to the discriminator's loss."""
         terms = self.discriminator_terms()
-        parameters = [p for judge in self._discriminators for p in judge.network.parameters()]
-        return _zero_of([self._sequence.detach(), *parameters]) + total(terms)
+        parameters = [p for judge in self.judges for p in judge.network.parameters()]
+        return _zero_of([self.step.sequence.detach(), *parameters]) + total(terms)
 
     def terms(self) -> dict[str, Tensor]:
         """The unweighted terms of the last step, detached: those of cycle, warp, gan, discriminator that there were."""
         return dict(self._terms)
 
-    def _keep(self, losses: Losses) -> Losses:
+    def cases(self, name: str) -> list[Case]:
+        """What the loss ``name`` shows to each discriminator of the last walk and of the real sequence.
+
+        A frame discriminator sees each image with the condition of the frame that it depicts, and the real frames
+        0 .. K-1; a sequence discriminator sees windows. Those for which the walk is too short are left out.
+
+        Raises:
+            ValueError: there was no walk, or no real sequence, or they do not fit.
+        """
+        cycle = self._walked()
+        if cycle is None or not self.judges:
+            return []
+        if not hasattr(self._shown, "real"):
+            raise ValueError("a TimeCycle with discriminators needs the real sequence: set the discriminator input")
+        self.step.shown = self._shown  # it ends with the walk
+        real, condition, first = self._shown.real, self._shown.condition, self._shown.first
+        self._check_real(real[:, first:], None if condition is None else condition[:, first:])
+        cases = []
+        for judge in self.judges:
+            conditions = None if condition is None or judge.conditional is False else condition[:, first:]
+            if judge.n_frames == 1:
+                fake, stop = _frames(judge, cycle, conditions), first + cycle.length
+            else:
+                known = cycle.sequence[:, cycle.length :]  # the frames that the walk began from
+                clips = [torch.cat([video, known], dim=1) for video in cycle.backward_images()]
+                fake, stop = [exhibit for clip in clips for exhibit in judge.show(clip, conditions)], None
+            if fake:
+                shown = judge.show(real, condition, first, stop)
+                cases.append(Case(name, judge, fake, shown, penalised=self.penalised))
+        return cases
+
+    def _keep(self, side: str, losses: Losses) -> Losses:
         self._terms |= {name: term.value.detach() for name, term in losses.items()}
-        return losses
+        return self.step.taken(side, losses)
 
     def _walked(self) -> Cycle | None:
-        if self._sequence is None:
-            raise ValueError("walk first: this TimeCycle was not called on a generated sequence")
-        return self.cycle
+        if not hasattr(self.step, "sequence"):
+            raise ValueError("walk first: this TimeCycle was not called on a generated sequence since its losses were "
+                             "back-propagated")  # fmt: skip
+        return self.step.cycle
 
-    def _judged(self) -> Iterator[tuple[_Discriminator, Tensor]]:
-        """Each discriminator with what it sees of the walk; those for which the walk is too short are left out."""
-        if self.cycle is None:
-            return
-        if self._discriminators and self._real is None:
-            raise ValueError("a TimeCycle with discriminators needs the real sequence: set the discriminator input")
-        for judge in self._discriminators:
-            shown = self._fakes(judge)
-            if shown is not None:
-                yield judge, shown
+    def _check_real(self, real: Tensor, condition: Tensor | None) -> None:
+        for judge in self.judges:
+            if judge.conditional and condition is None:
+                raise ValueError(f"{judge.name} is conditional: set its input with a conditioning sequence")
+        walked = self.step.sequence.shape
+        if walked[1] != real.shape[1] or walked[3:] != real.shape[3:]:
+            raise ValueError(f"the walked sequence is {tuple(walked)}, the real one {tuple(real.shape)}: they differ "
+                             "in T, H or W; give the same ignore_first_n to both")  # fmt: skip
+        if condition is not None and any(judge.conditional is not False for judge in self.judges):
+            # Of another length, it would show images the conditions of other frames.
+            _check_alike(self.step.sequence, condition, "sequence", "real condition (see ignore_first_n)")
 
-    def _judge_condition(self, judge: _Discriminator) -> Tensor | None:
-        if judge.conditional and self._real_condition is None:
-            raise ValueError(f"{judge.name} is conditional: set its input with a conditioning sequence")
-        walked, real = self._sequence.shape, self._real.shape
-        if walked[1] != real[1] or walked[3:] != real[3:]:
-            raise ValueError(f"the walked sequence is {tuple(walked)}, the real one {tuple(real)}: they differ in T, H "
-                             "or W; give the same ignore_first_n to both")  # fmt: skip
-        if judge.conditional is False or self._real_condition is None:
-            return None
-        # Of another length, it would show images the conditions of other frames.
-        _check_alike(self._sequence, self._real_condition, "sequence", "real condition (see ignore_first_n)")
-        return self._real_condition
 
-    def _fakes(self, judge: _Discriminator) -> Tensor | None:
-        """What ``judge`` sees of the walk, each image with the condition of the frame that it depicts."""
-        cycle, condition = self.cycle, self._judge_condition(judge)
-        if judge.n_frames > 1:
-            known = cycle.sequence[:, cycle.length :]
-            clips = [torch.cat([video, known], dim=1) for video in cycle.backward_images()]
-            shown = [windows(clip, judge.n_frames, condition=condition) for clip in clips]
-        else:
-            here = last = None
-            if condition is not None:
-                here, last = condition[:, : cycle.length], condition[:, -1:].expand(-1, cycle.length, -1, -1, -1)
-            shown = [windows(video, 1, condition=here) for video in cycle.backward_images()]
-            shown += [windows(video, 1, condition=last) for video in cycle.returned_images()]
-        return None if shown[0] is None else torch.cat(shown)
-
-    def _reals(self, judge: _Discriminator) -> Tensor:
-        """What ``judge`` sees of the real sequence: its frames 0 .. K-1, or its windows."""
-        end = self.cycle.length if judge.n_frames == 1 else None
-        condition = self._judge_condition(judge)
-        return windows(self._real[:, :end], judge.n_frames, condition=None if condition is None else condition[:, :end])
+def _frames(judge: Judge, cycle: Cycle, condition: Tensor | None) -> list[Exhibit]:
+    """The images of a walk as single frames: predictions of frame t beside c_t, of the last frame beside its own."""
+    here = last = None
+    if condition is not None:
+        here, last = condition[:, : cycle.length], condition[:, -1:].expand(-1, cycle.length, -1, -1, -1)
+    shown = [judge.show(video, here) for video in cycle.backward_images()]
+    shown += [judge.show(video, last) for video in cycle.returned_images()]
+    return [exhibit for exhibits in shown for exhibit in exhibits]
 
 
 def _zero_of(tensors: list[Tensor]) -> Tensor:

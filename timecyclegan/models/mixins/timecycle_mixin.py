@@ -4,7 +4,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
-from timecyclegan.models.mixins.host import DEFAULT_NAME, Video, as_video, host_criterion, named
+from timecyclegan.models.judge import Case
+from timecyclegan.models.mixins.host import (
+    DEFAULT_NAME,
+    Place,
+    Video,
+    as_video,
+    copy_host,
+    host_criterion,
+    locate,
+    named,
+)
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.models.networks import define_generator
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
@@ -92,15 +102,18 @@ class TimeCycleMixin:
             count = 2 if self._timecycle_separate else 1
             models = tuple(self._build_motion_model(input_channels, output_channels) for _ in range(count))
             motion_model = models if self._timecycle_separate else models[0]
+        elif self.timecycle_type in ("pingpong", "timerecycle"):
+            pair = motion_model if isinstance(motion_model, (tuple, list)) else (motion_model, motion_model)
+            motion_model = tuple(locate(self, network) for network in pair)
         self._add_timecycle(motion_model, self.timecycle_type, timecycle_name)
 
     def define_timecycle_pingpong(self, generator: nn.Module, timecycle_name: str | None = None) -> None:
         """Add a cycle in which the recurrent ``generator``, fed [c_t, x_{t+1}], walks back; it stays the host's."""
-        self._add_timecycle(generator, "pingpong", timecycle_name)
+        self._add_timecycle(locate(self, generator), "pingpong", timecycle_name)
 
     def add_timecycle_discriminator(
         self,
-        discriminator: nn.Module,
+        discriminator: nn.Module | Place,
         n_frames: int = 1,
         discriminator_name: str | None = None,
         timecycle_name: str | None = None,
@@ -109,12 +122,14 @@ class TimeCycleMixin:
         """Let a discriminator of the host's judge the images of the cycle; several add up.
 
         Args:
-            discriminator: sees [condition, image] or just the image, (N, channels, H, W).
+            discriminator: sees [condition, image] or just the image, (N, channels, H, W). Put another module in its
+                place among the attributes of the host (a wrapped one), and that one judges.
             n_frames: 1 for a frame discriminator; a sequence discriminator sees this many frames as channels.
             discriminator_name: how error messages call it.
             conditional: whether it sees the condition; None, where a conditioning sequence is given.
         """
-        self._timecycle(timecycle_name).add_discriminator(discriminator, n_frames, conditional, discriminator_name)
+        place = locate(self, discriminator)
+        self._timecycle(timecycle_name).add_discriminator(place, n_frames, conditional, discriminator_name)
 
     # ---- every step
 
@@ -175,7 +190,15 @@ class TimeCycleMixin:
         """What :meth:`timecycle_backward_D` adds up, as named terms."""
         return _collect({name: cycle.discriminator_terms() for name, cycle in self.timecycles.items()})
 
+    def timecycle_cases(self) -> list[Case]:
+        """What the terms of :meth:`timecycle_terms_D` show to each discriminator, to be judged with what others show.
+        """
+        return [case._replace(name=f"timecycle_{case.name}", suffix=f"_{name}")
+                for name, cycle in self.timecycles.items() for case in cycle.cases("discriminator")]  # fmt: skip
+
     # ---- inside
+
+    __deepcopy__ = copy_host
 
     def _build_motion_model(self, input_channels: int, output_channels: int) -> nn.Module:
         architecture, filters = self._timecycle_model

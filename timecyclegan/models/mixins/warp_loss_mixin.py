@@ -7,8 +7,7 @@ from torch import Tensor
 from timecyclegan.flow import FlowBackend, check_backend, flow_backend
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.warp import warp_loss
-from timecyclegan.models.mixins.host import Video, as_video, not_negative
-from timecyclegan.util.options import Options
+from timecyclegan.models.mixins.host import Step, Video, as_video, check_ignored, copy_host, not_negative
 
 
 class WarpLossMixin:
@@ -37,7 +36,7 @@ class WarpLossMixin:
             check_backend(warp_flow_backend, option="warp_flow")
         self.warp_loss_weight = warp_loss_weight
         self.warp_flow_backend = warp_flow_backend
-        self._warp_terms: Losses | None = None
+        self._warp_step = Step()
 
     def warp_forward(
         self,
@@ -58,15 +57,16 @@ class WarpLossMixin:
         Raises:
             ValueError: neither a flow nor a real sequence, or one that does not fit.
         """
-        video = as_video(sequence, ignore_first_n)
-        self._warp_terms = {}
+        check_ignored(ignore_first_n)
+        video = as_video(sequence)[:, ignore_first_n:]
+        self._warp_step = Step("generator", terms={})
         if video.shape[1] < 2:
             return
         if flow is None:
             if real_sequence is None:
                 raise ValueError("the warp loss needs the real sequence, or its flow")
-            flow, confidence = self._flow_of(as_video(real_sequence, ignore_first_n))
-        self._warp_terms["warp"] = Term(warp_loss(video, flow, confidence), self.warp_loss_weight)
+            flow, confidence = self._flow_of(as_video(real_sequence)[:, ignore_first_n:])
+        self._warp_step.terms["warp"] = Term(warp_loss(video, flow, confidence), self.warp_loss_weight)
 
     def warp_backward(self) -> Tensor | float:
         """The weighted loss, a scalar to add to the generator's; 0 where the sequence has one frame."""
@@ -74,9 +74,11 @@ class WarpLossMixin:
 
     def warp_terms(self) -> Losses:
         """What :meth:`warp_backward` adds up, as a named term with its weight."""
-        if self._warp_terms is None:
+        if not hasattr(self._warp_step, "terms"):
             raise ValueError("call warp_forward first")
-        return self._warp_terms
+        return self._warp_step.taken("generator", self._warp_step.terms)
+
+    __deepcopy__ = copy_host
 
     def _flow_of(self, video: Tensor, stride: int = 1) -> tuple[Tensor, Tensor]:
         """Flow and confidence of a real ``video`` (N, T, C, H, W) from each frame t + stride back to frame t:
@@ -88,59 +90,3 @@ class WarpLossMixin:
         with torch.no_grad():
             flow, confidence = backend(video[:, stride:].flatten(0, 1), video[:, :-stride].flatten(0, 1))
         return flow.unflatten(0, pairs), confidence.unflatten(0, pairs)
-
-
-class WarpLossModel(WarpLossMixin):
-    """The warp loss on the generated video of a ``PairedModel``, by its options.
-
-    It leaves out the frames that the model ignores (``n_frames_ignored``).
-    """
-
-    uses = frozenset({"warp_loss_weight", "flow_backend", "flow_weights", "flow_cache"})
-
-    def __init__(self, options: Options, training: bool = True, **kwargs: Any):
-        needed = training and self.flow_strides(options) and not options.flow_cache
-        backend = flow_backend(options.flow_backend, options.flow_weights) if needed else ""
-        own = {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": backend}
-        super().__init__(options, training, **own, **kwargs)
-
-    @classmethod
-    def check(cls, options: Options, training: bool = True) -> None:
-        """Refuse a back end that does not exist, and clips without a pair of frames to compare."""
-        super().check(options, training)
-        check_backend(options.flow_backend, options.flow_weights)
-        if training and options.warp_loss_weight:
-            cls.check_clip_length(options, 2, "--warp_loss_weight")
-
-    @classmethod
-    def flow_strides(cls, options: Options) -> list[int]:
-        """Between which frames of the real clip training asks for flow: those so many frames apart."""
-        return [1] if options.warp_loss_weight else []
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """With ``--flow_cache`` the data hold ``flow_1`` (N, T - 1, 2, H, W), ``confidence_1``, ... by stride."""
-        strides = self.flow_strides(self.options) if self.options.flow_cache else []
-        return *super().inputs, *(f"{name}_{stride}" for stride in strides for name in ("flow", "confidence"))
-
-    def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
-        """As ``PairedModel.forward``, with what :attr:`inputs` names of the target's flow; else it is computed."""
-        first = self.n_frames_ignored()
-        strides = {int(name.split("_")[1]) for name in flows}
-        self._real_flow = {
-            stride: (flows[f"flow_{stride}"][:, first:], flows[f"confidence_{stride}"][:, first:]) for stride in strides
-        }
-        return super().forward(source, target)
-
-    def real_flow(self, stride: int = 1) -> tuple[Tensor, Tensor]:
-        """Flow and confidence of the last target clip's judged frames, see :meth:`_flow_of`."""
-        if stride not in self._real_flow:
-            self._real_flow[stride] = self._flow_of(self.target[:, self.n_frames_ignored() :], stride)
-        return self._real_flow[stride]
-
-    def generator_losses(self) -> Losses:
-        losses = super().generator_losses()
-        if self.warp_loss_weight and self.fake.shape[1] - self.n_frames_ignored() > 1:
-            self.warp_forward(self.fake, None, self.n_frames_ignored(), *self.real_flow())
-            losses |= self.warp_terms()
-        return losses

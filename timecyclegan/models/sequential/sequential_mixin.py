@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from timecyclegan.models.mixins.host import Video, as_video
+from timecyclegan.models.mixins.host import Video, as_video, copy_host
 
 
 def rollout(
@@ -85,43 +85,4 @@ class SequentialMixin:
             return None
         return first.unsqueeze(1).expand(-1, self.n_frames_generator, -1, -1, -1)
 
-
-class SequentialModel(SequentialMixin):
-    """Makes the generators of a ``BaseModel`` recurrent (``--n_frames_generator``).
-
-    At test time the history is carried from frame to frame, and begins anew with every sequence.
-    """
-
-    default_block_size = 5
-    frames_per_call = 1
-    recurrent = True
-    takes_code = False
-    uses = frozenset({"n_frames_generator"})
-
-    def __init__(self, options, training: bool = True, **kwargs: Any):
-        super().__init__(options, training, n_frames_generator=options.n_frames_generator, **kwargs)
-
-    def generator_input_channels(self) -> int:
-        return self.sequential_input_channels(self.condition_channels, self.channels)
-
-    def run(self, generator: nn.Module, source: Tensor, before: Tensor | None = None) -> Tensor:
-        whole = source if before is None else torch.cat([before, source], dim=1)
-        return self.generate_sequence(generator, whole, channels=self.channels)[:, whole.shape[1] - source.shape[1] :]
-
-    def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor:
-        """(N, n, C, H, W): noise, each row from its own generator, so that a batch does not change what it draws.
-
-        Where the generator sees past sources too, they are further channels.
-        """
-        shape = (self.n_frames_generator, self.channels, *first.shape[2:])
-        past = torch.stack([torch.randn(shape, generator=generator) for generator in noise]).to(first)
-        sources = self._sources_before(first)
-        return past if sources is None else torch.cat([past, sources], dim=2)
-
-    def translate_frame(self, source: Tensor, state: Tensor, domain: str = "target") -> tuple[Tensor, Tensor]:
-        past, sources = state, None
-        if self.G_input_conditioning:
-            past, sources = state.split([self.channels, self.condition_channels], dim=2)
-        fake = rollout(self.network("generator", domain), source, past, sources)
-        made = fake if sources is None else torch.cat([fake, source], dim=2)
-        return fake[:, 0], torch.cat([state, made], dim=1)[:, 1:]
+    __deepcopy__ = copy_host

@@ -1,0 +1,192 @@
+"""What models have beside their baseline: recurrence, sequence discriminators, a walk, the real clip's flow.
+
+For each part the options that describe it, what it asks of them, and how it is built. The models' own pages say who is
+shown what, and which terms they minimise.
+"""
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from timecyclegan.flow import check_backend, flow_backend
+from timecyclegan.models.judge import Judge
+from timecyclegan.models.mixins.host import Place
+from timecyclegan.models.networks import Architecture, define_generator, generator
+from timecyclegan.util.choices import CYCLE_TYPES
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import Options, TimeCycleOptions
+
+if TYPE_CHECKING:
+    from timecyclegan.models.base_model import BaseModel
+
+MOTION_MODEL = "--timecycle_motion_model_architecture"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Something that a class of models has.
+
+    Attributes:
+        uses: the options that have an effect because of it.
+        check: (class, options, training) refuses options that it cannot work with, by a ``UserError``.
+        further_networks: (class, options) to the architectures that training builds for it, by flag.
+    """
+
+    uses: frozenset[str]
+    check: Callable[["type[BaseModel]", Options, bool], None] = lambda *_: None
+    further_networks: Callable[["type[BaseModel]", Options], dict[str, Architecture]] = lambda *_: {}
+
+
+RECURRENCE = Part(frozenset({"n_frames_generator"}))
+
+
+# ---- sequence discriminators
+
+
+def sequence_shape(kind: "type[BaseModel]", options: Options) -> tuple[int, int]:
+    """How many frames a sequence discriminator sees, and how many discriminators there are for a domain."""
+    judged = (options.block_size or kind.default_block_size) - kind.n_frames_ignored()
+    n_frames = options.n_frames_discriminator or judged
+    # While a run grows in time its clips may be too short for anything that looks at sequences.
+    return n_frames, options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
+
+
+def _check_sequences(kind: "type[BaseModel]", options: Options, training: bool) -> None:
+    """Clips that have no window for a sequence discriminator: it would be left out without a word."""
+    scales, block = options.discriminator_temporal_scales, options.block_size or kind.default_block_size
+    n_frames = options.n_frames_discriminator or max(block - kind.n_frames_ignored(), 2)
+    if training and n_frames < 2:
+        raise UserError(f"--n_frames_discriminator {n_frames} is no sequence: use 2 or more, or 0")
+    if training and scales:
+        flags = f"--n_frames_discriminator {n_frames} with --discriminator_temporal_scales {scales}"
+        kind.check_clip_length(options, (n_frames - 1) * n_frames ** (scales - 1) + 1, flags)
+
+
+def add_sequence_discriminators(model: "BaseModel", channels: Callable[[int], int] | None = None) -> None:
+    """Give a model with ``SeqDMixin`` its sequence discriminators for each domain, ``sequence_discriminator_0``, ...
+
+    Args:
+        channels: how many a discriminator of n frames sees; those of the frames alone where None.
+    """
+    n_frames, scales = sequence_shape(type(model), model.options)
+    seen = channels(n_frames) if channels else n_frames * model.channels
+    for domain in model.domains:
+        places = []
+        for scale in range(scales):
+            name = model.name_in(domain, f"sequence_discriminator_{scale}")
+            model.add_network(name, model.define_discriminator(seen), role="D")
+            places.append(Place(model, name))
+        model.define_seq_D(n_frames, scales, model.n_frames_ignored(), seq_D_name=domain, discriminators=places)
+
+
+def sequence_arguments(options: Options, matching_weight: float = 0.0) -> dict[str, Any]:
+    """What ``SeqDMixin`` is told by the options."""
+    return {"seq_D_gan_mode": options.gan_mode, "seq_D_feature_matching_weight": matching_weight}
+
+
+SEQUENCES = Part(frozenset({"n_frames_discriminator", "discriminator_temporal_scales"}), _check_sequences)
+
+
+# ---- the walk
+
+
+def _check_walk(kind: "type[BaseModel]", options: Options, training: bool) -> None:
+    cycle_type, frames = options.timecycle_type, options.n_frames_generator
+    if lacking := _lacks(kind, cycle_type):
+        known = " or ".join(known for known in CYCLE_TYPES if not _lacks(kind, known))
+        raise UserError(f"--timecycle_type {cycle_type} needs {lacking}, which --model_type {options.model_type} does "
+                        f"not have: use {known}")  # fmt: skip
+    if cycle_type == "pingpong" and frames != 1:
+        raise UserError(f"--timecycle_type pingpong feeds the generator one frame: use --n_frames_generator 1, not "
+                        f"{frames}")  # fmt: skip
+    if training and walks(options):
+        kind.check_clip_length(options, CYCLE_TYPES[cycle_type].history + 1, f"--timecycle_type {cycle_type}")
+
+
+def _lacks(kind: "type[BaseModel]", cycle_type: str) -> str | None:
+    """What a walk of this type needs and the model does not have."""
+    if CYCLE_TYPES[cycle_type].conditional and not kind.condition_channels:
+        return "a source"
+    if cycle_type == "timerecycle" and not kind.predicts:
+        return "RecycleGAN's predictor"
+    return "a recurrent generator" if cycle_type == "pingpong" and not kind.recurrent else None
+
+
+def _motion_model(kind: "type[BaseModel]", options: Options) -> dict[str, Architecture]:
+    if not walks(options) or options.timecycle_type not in ("conditional", "unconditional"):
+        return {}
+    return {MOTION_MODEL: generator(options.timecycle_motion_model_architecture, flag=MOTION_MODEL)}
+
+
+def walks(options: Options) -> bool:
+    """Whether training walks at all."""
+    return bool(options.timecycle_loss_weight or options.timecycle_warp_loss_weight)
+
+
+def walk_arguments(options: Options) -> dict[str, Any]:
+    """What ``TimeCycleMixin`` is told by the options."""
+    own = {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
+    return own | {"timecycle_gan_mode": options.gan_mode}
+
+
+def add_walk(model: "BaseModel", domain: str, judges: list[Judge]) -> None:
+    """Give a model with ``TimeCycleMixin`` a TimeCycle for what it generates of ``domain``, by ``--timecycle_type``.
+
+    ``conditional``: a motion model M sees [c_t, x_(t+1)]. ``unconditional``: M sees two frames. ``pingpong``: the
+    generator itself walks. ``timerecycle``: RecycleGAN's predictor walks. Nothing is built where nothing walks.
+
+    Args:
+        judges: who judges its images.
+    """
+    if not walks(model.options):
+        return
+    kind = CYCLE_TYPES[model.timecycle_type]
+    seen = kind.history * model.channels + (model.condition_channels if kind.conditional else 0)
+    if model.timecycle_type == "pingpong":
+        model.define_timecycle_pingpong(model.network("generator", domain), domain)
+    elif model.timecycle_type == "timerecycle":
+        model.define_timecycle(seen, model.channels, domain, motion_model=model.network("predictor", domain))
+    else:
+        options = model.options
+        models = [define_generator(options.timecycle_motion_model_architecture, seen, model.channels,
+                                   options.timecycle_motion_model_filters, flag=MOTION_MODEL, size=options.image_height)
+                  for _ in range(2 if options.timecycle_separate_motion_models else 1)]  # fmt: skip
+        model.define_timecycle(seen, model.channels, domain, motion_model=models if len(models) == 2 else models[0])
+        model.add_network(f"timecycles.{domain}", model.timecycles[domain], role="G")
+    for judge in judges:
+        model.add_timecycle_discriminator(
+            judge.network, judge.n_frames, timecycle_name=domain, conditional=judge.conditional
+        )
+
+
+WALK = Part(frozenset(field.name for field in dataclasses.fields(TimeCycleOptions)), _check_walk, _motion_model)
+
+
+# ---- flow of the real clip
+
+
+def _check_flow(kind: "type[BaseModel]", options: Options, training: bool) -> None:
+    """A back end that does not exist, and clips without a pair of frames to compare."""
+    check_backend(options.flow_backend, options.flow_weights)
+    if training and options.warp_loss_weight:
+        kind.check_clip_length(options, 2, "--warp_loss_weight")
+
+
+def warp_arguments(kind: "type[BaseModel]", options: Options, training: bool) -> dict[str, Any]:
+    """What ``WarpLossMixin`` is told by the options; a back end is made only where training asks one."""
+    needed = training and kind.flow_strides(options) and not options.flow_cache
+    backend = flow_backend(options.flow_backend, options.flow_weights) if needed else ""
+    return {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": backend}
+
+
+def real_flow(model: "BaseModel", stride: int = 1) -> tuple[Tensor, Tensor]:
+    """Flow and confidence of this step's real clip, its judged frames, from each frame t + stride back to frame t:
+    (N, T - stride, 2, H, W) and (N, T - stride, 1, H, W); those of the batch (``--flow_cache``), or computed once."""
+    known = model.step.flows
+    if stride not in known:
+        known[stride] = model._flow_of(model.step.target[:, model.n_frames_ignored() :], stride)
+    return known[stride]
+
+
+FLOW = Part(frozenset({"warp_loss_weight", "flow_backend", "flow_weights", "flow_cache"}), _check_flow)
