@@ -72,8 +72,10 @@ def test_the_first_step_s_loss_is_the_plain_one(name):
     batch = one.batch()
     batch = torch.utils._pytree.tree_map(torch.Tensor.double, batch)
     model = copy.deepcopy(one.cycle.backward_model)  # as it is before the step
+    walks = []
+    one.cycle.register_forward_hook(lambda cycle, args, walked: walks.append(walked))
     one.make_step(batch)
-    walked = one.cycle.cycle
+    (walked,) = walks
     assert walked.sequence.dtype == torch.double and walked.length == walked.sequence.shape[1] - walked.history
     c = None if walked.condition is None else walked.condition.unbind(1)
     with torch.no_grad():

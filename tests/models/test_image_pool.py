@@ -127,14 +127,13 @@ def test_discriminators_of_cyclegan_see_through_the_pool():
         clips = torch.rand(2, 1, 2, 3, 8, 12)
         model(*clips)
         for domain in model.domains:
-            made[domain] += list(model.fake[domain].flatten(0, 1).detach())
+            made[domain] += list(model.step.fake[domain].flatten(0, 1).detach())
         model.discriminator_losses()
         model.generator_losses()
     older = 0
     for domain in model.domains:
-        reals_fakes_judged = [seen[domain][kind::3] for kind in range(3)]
-        shown = torch.cat(reals_fakes_judged[1])
-        assert torch.equal(torch.cat(reals_fakes_judged[2]).detach(), torch.stack(made[domain]))
+        shown = torch.cat([real_and_fake.chunk(2)[1] for real_and_fake in seen[domain][::2]])
+        assert torch.equal(torch.cat(seen[domain][1::2]).detach(), torch.stack(made[domain]))
         for place, picture in enumerate(shown):
             same = [k for k, other in enumerate(made[domain]) if torch.equal(other, picture)]
             assert len(same) == 1 and same[0] <= place  # a picture of this domain, of now or before

@@ -149,7 +149,6 @@ def test_order_of_a_step(model_type, length, monkeypatch):
 
     def watch_G():
         assert not same(D, before_D) and same(G, before_G)
-        assert not any(p.requires_grad for p in D.parameters())
         judged.extend(weights(D))
         return losses_G()
 

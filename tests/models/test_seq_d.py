@@ -5,7 +5,8 @@ from torch import nn
 
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models import default_options, get_model
-from timecyclegan.models.mixins.seq_d_mixin import SeqDMixin, windows
+from timecyclegan.models.judge import Judge
+from timecyclegan.models.mixins.seq_d_mixin import SeqDMixin
 
 N, C, H, W = 2, 3, 24, 25
 
@@ -13,6 +14,12 @@ N, C, H, W = 2, 3, 24, 25
 def video(length, seed=0, channels=C):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(N, length, channels, H, W, dtype=torch.double, generator=generator)
+
+
+def windows(video, n, scale=0, condition=None):
+    """What a judge of n frames at stride n ** scale is shown; None where there is no window."""
+    shown = Judge(None, n, n**scale).show(video, condition)
+    return shown[0].pictures() if shown else None
 
 
 def frames_of_windows(length, n, stride):
@@ -143,12 +150,14 @@ def test_no_window_contributes_nothing():
 
 
 def test_ignored_frames_are_not_seen():
-    real, fake = video(5).requires_grad_(True), video(5, 1).requires_grad_(True)
+    real, fake = video(5), video(5, 1).requires_grad_(True)
     host = Host(2, 1, ignored=2).on(fake, real)
+    judged = host.seq_D_backward_D()
     host.seq_D_backward().backward()
     assert not fake.grad[:, :2].any() and fake.grad[:, 2:].flatten(2).any(dim=2).all()
-    host.seq_D_backward_D().backward()
-    assert not real.grad[:, :2].any() and real.grad[:, 2:].any()
+    others = [torch.cat([video(2, seed), real[:, 2:]], dim=1) for seed in (7, 8)]
+    assert all(host.on(fake, other).seq_D_backward_D() == judged for other in others)
+    assert host.on(fake, video(5, 9)).seq_D_backward_D() != judged
 
 
 def test_losses_are_means_over_the_batch():
@@ -239,7 +248,7 @@ def test_models_terms_are_those_of_the_mixin():
     losses = model.generator_losses()
     assert list(losses) == ["gan", "feature_matching", "gan_sequence_0", "feature_matching_sequence_0"]
     D = model.sequence_discriminator_0
-    torch.testing.assert_close(losses["gan_sequence_0"].value, gan_loss(D(windows(model.fake[:, 1:], 4)), True))
+    torch.testing.assert_close(losses["gan_sequence_0"].value, gan_loss(D(windows(model.step.fake[:, 1:], 4)), True))
     assert list(model.discriminator_losses()) == ["gan", "gan_sequence_0"]
     both = get_model("tricyclegan", default_options("tricyclegan", feature_matching_loss_weight=2.0, **small)).double()
     both(source, target)

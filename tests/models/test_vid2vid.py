@@ -162,17 +162,18 @@ def test_flow_and_mask_of_every_frame_are_kept(model_type, n):
     model, source, target = build(model_type, n_frames_generator=n, **kind), clip(), clip()
     torch.manual_seed(4)
     fake = model(source, target)
-    assert fake is model.fake and model.flow.shape == (N, T, 2, H, W) and model.mask.shape == (N, T, 1, H, W)
+    assert fake is model.step.fake
+    assert model.step.flow.shape == (N, T, 2, H, W) and model.step.mask.shape == (N, T, 1, H, W)
     torch.manual_seed(4)
     frames = list(torch.randn(N, n, 3, H, W).double().unbind(1))
     for t in range(T):
         parts = model.generator.parts(torch.cat([source[:, t], *frames[-n:]], dim=1))
-        for kept, made in ((model.flow, parts.flow), (model.mask, parts.mask), (fake, parts.frame)):
+        for kept, made in ((model.step.flow, parts.flow), (model.step.mask, parts.mask), (fake, parts.frame)):
             torch.testing.assert_close(kept[:, t], made)
         frames.append(parts.frame)
-    flow = model.flow
+    flow = model.step.flow
     model.generator_losses()
-    assert model.flow is flow
+    assert model.step.flow is flow
     assert kind == {} or "timecycle_target" in model.generator_losses()
 
 

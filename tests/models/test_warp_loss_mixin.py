@@ -67,7 +67,7 @@ def test_p_plus_plus_adds_the_warp_loss_to_p():
     model(video(length=5), video(1, length=5))
     losses = model.generator_losses()
     host = Host()
-    host.warp_forward(model.fake, model.target, ignore_first_n=1)
+    host.warp_forward(model.step.fake, model.step.target, ignore_first_n=1)
     torch.testing.assert_close(losses["warp"].value, host.warp_backward())
     assert losses["warp"].weight == 2
     assert set(losses) == {"gan", "gan_sequence_0", "warp"}

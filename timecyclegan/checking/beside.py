@@ -45,8 +45,9 @@ class Beside:
         """The methods to watch, with what to call in their place."""
         return [
             (SequenceDiscriminators, "set_input", self._set_input),
-            (SequenceDiscriminators, "generator_terms", self._terms("generator")),
-            (SequenceDiscriminators, "discriminator_terms", self._terms("discriminator")),
+            (SequenceDiscriminators, "generator_terms", self._generator_terms),
+            (SequenceDiscriminators, "discriminator_terms", self._discriminator_terms),
+            (SequenceDiscriminators, "judged", self._judged),
             (WarpLossMixin, "warp_forward", self._warp_forward),
             (WarpLossMixin, "warp_terms", self._warp_terms),
         ]
@@ -56,14 +57,21 @@ class Beside:
             self.groups[id(core)].shown = True
         return original(core, *args, **kwargs)
 
-    def _terms(self, side: str) -> Callable[..., Losses]:
-        def spy(original, core):
-            losses = original(core)
-            if id(core) in self.groups:
-                self._follow(getattr(self.groups[id(core)], side), losses)
-            return losses
+    def _generator_terms(self, original, core):
+        losses = original(core)
+        if id(core) in self.groups:
+            self._follow(self.groups[id(core)].generator, losses)
+        return losses
 
-        return spy
+    def _discriminator_terms(self, original, core):
+        if id(core) in self.groups:
+            self.groups[id(core)].discriminator.computed = True
+        return original(core)
+
+    def _judged(self, original, core, losses):
+        if id(core) in self.groups:
+            self._follow(self.groups[id(core)].discriminator, losses)
+        return original(core, losses)
 
     def _warp_forward(self, original, host, *args, **kwargs):
         self.warped = True

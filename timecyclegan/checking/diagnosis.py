@@ -76,14 +76,14 @@ def _diagnose_generator(find: Find, seen: Seen) -> None:
 
 def _diagnose_discriminators(find: Find, seen: Seen) -> None:
     side = seen.discriminator
-    if not seen.core._discriminators or not seen.core.cycle:
+    if not seen.core.judges or not seen.walked:
         return
     if not side.computed:
         find("timecycle_backward_D never called", "the cycle's discriminators do not learn from its images: add "
              "timecycle_backward_D() to the discriminator's loss")  # fmt: skip
     elif side.terms and not side.reached:
         find(*_NEVER_BACKWARD_D)
-    look_at_order(find, seen.core, seen.shown)
+    look_at_order(find, seen.core, seen.shown, seen.videos, seen.real_condition)
 
 
 def _diagnose_optimizers(

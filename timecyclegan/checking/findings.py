@@ -46,6 +46,9 @@ class Seen:
     made_by: dict[int, Tensor] = field(default_factory=dict)  # the parameters behind sequences and conditions
     generator_only: set[int] = field(default_factory=set)  # those that only the last sequence depends on
     shown: dict[str, Tensor] = field(default_factory=dict)  # what the host showed each discriminator first
+    walked: bool = False  # whether there was something to walk when the terms were taken
+    videos: dict[str, list[Tensor]] = field(default_factory=dict)  # what the cycle had then
+    real_condition: bool = False  # whether the real sequence came with one
     generator: Side = field(default_factory=Side)
     discriminator: Side = field(default_factory=Side)
 

@@ -18,7 +18,7 @@ def look_at(find: Find, videos: Mapping[str, Video], ignored: int) -> dict[str, 
     good = {}
     for name, given in videos.items():
         try:
-            good[name] = as_video(given, ignored).detach()
+            good[name] = as_video(given)[:, ignored:].detach()
         except (RuntimeError, TypeError, ValueError) as error:
             find("sequence of the wrong shape", f"the {name} cannot be read ({error}): give a tensor (N, T, C, H, W) "
                  "or a list of T tensors (N, C, H, W), all of one size")  # fmt: skip
@@ -127,7 +127,7 @@ def _picture(shape: torch.Size) -> str:
 @contextlib.contextmanager
 def discriminators(find: Find, core: TimeCycle) -> Iterator[None]:
     """Note discriminators that cannot take what they are shown, or are shown nothing."""
-    judges = {judge.name: judge for judge in core._discriminators}
+    judges = {judge.name: judge for judge in core.judges}
     shown: set[str] = set()
     networks = {name: judge.network for name, judge in judges.items()}
     with calls(networks, lambda call, _: shown.add(call.name)) as running:
@@ -144,14 +144,14 @@ def discriminators(find: Find, core: TimeCycle) -> Iterator[None]:
 
 def _misfit(core: TimeCycle, judge: Any, call: Call, error: Exception) -> str:
     given, expected, n = call.shown.shape[1], call.expected(), judge.n_frames
-    channels = core._sequence.shape[2]
+    channels = core.step.sequence.shape[2]
     of_condition = given // n - channels
     what = f"{channels} of the image" if n == 1 else f"{n} frames of {channels}"
     if of_condition:
         what += f", {of_condition} of the condition{' of each' * (n > 1)}"
     if expected in (None, given):
         return f"{judge.name}, shown {_picture(call.shown.shape[1:])} ({what}), raised {type(error).__name__}: {error}"
-    condition = 0 if core._condition is None else core._condition.shape[2]
+    condition = 0 if core.step.condition is None else core.step.condition.shape[2]
     if of_condition and expected == n * channels:
         remedy = "if it sees no condition, add it with conditional=False"
     elif not of_condition and expected == n * (channels + condition):
@@ -167,10 +167,14 @@ def _misfit(core: TimeCycle, judge: Any, call: Call, error: Exception) -> str:
 
 def unlike(core: TimeCycle) -> str | None:
     """How the real sequence or its condition does not fit the walk, in words; None where they do."""
-    walked, known, kept = core._sequence, core._real_condition, "the real sequence and its condition"
+    walked, shown = getattr(core.step, "sequence", None), core._shown
+    if walked is None or not hasattr(shown, "real"):
+        return None
+    known, kept = shown.condition, "the real sequence and its condition"
     if known is None:
-        known, kept = core._real, "the real sequence"
-    if walked is None or known is None or _size(walked) == _size(known):
+        known, kept = shown.real, "the real sequence"
+    known = known[:, shown.first :]
+    if _size(walked) == _size(known):
         return None
     if walked.shape[1] != known.shape[1]:
         return (f"{known.shape[1]} frames of {kept} are used, {walked.shape[1]} of the walked one: give clips of one "
@@ -178,18 +182,27 @@ def unlike(core: TimeCycle) -> str | None:
     return f"{kept}: {_size(known)}; the walked sequence: {_size(walked)}. Give those of the same clip"
 
 
-def look_at_order(find: Find, core: TimeCycle, shown: Mapping[str, Tensor]) -> None:
+def kept_videos(core: TimeCycle) -> dict[str, list[Tensor]]:
+    """What the cycle has of this step, walked and real: conditions and images, (N, T, C, H, W) each."""
+    kinds = {"condition": [getattr(core.step, "condition", None), getattr(core._shown, "condition", None)],
+             "image": [getattr(core.step, "sequence", None), getattr(core._shown, "real", None)]}  # fmt: skip
+    return {kind: [video.detach() for video in some if video is not None] for kind, some in kinds.items()}
+
+
+def look_at_order(
+    find: Find, core: TimeCycle, shown: Mapping[str, Tensor], videos: Mapping[str, list[Tensor]], conditional: bool
+) -> None:
     """Note discriminators to which the host shows other things than the cycle does, or in another order.
 
     Args:
         shown: by discriminator, pictures that the host gave to it in this step.
+        videos: see :func:`kept_videos`.
+        conditional: whether the real sequence came with a condition.
     """
-    videos = {"condition": [core._condition, core._real_condition], "image": [core._sequence, core._real]}
-    for judge in core._discriminators:
+    for judge in core.judges:
         if judge.name not in shown:
             continue
-        conditional = judge.conditional is not False and core._real_condition is not None
-        ours = ("condition" if conditional else "image", "image")
+        ours = ("condition" if conditional and judge.conditional is not False else "image", "image")
         theirs = [tuple(_depicted(picture, videos, last) for last in (False, True)) for picture in shown[judge.name]]
         known = [ends for ends in theirs if None not in ends]
         if known and ours not in known:
@@ -199,12 +212,12 @@ def look_at_order(find: Find, core: TimeCycle, shown: Mapping[str, Tensor]) -> N
                  "the network that you add there reorder the channels")  # fmt: skip
 
 
-def _depicted(picture: Tensor, videos: Mapping[str, list[Tensor | None]], last: bool) -> str | None:
+def _depicted(picture: Tensor, videos: Mapping[str, list[Tensor]], last: bool) -> str | None:
     """Of which kind of ``videos`` the first or last channels of a ``picture`` (C, H, W) are a frame, if that is clear.
     """
     for kind, some in videos.items():
         for video in some:
-            if video is not None and video.shape[3:] == picture.shape[1:]:
+            if video.shape[3:] == picture.shape[1:]:
                 channels = video.shape[2]
                 part = picture[-channels:] if last else picture[:channels]
                 if len(part) == channels and (video == part).flatten(2).all(dim=2).any():

@@ -56,6 +56,7 @@ class Record:
             (TimeCycle, "set_discriminator_input", self._set_discriminator_input),
             (TimeCycle, "generator_terms", self._generator_terms),
             (TimeCycle, "discriminator_terms", self._discriminator_terms),
+            (TimeCycle, "judged", self._judged),
             (TimeCycle, "_walked", self._walked),
             (torch.autograd, "backward", self._backward),
             (Optimizer, "zero_grad", self._zero_grad),
@@ -71,7 +72,7 @@ class Record:
                 note = functools.partial(self._graded, id(parameter))
                 stack.callback(parameter.register_hook(note).remove)
             for seen in self.seen.values():
-                for judge in seen.core._discriminators:
+                for judge in seen.core.judges:
                     spy = functools.partial(self._judge, seen.shown, judge.name)
                     stack.callback(judge.network.register_forward_pre_hook(spy).remove)
             yield
@@ -125,7 +126,8 @@ class Record:
 
     def _generator_terms(self, original, core):
         seen, find = self._of(core)
-        losses = self._terms(seen, find, seen.generator, functools.partial(original, core))
+        losses = self._computed(seen, find, functools.partial(original, core))
+        self._note(seen, find, seen.generator, losses)
         if losses and torch.is_grad_enabled() and not seen.attached:
             find("detached sequence", "the sequence that TimeCycle walks has no gradient, so the loss does not train "
                  "the generator: give the generated sequence as it is, without detach() and not made in "
@@ -134,9 +136,15 @@ class Record:
 
     def _discriminator_terms(self, original, core):
         seen, find = self._of(core)
-        return self._terms(seen, find, seen.discriminator, functools.partial(original, core))
+        seen.discriminator.computed = True
+        return self._computed(seen, find, functools.partial(original, core))
 
-    def _terms(self, seen: Seen, find: check_input.Find, side: Side, compute: Callable[[], Losses]) -> Losses:
+    def _judged(self, original, core, losses):
+        seen, find = self._of(core)
+        self._note(seen, find, seen.discriminator, losses)
+        return original(core, losses)
+
+    def _computed(self, seen: Seen, find: check_input.Find, compute: Callable[[], Losses]) -> Losses:
         def explain(error: Exception) -> None:
             unlike = check_input.unlike(seen.core)
             if unlike or (seen.walks and _raised_in(error, timecycle.__file__)):
@@ -145,15 +153,21 @@ class Record:
         with self._explaining(explain), check_input.discriminators(find, seen.core):
             self.judging = True
             try:
-                losses = compute()
+                return compute()
             finally:
                 self.judging = False
+
+    def _note(self, seen: Seen, find: check_input.Find, side: Side, losses: Losses) -> None:
+        """Note on ``side`` what terms there are, and what becomes of them."""
+        # Kept now: a step's tensors end with it.
+        seen.walked |= seen.core.cycle is not None
+        seen.videos = check_input.kept_videos(seen.core)
+        seen.real_condition = getattr(seen.core._shown, "condition", None) is not None
         side.late = bool(seen.generator_only & self.graded)
         self._follow(side, losses)
         for name, (value, _) in losses.items():
             if not value.isfinite().all():
                 find("not a number", f"the term {name!r} is {value.item()}")
-        return losses
 
     def _follow(self, side: Side, losses: Losses) -> None:
         """Note on ``side`` what becomes of its terms."""

@@ -220,7 +220,8 @@ class BaseModel(AdversarialTraining, nn.Module):
 
     def gan_case(self, name: str, domain: str, judge: Judge, fake: list[Exhibit], real: list[Exhibit]) -> Case:
         """A case of this model's, as it is called in ``domain``, with the penalty of its ``--gan_mode``."""
-        return Case(name, judge, fake, real, self.name_in(domain, ""), penalised=self.options.gan_mode == "wgangp")
+        penalised = self.options.gan_mode == "wgangp"
+        return Case(name, judge, fake, real, suffix=self.name_in(domain, ""), penalised=penalised)
 
     def gan_cases(self) -> list[Case]:
         """``gan``: for each domain, all generated frames against all real ones, before the discriminator of frames."""

@@ -96,16 +96,19 @@ class Case(NamedTuple):
     """What one loss shows to one judge. Cases of the same name add up to one loss.
 
     Attributes:
-        name, suffix: of the loss, which is called name + suffix.
-        penalised: whether there is a gradient penalty beside it, name_gradient_penalty + suffix.
+        name, prefix, suffix: of the loss, which is called prefix + name + suffix.
+        penalised: whether there is a gradient penalty beside it, prefix + name_gradient_penalty + suffix.
+        owner: its ``judged`` is given the discriminators' losses of its cases, by name without prefix and suffix.
     """
 
     name: str
     judge: Judge
     fake: Sequence[Exhibit]
     real: Sequence[Exhibit]
+    prefix: str = ""
     suffix: str = ""
     penalised: bool = False
+    owner: Any = None
 
 
 def discriminator_terms(cases: Iterable[Case], criterion: Criterion) -> Losses:
@@ -116,14 +119,20 @@ def discriminator_terms(cases: Iterable[Case], criterion: Criterion) -> Losses:
     its batch (:func:`judges_each_alone`) sees real and generated pictures apart, case by case.
     """
     cases = [case for case in cases if case.fake and case.real]
-    verdicts = _verdicts(cases)
     losses: Losses = {}
-    for case, (real, fake) in zip(cases, verdicts, strict=True):
-        _add(losses, f"{case.name}{case.suffix}", (criterion(real, True) + criterion(fake, False)) / 2)
+    owners: dict[str, tuple[Any, str]] = {}  # by the name of a loss, whose it is and what it is called there
+    for case, (real, fake) in zip(cases, _verdicts(cases), strict=True):
+        terms = {case.name: Term((criterion(real, True) + criterion(fake, False)) / 2)}
         if case.penalised:
             shown = [torch.cat([exhibit.by_sample() for exhibit in side]).detach() for side in (case.real, case.fake)]
             penalty = gradient_penalty(case.judge.network, *shown)
-            _add(losses, f"{case.name}_gradient_penalty{case.suffix}", penalty, GRADIENT_PENALTY_WEIGHT)
+            terms[f"{case.name}_gradient_penalty"] = Term(penalty, GRADIENT_PENALTY_WEIGHT)
+        for name, term in terms.items():
+            whole = f"{case.prefix}{name}{case.suffix}"
+            _add(losses, whole, *term)
+            owners[whole] = case.owner, name
+    for owner in {id(case.owner): case.owner for case in cases if case.owner}.values():
+        owner.judged({name: losses[whole] for whole, (theirs, name) in owners.items() if theirs is owner})
     return losses
 
 
@@ -139,16 +148,18 @@ def generator_terms(cases: Iterable[Case], criterion: Criterion, matching_weight
         if not case.fake:
             continue
         network, fake = case.judge.network, _pictures(case.fake)
+        features = targets = ()
         with frozen(network):
             if matching_weight:
                 *features, prediction = network.features(fake)
                 with torch.no_grad():
                     *targets, _ = network.features(_pictures(case.real))
-                name = case.name.replace("gan", "feature_matching", 1)
-                _add(losses, f"{case.name}{case.suffix}", criterion(prediction, True))
-                _add(losses, f"{name}{case.suffix}", feature_matching_loss(features, targets), matching_weight)
             else:
-                _add(losses, f"{case.name}{case.suffix}", criterion(network(fake), True))
+                prediction = network(fake)
+        _add(losses, f"{case.prefix}{case.name}{case.suffix}", criterion(prediction, True))
+        if matching_weight:
+            name = case.name.replace("gan", "feature_matching", 1)
+            _add(losses, f"{case.prefix}{name}{case.suffix}", feature_matching_loss(features, targets), matching_weight)
     return losses
 
 

@@ -49,7 +49,6 @@ class RecycleGANModel(UnpairedModel):
     @classmethod
     def check(cls, options: Options, training: bool = True) -> None:
         """Refuse clips from which nothing can be predicted, and two weights for one loss."""
-        super().check(options, training)
         if training and 0 < options.block_size < 3:
             grown = "" if options.temporal_scaling == (1.0,) else ", also where --temporal_scaling shortens clips"
             raise UserError(
@@ -61,6 +60,7 @@ class RecycleGANModel(UnpairedModel):
                 f"--cycle_loss_weight {weights[0]:g} and --recycle_loss_weight {weights[1]:g} both weigh RecycleGAN's "
                 "recycle and predictor losses: give one of them"
             )
+        super().check(options, training)
 
     def predict(self, domain: str, clip: Tensor) -> Tensor:
         """Frames 2 .. T of a clip (N, T, 3, H, W) of ``domain``, each from the two before it."""

@@ -96,12 +96,17 @@ class SequenceDiscriminators:
                     shown = judge.show(video[:, self.ignored :])
                     sides.append([exhibit._replace(condition=self.step.between[scale]) for exhibit in shown])
             if all(sides):
-                found.append(Case(f"gan_sequence_{scale}", judge, *sides, penalised=self.penalised))
+                case = Case(f"gan_sequence_{scale}", judge, *sides, penalised=self.penalised, owner=self)
+                found.append(case)
         return found
 
     def discriminator_terms(self) -> Losses:
         """(real + fake) / 2 for each scale, ``gan_sequence_0``, ..."""
-        return self.step.taken("discriminator", discriminator_terms(self.cases(), self.criterion))
+        return discriminator_terms(self.cases(), self.criterion)
+
+    def judged(self, losses: Losses) -> None:
+        """Take note of the discriminators' losses, whoever asked for them."""
+        self.step.taken("discriminator", losses)
 
     def generator_terms(self) -> Losses:
         """The adversarial term of each scale, and feature matching beside it; they do not train a discriminator."""

@@ -156,8 +156,11 @@ class TimeCycle(nn.Module):
 
     def discriminator_terms(self) -> Losses:
         """The term ``discriminator``: the sum over discriminators of (real + fake) / 2 on the last walk's images."""
-        losses = discriminator_terms(self.cases("discriminator"), self.criterion_GAN)
-        return self._keep("discriminator", losses)
+        return discriminator_terms(self.cases("discriminator"), self.criterion_GAN)
+
+    def judged(self, losses: Losses) -> None:
+        """Take note of the discriminators' losses, whoever asked for them."""
+        self._keep("discriminator", losses)
 
     def generator_loss(self) -> Tensor:
         """The weighted sum of :meth:`generator_terms`, a scalar: add it to the generator's loss.
@@ -205,7 +208,7 @@ class TimeCycle(nn.Module):
                 fake, stop = [exhibit for clip in clips for exhibit in judge.show(clip, conditions)], None
             if fake:
                 shown = judge.show(real, condition, first, stop)
-                cases.append(Case(name, judge, fake, shown, penalised=self.penalised))
+                cases.append(Case(name, judge, fake, shown, penalised=self.penalised, owner=self))
         return cases
 
     def _keep(self, side: str, losses: Losses) -> Losses:

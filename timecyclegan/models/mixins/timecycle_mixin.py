@@ -193,7 +193,7 @@ class TimeCycleMixin:
     def timecycle_cases(self) -> list[Case]:
         """What the terms of :meth:`timecycle_terms_D` show to each discriminator, to be judged with what others show.
         """
-        return [case._replace(name=f"timecycle_{case.name}", suffix=f"_{name}")
+        return [case._replace(prefix="timecycle_", suffix=f"_{name}")
                 for name, cycle in self.timecycles.items() for case in cycle.cases("discriminator")]  # fmt: skip
 
     # ---- inside
