@@ -85,6 +85,7 @@ def test_batch_norm_that_no_longer_learns_is_called_once():
     assert judges_each_alone(network) and judges_each_alone(PatchGAN(3, 2))
     assert not judges_each_alone(nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True)))
     assert not judges_each_alone(lambda x: x)
+    assert judges_each_alone(torch.compile(PatchGAN(3, 2), backend="eager"))
 
 
 @pytest.mark.parametrize("conditional", [False, True])

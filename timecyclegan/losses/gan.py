@@ -1,13 +1,11 @@
 """Adversarial objectives."""
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timecyclegan.losses import Losses, Term
-from timecyclegan.losses.feature_matching import feature_matching_loss
 from timecyclegan.util.choices import GAN_MODES
 
 GRADIENT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017
@@ -45,52 +43,6 @@ def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Te
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-
-
-def discriminator_terms(
-    name: str,
-    discriminator: nn.Module,
-    real: Tensor,
-    fake: Tensor,
-    criterion: Callable[[Tensor, bool], Tensor],
-    penalised: bool = False,
-) -> Losses:
-    """A discriminator's loss under ``name``, (real + fake) / 2, and its gradient penalty beside it if ``penalised``.
-
-    Args:
-        real, fake: pictures (N, C, H, W) and (M, C, H, W); ``fake`` is detached here.
-        criterion: (prediction, is_real) to a scalar, such as :func:`gan_loss`.
-    """
-    fake = fake.detach()
-    losses = {name: Term((criterion(discriminator(real), True) + criterion(discriminator(fake), False)) / 2)}
-    if penalised:
-        losses[f"{name}_gradient_penalty"] = Term(gradient_penalty(discriminator, real, fake), GRADIENT_PENALTY_WEIGHT)
-    return losses
-
-
-def generator_terms(
-    suffix: str,
-    discriminator: nn.Module,
-    fake: Tensor,
-    real: Tensor | None,
-    criterion: Callable[[Tensor, bool], Tensor],
-    matching_weight: float = 0.0,
-) -> Losses:
-    """The adversarial term ``gan<suffix>`` and, with a weight, ``feature_matching<suffix>`` beside it.
-
-    Args:
-        fake, real: pictures (N, C, H, W) each; ``real`` may be None without feature matching.
-        criterion: (prediction, is_real) to a scalar, such as :func:`gan_loss`.
-        matching_weight: of the L1 distance between ``discriminator.features`` of both; 0 does not compute it.
-    """
-    if not matching_weight:
-        return {f"gan{suffix}": Term(criterion(discriminator(fake), True))}
-    *features, prediction = discriminator.features(fake)
-    with torch.no_grad():
-        *targets, _ = discriminator.features(real)
-    matching = feature_matching_loss(features, targets)
-    return {f"gan{suffix}": Term(criterion(prediction, True)),
-            f"feature_matching{suffix}": Term(matching, matching_weight)}  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -226,11 +226,12 @@ class _Hearing:
         return torch.cat(found)
 
 
-_OURS = "timecyclegan.models.networks."
-_PICTURE_BY_PICTURE = {
-    f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "dropout", "flatten", "linear",
-                                            "normalization", "padding", "pixelshuffle", "pooling", "upsampling")
-}  # fmt: skip
+# The modules of code whose layers treat picture by picture, and of wrappers, whose inner layers are looked at too.
+_ALONE = (
+    "timecyclegan.models.networks.", "torch._dynamo.eval_frame", "torch.nn.parallel.",
+    *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "dropout", "flatten", "linear",
+                                              "normalization", "padding", "pixelshuffle", "pooling", "upsampling")),
+)  # fmt: skip
 
 
 def judges_each_alone(network: Any) -> bool:
@@ -247,5 +248,4 @@ def _treats_each_alone(layer: nn.Module) -> bool:
         return not layer.training and layer.running_mean is not None
     if isinstance(layer, _InstanceNorm):
         return not (layer.training and layer.track_running_stats)
-    home = type(layer).__module__
-    return home.startswith(_OURS) or home in _PICTURE_BY_PICTURE
+    return type(layer).__module__.startswith(_ALONE)
