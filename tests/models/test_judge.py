@@ -157,3 +157,14 @@ def test_a_network_that_was_put_in_the_place_of_another_is_called(base):
     gan.set_timecycle_discriminator_input(clip)
     gan.timecycle_backward_D()
     assert calls == {"G": T - 1, "D": 1} and before[0] is not gan.generator
+
+
+def test_a_motion_model_of_the_host_s_is_looked_up_too():
+    gan = type("WithTimeCycle", (TimeCycleMixin, Host), {})()
+    gan.motion = nn.Conv2d(6, 3, 3, padding=1)
+    gan.define_timecycle(6, 3, motion_model=gan.motion)
+    calls, parameters = {}, gan.timecycle_parameters()
+    gan.motion = nn.Sequential(gan.motion)
+    counted(gan.motion, calls, "M")
+    gan.timecycle_forward(video().float(), video().float())
+    assert calls["M"] > 0 and set(parameters) == set(gan.motion.parameters()) == set(gan.timecycle_parameters())

@@ -9,7 +9,7 @@ from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
 from timecyclegan.models.judge import Case, Exhibit, Judge, discriminator_terms, generator_terms
-from timecyclegan.models.mixins.host import Step, Video, as_video, check_ignored, find, not_negative
+from timecyclegan.models.mixins.host import Place, Step, Video, as_video, check_ignored, find, not_negative
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES
 
 
@@ -53,15 +53,15 @@ class TimeCycle(nn.Module):
             raise ValueError(f"loss must be one of {', '.join(DISTANCES)}, not {loss!r}")
         self.type = CYCLE_TYPES[cycle_type]
         pair = motion_model if isinstance(motion_model, (tuple, list)) else (motion_model, motion_model)
-        forward_model, backward_model = pair
-        self._lent: tuple[Any, ...] | None = None
+        forward_model, backward_model = map(find, pair)
+        # Networks that live with the host. In a tuple, nn.Module does not register them.
+        self._lent = pair if any(isinstance(network, Place) for network in pair) else None
         if cycle_type in ("conditional", "unconditional"):
             self.backward_model = backward_model
             if forward_model is not backward_model:
                 self.forward_model = forward_model
-        else:
-            # In a tuple, nn.Module does not register them: the host's own networks are trained by the host.
-            self._lent = (backward_model, forward_model)
+        else:  # the host's own networks are trained by the host
+            self._lent = tuple(pair)
         self.loss, self.weight, self.warp_weight = loss, weight, warp_weight
         not_negative("weight", weight)
         not_negative("warp_weight", warp_weight)
@@ -75,7 +75,7 @@ class TimeCycle(nn.Module):
     def _walkers(self) -> tuple[Any, Any]:
         """B and F, as they stand at their places now; F is None where the walk does not return."""
         if self._lent:
-            backward, forward = map(find, self._lent)
+            forward, backward = map(find, self._lent)
         else:
             backward, forward = self.backward_model, getattr(self, "forward_model", self.backward_model)
         return backward, forward if self.type.returns else None

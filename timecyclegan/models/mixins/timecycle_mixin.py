@@ -102,7 +102,7 @@ class TimeCycleMixin:
             count = 2 if self._timecycle_separate else 1
             models = tuple(self._build_motion_model(input_channels, output_channels) for _ in range(count))
             motion_model = models if self._timecycle_separate else models[0]
-        elif self.timecycle_type in ("pingpong", "timerecycle"):
+        else:
             pair = motion_model if isinstance(motion_model, (tuple, list)) else (motion_model, motion_model)
             motion_model = tuple(locate(self, network) for network in pair)
         self._add_timecycle(motion_model, self.timecycle_type, timecycle_name)
