@@ -19,18 +19,19 @@ from timecyclegan.util.options import Options
 
 
 class TimeCycleCycleGAN(TimeCycleMixin, SeqDMixin, SequentialCycleGAN):
-    """TimeCycleGAN-UP: from a clip c of one domain it makes a clip x of the other, and back.
+    """TimeCycleGAN-UP: from a clip c of one domain it makes a clip x of the other, and the same the other way round.
 
-    All networks exist twice, once for each domain d (target, source) that they make or judge:
+    Every network is there twice, for each domain d (target, source) that it makes or judges; y is a real clip of d:
 
     | network | name | sees |
     |---|---|---|
-    | G_d | ``generator_d`` | [c_t, x_(t-1)], and makes x_t; before x_0 stands noise |
-    | D_d, of frames | ``discriminator_d`` | a frame, any |
-    | S_i_d, of sequences | ``sequence_discriminator_i_d`` | n frames at stride n^i, from frame 1 on |
-    | M_d, the motion model | ``timecycles.d`` | [c_t, a neighbour of frame t], and makes frame t; from frame 1 on |
+    | G_d | ``generator_d`` | [c_t, x_(t-1)], and makes x_t; noise stands before x_0 |
+    | D_d | ``discriminator_d`` | one frame, x_t or y_t |
+    | S_i_d | ``sequence_discriminator_i_d`` | n frames at stride n^i |
+    | M_d | ``timecycles.d`` | [c_t, frame t+1] or [c_t, frame t-1], and makes frame t |
 
-    The walk goes from the last frame of x back in time by M_d, and forward again; ``--timecycle_type`` has other ways.
+    x_0 is made of noise: D_d sees it, S_i_d and the walk begin with frame 1. The walk is that of P
+    (``timecycle_pix2pix``), with images p_t, s_t, rl_t, rs_t.
     """
 
     parts = (SEQUENCES, WALK)
@@ -54,25 +55,25 @@ class TimeCycleCycleGAN(TimeCycleMixin, SeqDMixin, SequentialCycleGAN):
         return made
 
     def generator_losses(self) -> Losses:
-        """What G_d and M_d minimise: the sum of these terms, each times its weight. A weight that is not named is 1."""
+        """What G_d and M_d minimise: the sum of these terms, each times its weight. Adversarial terms weigh 1."""
         return {
-            # gan_d: D_d shall take x_t for real.
+            # gan_d: D_d shall take every x_t for real, as --gan_mode measures it.
             **self.generator_terms(self.gan_cases()),
-            # cycle_d: to the other domain and back, a clip shall be what it was. identity_d: G_d shall leave clips of
-            # its own domain as they are; half the weight.
+            # cycle_d: a clip of d that went to the other domain and back shall be itself: --cycle_loss_weight.
+            # identity_d: what G_d makes of a clip of d shall be itself: half of --cycle_loss_weight.
             **self.cycle_terms(self.options.cycle_loss_weight),
-            # gan_sequence_i_d: S_i_d shall take x for real.
+            # gan_sequence_i_d: S_i_d shall take windows of x for real.
             **self.seq_D_terms(),
-            # timecycle_d: the walk shall meet the frames of x, and end where it began: --timecycle_loss_weight.
-            # timecycle_warp_d: one step of M_d from each frame shall meet the next: --timecycle_warp_loss_weight.
+            # timecycle_d: p_t and s_t shall be x_t, rl_t and rs_t the last frame of x: --timecycle_loss_weight.
+            # timecycle_warp_d: x_t shall be what M_d makes of its neighbours: --timecycle_warp_loss_weight.
             # timecycle_gan_d: D_d and S_0_d shall take the images of the walk for real.
             **self.timecycle_terms(),
         }
 
     def discriminator_losses(self) -> Losses:
-        """What D_d and S_i_d minimise: for each term (real + fake) / 2; ``--gan_mode`` says how they are measured."""
+        """What D_d and S_i_d minimise: the sum of these terms; each is (real + fake) / 2 for every judge."""
         return self.discriminator_terms([
-            *self.pooled_gan_cases(),  # gan_d: D_d on the real frames and on x_t of this and earlier steps
-            *self.seq_D_cases(),  # gan_sequence_i_d: S_i_d on the real clip and x
-            *self.timecycle_cases(),  # timecycle_discriminator_d: D_d, S_0_d on the real clip and the walk
+            *self.pooled_gan_cases(),  # gan_d: D_d on every y_t, and on x_t of this and of earlier steps (--pool_size)
+            *self.seq_D_cases(),  # gan_sequence_i_d: S_i_d on windows of y and x
+            *self.timecycle_cases(),  # timecycle_discriminator_d: D_d and S_0_d on y and on the images of the walk
         ])  # fmt: skip

@@ -19,16 +19,17 @@ from timecyclegan.util.options import Options
 
 
 class TimeCycleDCGAN(TimeCycleMixin, SeqDMixin, SequentialDCGAN):
-    """TimeCycleGAN-U: from noise it makes a clip x; y is a real clip.
+    """TimeCycleGAN-U: from noise it makes a clip x; y is a real clip; frames are t = 0 .. L.
 
     | network | name | sees |
     |---|---|---|
-    | G | ``generator`` | x_(t-1), and makes x_t; before x_0 stands noise |
-    | D, of frames | ``discriminator`` | a frame, any |
-    | S_i, of sequences | ``sequence_discriminator_i`` | n frames at stride n^i, from frame 1 on |
-    | M, the motion model | ``timecycles.target`` | two frames before or after frame t, and makes it; from frame 1 on |
+    | G | ``generator`` | x_(t-1), and makes x_t; noise stands before x_0 |
+    | D | ``discriminator`` | one frame, x_t or y_t |
+    | S_i | ``sequence_discriminator_i`` | n frames at stride n^i |
+    | M | ``timecycles.target`` | frames t+2 and t+1, or t-2 and t-1, and makes frame t |
 
-    The walk goes from the last two frames of x back in time by M, and forward again.
+    x_0 is made of noise: D sees it, S_i and the walk begin with frame 1. The walk: M goes back from x_L and x_(L-1),
+    frame by frame on what it made (p_t), and from every p_t and p_(t+1) forward again to frame L (rl_t).
     """
 
     parts = (SEQUENCES, WALK)
@@ -51,21 +52,21 @@ class TimeCycleDCGAN(TimeCycleMixin, SeqDMixin, SequentialDCGAN):
         return fake
 
     def generator_losses(self) -> Losses:
-        """What G and M minimise: the sum of these terms, each times its weight. A weight that is not named is 1."""
+        """What G and M minimise: the sum of these terms, each times its weight. Adversarial terms weigh 1."""
         return {
-            # gan: D shall take x_t for real. gan_sequence_i: S_i shall take x for real.
+            # gan: D shall take every x_t for real, as --gan_mode measures it. gan_sequence_i: S_i windows of x.
             **self.generator_terms(self.gan_cases()),
             **self.seq_D_terms(),
-            # timecycle: the walk shall meet the frames of x, and end where it began: --timecycle_loss_weight.
-            # timecycle_warp: one step of M from each two frames shall meet the next: --timecycle_warp_loss_weight.
+            # timecycle: p_t shall be x_t, and rl_t shall be x_L: --timecycle_loss_weight.
+            # timecycle_warp: x_t shall be what M makes of its neighbours, detached: --timecycle_warp_loss_weight.
             # timecycle_gan: D and S_0 shall take the images of the walk for real.
             **self.timecycle_terms(),
         }
 
     def discriminator_losses(self) -> Losses:
-        """What D and S_i minimise: for each term (real + fake) / 2; ``--gan_mode`` says how they are measured."""
+        """What D and S_i minimise: the sum of these terms; each is (real + fake) / 2 for every judge."""
         return self.discriminator_terms([
-            *self.gan_cases(),  # gan: D on y_t and x_t
-            *self.seq_D_cases(),  # gan_sequence_i: S_i on y and x
-            *self.timecycle_cases(),  # timecycle_discriminator: D and S_0 on y and the images of the walk, added up
+            *self.gan_cases(),  # gan: D on every y_t and x_t
+            *self.seq_D_cases(),  # gan_sequence_i: S_i on windows of y and x
+            *self.timecycle_cases(),  # timecycle_discriminator: D and S_0 on y and on the images of the walk
         ])  # fmt: skip

@@ -23,17 +23,21 @@ from timecyclegan.util.options import Options
 
 
 class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
-    """TimeCycleGAN-P: from a source clip c, with the real clip y beside it, it makes x.
+    """TimeCycleGAN-P: from a source clip c it makes x, beside the real clip y; frames are t = 0 .. L.
 
     | network | name | sees |
     |---|---|---|
-    | G | ``generator`` | [c_t, x_(t-1)], and makes x_t; before x_0 stands noise |
-    | D, of frames | ``discriminator`` | [c_t, a frame t], for every t |
-    | S_i, of sequences | ``sequence_discriminator_i`` | n frames at stride n^i, without conditions; from frame 1 on |
-    | M, the motion model | ``timecycles.target`` | [c_t, a neighbour of frame t], and makes frame t; from frame 1 on |
+    | G | ``generator`` | [c_t, x_(t-1)], and makes x_t; gradients run back through all frames; noise before x_0 |
+    | D | ``discriminator`` | one frame with its condition: [c_t, x_t], [c_t, y_t] |
+    | S_i | ``sequence_discriminator_i`` | n frames at stride n^i, without conditions, in windows |
+    | M | ``timecycles.target`` | [c_t, frame t+1] or [c_t, frame t-1], and makes frame t: one network for both ways |
 
-    The walk goes from the last frame of x back in time by M, and forward again; ``--timecycle_type`` has other ways.
-    x_0 is made of noise, so neither S_i nor the walk see it.
+    There are ``--discriminator_temporal_scales`` S_i (one), n is ``--n_frames_discriminator`` (all of x_1 .. x_L). x_0
+    is made of noise: D sees it, S_i and the walk begin with frame 1.
+
+    The walk (``--timecycle_type conditional``, the default): M goes back from x_L, frame by frame on its images (p_t),
+    and from x_L to each frame in one step (s_t). Then forward again to frame L: from every p_t frame by frame (rl_t),
+    from every s_t in one step (rs_t).
     """
 
     parts = (SEQUENCES, WALK)
@@ -49,7 +53,7 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
     def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
         fake = super().forward(source, target, **flows)
         if self.seq_Ds and target is not None:
-            self.set_seq_D_input(fake, target)
+            self.set_seq_D_input(fake, target)  # without frame 0: add_sequence_discriminators says so
         if self.timecycles:
             self.timecycle_forward(fake, source, ignore_first_n=1)
             if target is not None:
@@ -57,33 +61,41 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
         return fake
 
     def generator_losses(self) -> Losses:
-        """What G and M minimise: the sum of these terms, each times its weight. A weight that is not named is 1."""
+        """What G and M minimise: the sum of these terms, each times its weight. Adversarial terms weigh 1."""
         options = self.options
         return {
-            # gan: D shall take [c_t, x_t] for real; feature_matching: its features shall be those of [c_t, y_t].
+            # gan: D shall take every [c_t, x_t] for real, as --gan_mode measures it.
+            # feature_matching: D's features of [c_t, x_t] shall be those of [c_t, y_t]: --feature_matching_loss_weight.
             **self.generator_terms(self.gan_cases(), options.feature_matching_loss_weight),
-            # l1: |x - y|. perceptual: the same in the features of VGG19.
+            # l1: x and y, pixel by pixel: --l1_loss_weight.
             **self.l1_terms(options.l1_loss_weight),
+            # perceptual: x and y in the features of VGG19: --perceptual_loss_weight.
             **self.perceptual_terms(options.perceptual_loss_weight),
-            # gan_sequence_i: S_i shall take x for real; feature_matching_sequence_i, with the weight of the other.
+            # gan_sequence_i: S_i shall take windows of x for real.
+            # feature_matching_sequence_i: S_i's features of x shall be those of y: --feature_matching_loss_weight.
             **self.seq_D_terms(),
-            # timecycle: the walk shall meet the frames of x, and end where it began: --timecycle_loss_weight.
-            # timecycle_warp: one step of M from each frame shall meet the next, trains G: --timecycle_warp_loss_weight.
-            # timecycle_gan: D and S_0 shall take the images of the walk for real.
+            # timecycle: p_t and s_t shall be x_t, rl_t and rs_t shall be x_L, each a quarter of it, nothing detached:
+            #   --timecycle_loss_weight; the distance is --timecycle_loss.
+            # timecycle_warp: x_t shall be what M makes of x_(t+1), and of x_(t-1), both detached:
+            #   --timecycle_warp_loss_weight.
+            # timecycle_gan: D shall take [c_t, p_t], [c_t, s_t], [c_L, rl_t], [c_L, rs_t] for real, all in one mean;
+            #   plus S_0 windows of [p_1 .. x_L] and [s_1 .. x_L]. It is there if one of the two weights is not 0.
             **self.timecycle_terms(),
         }
 
     def discriminator_losses(self) -> Losses:
-        """What D and S_i minimise: for each term (real + fake) / 2; ``--gan_mode`` says how they are measured."""
+        """What D and S_i minimise: the sum of these terms; each is (real + fake) / 2 for every judge, all weigh 1."""
         return self.discriminator_terms([
-            *self.gan_cases(),  # gan: D on [c_t, y_t] and [c_t, x_t]
-            *self.seq_D_cases(),  # gan_sequence_i: S_i on y and x
-            *self.timecycle_cases(),  # timecycle_discriminator: D and S_0 on y and the images of the walk, added up
+            *self.gan_cases(),  # gan: D on every [c_t, y_t] and [c_t, x_t]
+            *self.seq_D_cases(),  # gan_sequence_i: S_i on windows of y and x
+            # timecycle_discriminator: D on [c_t, y_t], t = 1 .. L-1, and the images of the walk as in timecycle_gan;
+            # plus S_0 on windows of y, and on those of the walk
+            *self.timecycle_cases(),
         ])  # fmt: skip
 
 
 class TimeCyclePix2PixWarp(WarpLossMixin, TimeCyclePix2Pix):
-    """TimeCycleGAN-P++: P with a warp loss by optical flow."""
+    """TimeCycleGAN-P++: P, and ``warp``: x_t shall be x_(t-1), moved as y moves (``--warp_loss_weight``)."""
 
     parts = (FLOW,)
 
@@ -93,7 +105,6 @@ class TimeCyclePix2PixWarp(WarpLossMixin, TimeCyclePix2Pix):
     def generator_losses(self) -> Losses:
         losses = super().generator_losses()
         if self.warp_loss_weight and self.step.fake.shape[1] > 2:
-            # warp: x_t shall be x_(t-1), moved as y moves: --warp_loss_weight
-            self.warp_forward(self.step.fake, None, 1, *real_flow(self))
+            self.warp_forward(self.step.fake, None, 1, *real_flow(self))  # without frame 0
             losses |= self.warp_terms()
         return losses
