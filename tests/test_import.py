@@ -1,4 +1,4 @@
-"""Importing costs little, works from any folder, and gives the public names (SPEC 7 item 1); no import leads upwards."""
+"""Importing costs little, works from any folder, gives the public names (SPEC 7 item 1), and never leads upwards."""
 import ast
 import graphlib
 import subprocess
