@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.clips import KINDS, decode, moving, rotate, write_clip, write_kind
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frame_paths import video_frames
+from timecyclegan.video.random_access import video_frames
 from timecyclegan.video.reader import VideoFile
 
 MATRICES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # Kr, Kb

@@ -4,18 +4,20 @@ An image in memory is uint8 (H, W, 3), RGB; a video is float32 (T, 3, H, W) in [
 """
 import os
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
-from timecyclegan.video.frame_paths import VideoFrame, video_frames
-from timecyclegan.video.image_files import IMAGE_SUFFIXES, image_file_size, read_image_file
+from timecyclegan.video.random_access import VideoFrame, video_frames
 from timecyclegan.video.reader import VIDEO_SUFFIXES
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 Frame = Path | VideoFrame  # a frame on disk: an image file, or a place in a video file
 
@@ -172,16 +174,58 @@ def image_size(frame: Frame) -> tuple[int, int]:
     Raises:
         UserError: the file is missing, or is neither image nor video.
     """
-    return frame.read().shape[:2] if isinstance(frame, VideoFrame) else image_file_size(frame)
+    if isinstance(frame, VideoFrame):
+        return frame.read().shape[:2]
+    try:
+        with Image.open(frame) as image:
+            # Pillow turns TIFFs itself; of a PNG without the chunk, asking for EXIF would decode the whole image.
+            known = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+            lies = known and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return image.size if lies else image.size[::-1]
+    except Exception as error:
+        raise _unreadable(frame, error) from error
 
 
 def read_image(frame: Frame) -> np.ndarray:
-    """Read a frame as uint8 (H, W, 3), RGB, upright: see :func:`read_image_file` and ``video_files``.
+    """Read a frame as uint8 (H, W, 3), RGB: of a video, see ``reader``, or an image of any common kind.
+
+    Images are turned upright by their EXIF orientation. Gray is repeated in the three channels. An alpha channel is
+    dropped and the colours below it are kept: compositing would invent a background. 16-bit gray is divided by 257 and
+    rounded (16-bit colour keeps its high byte, which is what Pillow hands out; the two differ by at most one level). Of
+    several pictures in one file the first counts.
 
     Raises:
-        UserError: the file is missing, damaged, or neither image nor video.
+        UserError: the file is missing, damaged, neither image nor video, or its pixels have no known range (float).
     """
-    return frame.read() if isinstance(frame, VideoFrame) else read_image_file(frame)
+    if isinstance(frame, VideoFrame):
+        return frame.read()
+    try:
+        with Image.open(frame) as image:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.mode == "F":
+                raise UserError(f"image {frame} has floating-point pixels; convert it to 8 or 16 bits per channel")
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                gray = np.asarray(image).astype(np.int64)
+                if gray.min() < 0 or gray.max() > 65535:
+                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel")
+                image = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
+            with warnings.catch_warnings():
+                # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.
+                warnings.simplefilter("ignore", UserWarning)
+                return np.array(image.convert("RGB"))
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise _unreadable(frame, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return UserError(f"cannot read image {path}: {error.strerror}")
+    unknown = isinstance(error, UnidentifiedImageError)  # its text only repeats the path
+    reason = "unknown format" if unknown else " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"cannot read image {path}: it is damaged or no image ({reason}); replace or remove it")
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

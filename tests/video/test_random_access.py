@@ -14,9 +14,9 @@ from tests.clips import KINDS, decode, moving, write_clip, write_kind
 from timecyclegan.datasets.loading import make_loader, read_frames
 from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.util.errors import UserError
-from timecyclegan.video import frame_paths as module
-from timecyclegan.video.frame_paths import VideoFrame, open_decoder, video_frames, video_times
+from timecyclegan.video import random_access as module
 from timecyclegan.video.frames import image_size, read_image
+from timecyclegan.video.random_access import VideoFrame, open_decoder, video_frames, video_times
 
 
 @pytest.fixture(scope="module")
