@@ -108,7 +108,7 @@ def raft_with_weights(name, path):
 
 def test_raft_at_any_size(tmp_path):
     backend = raft_with_weights("raft_small", tmp_path / "raft_small.pth")
-    for height, width in SIZES[:5]:
+    for height, width in (SIZES[2], SIZES[3], SIZES[5], SIZES[8]):
         any_size(backend, height, width)
 
 

@@ -88,8 +88,8 @@ def draw_folders(
 ) -> tuple[dict[str, list[Path]], dict[str, float]]:
     """Draw the flow of sequences of image files, from each frame back to the one before it.
 
-    A sequence has one scale, the largest of its flows', known only after the last one. Until then the flows lie in temporary files below
-    ``output``, so that memory does not grow with the sequence and no flow is computed twice.
+    A sequence has one scale, the largest of its flows', known only after the last one. Until then the flows lie in
+    temporary files below ``output``, so that memory does not grow with the sequence and no flow is computed twice.
 
     Args:
         output: of the PNG files ``output/<sequence>/<frame>.png``. A sequence's first frame has no flow: it is white.
