@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.helpers import TINY, small
-from timecyclegan.inference import streaming as inference
+from timecyclegan.inference.streaming import noise_generator, stream
 from timecyclegan.models import MODELS, get_model, get_task
 from timecyclegan.util.options import Options
 
@@ -26,7 +26,7 @@ def clip(length, seed=0):
 
 def translate(net, sources, **options):
     found = {name: [] for name in sources}
-    for name, frame in inference.translate(net, sources, **options):
+    for name, frame in stream(net, sources, **options):
         found[name].append(frame)
     return {name: torch.stack(frames) for name, frames in found.items()}
 
@@ -35,7 +35,7 @@ def translate(net, sources, **options):
 def test_a_stream_is_the_same_as_the_clip_at_once(n):
     """Frame by frame with carried state == the recurrence that training unrolls, from the same noise."""
     net, source = model(n_frames_generator=n), clip(6)
-    noise = torch.randn(n, 3, H, W, generator=inference.noise_generator(0, "a"))
+    noise = torch.randn(n, 3, H, W, generator=noise_generator(0, "a"))
     frames = list(noise)
     with torch.no_grad():
         for t in range(6):
@@ -113,14 +113,14 @@ def test_memory_does_not_grow_with_the_video(model_type, context):
     """Of 300 frames of a stream, only those around the current one are alive."""
     net, alive, most = model(model_type, n_frames_generator=2), weakref.WeakSet(), 0
 
-    def stream():
+    def endless():
         for seed in range(300):
             frame = clip(1, seed)[0]
             alive.add(frame)
             yield frame
 
     outputs = weakref.WeakSet()
-    for count, (_, frame) in enumerate(inference.translate(net, {"a": stream()}), 1):
+    for count, (_, frame) in enumerate(stream(net, {"a": endless()}), 1):
         outputs.add(frame)
         if count % 100 == 0:
             gc.collect()
@@ -130,13 +130,13 @@ def test_memory_does_not_grow_with_the_video(model_type, context):
 
 
 def test_nothing_is_recorded_for_gradients():
-    (_, frame), *_ = inference.translate(model(), {"a": clip(2)})
+    (_, frame), *_ = stream(model(), {"a": clip(2)})
     assert frame.is_inference() and not frame.requires_grad
 
 
 def test_no_sequences_no_frames():
-    assert list(inference.translate(model(), {})) == []
-    assert list(inference.translate(model(), {"a": []})) == []
+    assert list(stream(model(), {})) == []
+    assert list(stream(model(), {"a": []})) == []
 
 
 @pytest.mark.parametrize("model_type", MODELS)

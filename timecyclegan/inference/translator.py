@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.prepared import kept_size, picture_size
-from timecyclegan.inference.streaming import load_model, load_options, translate
+from timecyclegan.inference.streaming import stream
+from timecyclegan.inference.trained import load_model, load_options
 from timecyclegan.models import check, get_task, model_class
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training.checkpoint import CHECKPOINTS
@@ -98,7 +99,7 @@ class Translator:
     """Frames in, frames out; the recurrent state is carried along and begins anew at every scene cut.
 
     Args:
-        model: see ``inference.load_model``.
+        model: see ``inference.trained.load_model``.
         size: (height, width) that the generator works at.
         own_size: give frames the size of those that were translated; else they keep ``size``.
         domain, source: see :func:`load`.
@@ -141,8 +142,8 @@ class Translator:
         """Translate a video file into another one, which appears under its name when it is whole.
 
         Args:
-            source: any video, see ``datasets.video_files``.
-            output: its suffix says how it is stored, see ``util.video``.
+            source: any video, see ``video.reader``.
+            output: its suffix says how it is stored, see ``video.writer``.
             side_by_side: show source and generated pictures beside each other.
             scene_cuts, seed: see :meth:`frames`.
             sound: copy it, as it is, where ``output`` can hold it.
@@ -184,7 +185,7 @@ class Translator:
         for number, scene in itertools.groupby(_numbered(marked), key=itemgetter(0)):
             waiting: deque[tuple[T, np.ndarray]] = deque()  # what was read but not yet translated
             sources = {".": self._sources(scene, picture, waiting)}
-            for _, made in translate(self.model, sources, seed, self.domain):
+            for _, made in stream(self.model, sources, seed, self.domain):
                 item, seen = waiting.popleft()
                 size = picture(item).shape[:2] if self.own_size else self.size
                 yield item, seen, resize_image(to_uint8(made), *size), number
