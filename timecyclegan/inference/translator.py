@@ -83,8 +83,8 @@ class Summary:
 
     def __str__(self) -> str:
         height, width = self.size
-        parts = [f"{self.path}: {_count(self.frames, 'frame')} of {width}x{height} at {float(self.rate):g} per second",
-                 _count(self.scenes, "scene")]  # fmt: skip
+        parts = [f"{self.path}: {self.frames} frame{'s' * (self.frames != 1)} of {width}x{height} at "
+                 f"{float(self.rate):g} per second", f"{self.scenes} scene{'s' * (self.scenes != 1)}"]  # fmt: skip
         if self.size != self.network_size:
             parts.append(f"generated at {self.network_size[1]}x{self.network_size[0]} and resized")
         if height % 2 or width % 2:
@@ -165,7 +165,11 @@ class Translator:
                                  pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
             with writer, tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True,
                               disable=not progress) as bar:  # fmt: skip
-                summary.sound = _about_sound(writer)
+                if writer.refused:
+                    codecs = ", ".join(writer.refused)
+                    summary.sound = f"its sound ({codecs}) was left out, {output.suffix} cannot hold it, .mkv can"
+                elif writer.tracks:
+                    summary.sound = "sound copied"
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
@@ -229,13 +233,3 @@ def _panel(image: np.ndarray, made: np.ndarray, beside: bool) -> np.ndarray:
     if not beside:
         return made
     return panels.side_by_side([resize_image(image, *made.shape[:2]), made], ["source", "generated"])
-
-
-def _about_sound(writer: VideoWriter) -> str:
-    if writer.refused:
-        return f"its sound ({', '.join(writer.refused)}) was left out, {writer.path.suffix} cannot hold it, .mkv can"
-    return "sound copied" if writer.tracks else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

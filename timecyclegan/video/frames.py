@@ -90,7 +90,11 @@ def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, l
         other = f"folders with images ({folders[0][0].relative_to(folder)}" if folders else f"videos ({videos[0].name}"
         raise UserError(f"folder {folder.absolute()} holds images ({frames[0].name}) beside {other}); "
                         "give each sequence a folder of its own, or remove them")
-    _check_stems(folder, frames)
+    first: dict[str, Path] = {}
+    for frame in frames:
+        if (other := first.setdefault(frame.stem, frame)) is not frame:
+            raise UserError(f"folder {folder.absolute()} holds the same frame twice: {other.name} and "
+                            f"{frame.name}; remove one of them")
     return [(folder, frames)], [video for _, inside in below for video in inside]
 
 
@@ -98,8 +102,7 @@ def _name_videos(videos: list[Path]) -> dict[Path, Path]:
     """The videos by their path without the suffix."""
     named: dict[Path, Path] = {}
     for video in videos:
-        other = named.setdefault(video.with_suffix(""), video)
-        if other is not video:
+        if (other := named.setdefault(video.with_suffix(""), video)) is not video:
             raise UserError(f"folder {video.parent.absolute()} holds two videos of one name: {other.name} and "
                             f"{video.name}; rename or remove one of them")
     for name in named:
@@ -107,15 +110,6 @@ def _name_videos(videos: list[Path]) -> dict[Path, Path]:
             raise UserError(f"video {clash.absolute()} is called like the folder of {named[name].name} beside it; "
                             "rename one of them")
     return named
-
-
-def _check_stems(folder: Path, frames: list[Path]) -> None:
-    first: dict[str, Path] = {}
-    for frame in frames:
-        other = first.setdefault(frame.stem, frame)
-        if other is not frame:
-            raise UserError(f"folder {folder.absolute()} holds the same frame twice: {other.name} and "
-                            f"{frame.name}; remove one of them")
 
 
 def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame]], source_root: str | Path,
@@ -131,8 +125,7 @@ def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame
     """
     for here, there, here_root, there_root in ((source, target, source_root, target_root),
                                                (target, source, target_root, source_root)):
-        alone = [_describe(name) for name in here if name not in there]
-        if alone:
+        if alone := [_describe(name) for name in here if name not in there]:
             raise UserError(f"no partner in {there_root} for {few(alone)} of {here_root}; both folders need "
                             "the same sequence folders")
     counts = [f"{_describe(name)} ({len(frames)} and {len(target[name])})"
@@ -141,21 +134,14 @@ def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame
         raise UserError(f"numbers of frames differ between {source_root} and {target_root}: {few(counts)}; "
                         "every source frame needs one target frame")
     for name, frames in source.items():
-        _check_alignment(frames, target[name])
+        sides = frames, target[name]
+        stems, other_stems = ({frame.stem for frame in side if isinstance(frame, Path)} for side in sides)
+        if stems & other_stems and stems != other_stems:
+            alone = next(frame for side in sides for frame in side if frame.stem in stems ^ other_stems)
+            folder = next(side[0].parent for side in sides if alone not in side)
+            raise UserError(f"frame {alone} has no partner of that name in {folder}, though other frames have; "
+                            "rename or remove frames until the two folders agree")
     return {name: list(zip(frames, target[name], strict=True)) for name, frames in source.items()}
-
-
-def _check_alignment(source: list[Frame], target: list[Frame]) -> None:
-    if isinstance(source[0], VideoFrame) or isinstance(target[0], VideoFrame):
-        return
-    source_stems, target_stems = {path.stem for path in source}, {path.stem for path in target}
-    if source_stems == target_stems or not source_stems & target_stems:
-        return
-    alone, folder = next((path, there[0].parent) for frames, there, stems in (
-        (source, target, target_stems), (target, source, source_stems))
-        for path in frames if path.stem not in stems)
-    raise UserError(f"frame {alone} has no partner of that name in {folder}, though other frames have; "
-                    "rename or remove frames until the two folders agree")
 
 
 def _describe(name: str) -> str:

@@ -56,9 +56,5 @@ def _caption_strip(widths: tuple[int, ...], captions: tuple[str, ...], height: i
 
 def _fitting_font(text: str, size: int, width: int):
     """The largest font up to ``size`` in which ``text`` fits ``width``, but no smaller than can be read."""
-    fonts = (ImageFont.load_default(candidate) for candidate in range(size, 8, -1))
-    smallest = None
-    for smallest in fonts:
-        if smallest.getlength(text) <= width - 2:
-            break
-    return smallest
+    fonts = [ImageFont.load_default(candidate) for candidate in range(size, 8, -1)]
+    return next((font for font in fonts if font.getlength(text) <= width - 2), fonts[-1])
