@@ -30,21 +30,6 @@ def deconv(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-def inter_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A convolution without activation."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1))
-
-
-def predict_flow(in_channels: int) -> nn.Conv2d:
-    """(N, in, H, W) to the flow (N, 2, H, W)."""
-    return nn.Conv2d(in_channels, 2, 3, padding=1)
-
-
-def upsampled_flow(bias: bool = True) -> nn.ConvTranspose2d:
-    """The flow (N, 2, H, W) to (N, 2, 2H, 2W)."""
-    return nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1, bias=bias)
-
-
 class FlowDecoder(nn.Module):
     """Flow from coarse to fine: at each level the features are a skip connection, and features and flow from below.
 
@@ -64,15 +49,17 @@ class FlowDecoder(nn.Module):
         coarsest = finest + len(decoded)
         self.levels = range(coarsest - 1, finest - 1, -1)
         self.coarsest, self.inter = coarsest, inter is not None
-        self.add_module(f"predict_flow{coarsest}", predict_flow(skips[0]))
+        self.add_module(f"predict_flow{coarsest}", nn.Conv2d(skips[0], 2, 3, padding=1))
         channels = skips[0]
         for i, level in enumerate(self.levels):
             self.add_module(f"deconv{level}", deconv(channels, decoded[i]))
-            self.add_module(f"upsampled_flow{level + 1}_to_{level}", upsampled_flow(bias))
+            doubled = nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1, bias=bias)
+            self.add_module(f"upsampled_flow{level + 1}_to_{level}", doubled)
             channels = skips[i + 1] + decoded[i] + 2
             if inter is not None:
-                self.add_module(f"inter_conv{level}", inter_conv(channels, inter[i]))
-            self.add_module(f"predict_flow{level}", predict_flow(inter[i] if inter is not None else channels))
+                self.add_module(f"inter_conv{level}", nn.Sequential(nn.Conv2d(channels, inter[i], 3, padding=1)))
+            seen = inter[i] if inter is not None else channels
+            self.add_module(f"predict_flow{level}", nn.Conv2d(seen, 2, 3, padding=1))
 
     def decode(self, *skips: Tensor) -> Tensor:
         """Skip connections from the coarsest level to the finest, to the flow at the finest: (N, 2, h, w)."""
