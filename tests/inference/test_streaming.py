@@ -31,26 +31,24 @@ def translate(net, sources, **options):
     return {name: torch.stack(frames) for name, frames in found.items()}
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_a_stream_is_the_same_as_the_clip_at_once(n):
+def test_a_stream_is_the_same_as_the_clip_at_once():
     """Frame by frame with carried state == the recurrence that training unrolls, from the same noise."""
-    net, source = model(n_frames_generator=n), clip(6)
-    noise = torch.randn(n, 3, H, W, generator=noise_generator(0, "a"))
-    frames = list(noise)
-    with torch.no_grad():
-        for t in range(6):
-            frames.append(net.generator(torch.cat([source[t], *frames[-n:]])[None])[0])
-    torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(frames[n:]), rtol=0, atol=1e-6)
+    for n in (1, 2, 3):
+        net, source = model(n_frames_generator=n), clip(6)
+        frames = list(torch.randn(n, 3, H, W, generator=noise_generator(0, "a")))
+        with torch.no_grad():
+            for t in range(6):
+                frames.append(net.generator(torch.cat([source[t], *frames[-n:]])[None])[0])
+        torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(frames[n:]), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 4, 5])
-def test_blockwise_pix2pix_shows_the_middle_of_the_block_around_each_frame(block):
-    net, source = model("pix2pix", block_size=block), clip(6)
-    half = block // 2
-    padded = torch.cat([source[:1].expand(half, -1, -1, -1), source, source[-1:].expand(half, -1, -1, -1)])
-    with torch.no_grad():
-        expected = [net.run(net.generator, padded[None, t : t + block])[0, half] for t in range(6)]
-    torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(expected), rtol=0, atol=1e-6)
+def test_blockwise_pix2pix_shows_the_middle_of_the_block_around_each_frame():
+    for block, length in itertools.product((1, 2, 3, 5), (6, 1)):
+        net, source, half = model("pix2pix", block_size=block), clip(length), block // 2
+        padded = torch.cat([source[:1].expand(half, -1, -1, -1), source, source[-1:].expand(half, -1, -1, -1)])
+        with torch.no_grad():
+            expected = [net.run(net.generator, padded[None, t : t + block])[0, half] for t in range(length)]
+        torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(expected), rtol=0, atol=1e-6)
 
 
 def any_model(model_type):
@@ -129,14 +127,10 @@ def test_memory_does_not_grow_with_the_video(model_type, context):
     assert most <= 2 * context + 4
 
 
-def test_nothing_is_recorded_for_gradients():
+def test_no_sequences_no_frames_and_no_gradients():
+    assert list(stream(model(), {})) == list(stream(model(), {"a": []})) == []
     (_, frame), *_ = stream(model(), {"a": clip(2)})
     assert frame.is_inference() and not frame.requires_grad
-
-
-def test_no_sequences_no_frames():
-    assert list(stream(model(), {})) == []
-    assert list(stream(model(), {"a": []})) == []
 
 
 @pytest.mark.parametrize("model_type", MODELS)
