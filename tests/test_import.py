@@ -76,7 +76,7 @@ def test_no_import_leads_upwards():
     arrows = [(module, other) for module, others in read_imports().items() for other in sorted(others)]
     upwards = [f"{module} -> {other}" for module, other in arrows
                if other == TOP or room(other) not in LEAVES.get(room(module), {room(other)})]
-    assert len(arrows) > 300 and not upwards, upwards
+    assert len(arrows) > 200 and not upwards, upwards
 
 
 def test_no_modules_import_each_other_in_a_circle():
