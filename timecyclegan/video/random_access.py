@@ -203,7 +203,7 @@ class _Pool:
     def __init__(self):
         self.lock = threading.Lock()
         self.open: WeakValueDictionary[tuple, _Decoder] = WeakValueDictionary()
-        self.recent: OrderedDict[tuple, _Decoder] = OrderedDict()
+        self.recent: list[_Decoder] = []  # the newest last
 
 
 _pools = [_Pool()]  # the last is this process's own
@@ -221,8 +221,5 @@ def open_decoder(path: Path) -> _Decoder:
         decoder = pool.open.get(key)
         if decoder is None:
             decoder = pool.open[key] = _Decoder(path, index)
-        pool.recent[key] = decoder
-        pool.recent.move_to_end(key)
-        while len(pool.recent) > OPEN:
-            pool.recent.popitem(last=False)
+        pool.recent = [*(other for other in pool.recent if other is not decoder), decoder][-OPEN:]
         return decoder
