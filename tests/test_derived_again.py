@@ -29,21 +29,21 @@ def folder(tmp_path, monkeypatch):
 
 def seen_of(monkeypatch, model, clip="clip.mp4"):
     """What the generator is given, uint8-exact: float32 (T, 3, H, W)."""
-    found, plain = [], translator.translate
+    found, plain = [], translator.stream
 
     def spy(model, sources, *rest):
         (name, frames), = sources.items()
         yield from plain(model, {name: (found.append(frame) or frame for frame in frames)}, *rest)
 
-    monkeypatch.setattr(translator, "translate", spy)
+    monkeypatch.setattr(translator, "stream", spy)
     with VideoFile(clip) as video:
         list(model.frames([image for image, _ in video.frames()]))
     return np.stack(found)
 
 
 @pytest.mark.parametrize(("source", "size", "split"), [
-    *((source, size, None) for source in MAKERS for size in ({}, {"height": 30}, {"height": H, "width": W})),
-    ("edges", {}, 0.9),
+    *((source, {"height": 30}, None) for source in MAKERS),
+    ("lowres", {}, None), ("flow", {"height": H, "width": W}, None), ("edges", {}, 0.9),
 ])  # fmt: skip
 def test_training_and_testing_see_the_same(monkeypatch, source, size, split):
     prepare_video(Path("clip.mp4"), Path("data"), Settings(source=source, split=split, **size))

@@ -1,4 +1,6 @@
-"""Importing costs little, works from any folder, and gives the public names (SPEC 7 item 1)."""
+"""Importing costs little, works from any folder, gives the public names (SPEC 7 item 1), and never leads upwards."""
+import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +38,50 @@ def test_public_names():
         assert name in dir(timecyclegan)
     with pytest.raises(AttributeError, match="nothing"):
         _ = timecyclegan.nothing
+
+
+# ---- who imports whom
+
+# The rooms that the others stand on, and what each may import of ours.
+LEAVES = {"util": {"util"}, "losses": {"losses", "util"}, "video": {"video", "util"}}
+TOP = "timecyclegan.commands"  # knows everything, and nothing knows it
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def read_imports():
+    """By module of the package, the modules of ours that it names in an import, wherever in the file that stands."""
+    paths = {module_name(path): path for path in (ROOT / "timecyclegan").rglob("*.py")}
+    found = {module: set() for module in paths}
+    for module, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found[module] |= {alias.name for alias in node.names} & paths.keys()
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative imports are not read here"
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[module] |= names & paths.keys()
+                if not names <= paths.keys():  # something of the module itself, not only modules in it
+                    found[module] |= {node.module} & paths.keys()
+    return found
+
+
+def test_no_import_leads_upwards():
+    def room(module):
+        return module.split(".")[1] if "." in module else ""
+
+    arrows = [(module, other) for module, others in read_imports().items() for other in sorted(others)]
+    upwards = [f"{module} -> {other}" for module, other in arrows
+               if other == TOP or room(other) not in LEAVES.get(room(module), {room(other)})]
+    assert len(arrows) > 200 and not upwards, upwards
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    imports = read_imports()
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail("a circle of imports: " + " -> ".join(reversed(error.args[1])))

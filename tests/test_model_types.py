@@ -9,8 +9,8 @@ import pytest
 
 from tests import test_commands
 from tests.training import helpers
+from timecyclegan import directions
 from timecyclegan.datasets import video_dataset
-from timecyclegan.inference import directions
 from timecyclegan.models import MODELS, get_task
 from timecyclegan.training import checkpoint
 from timecyclegan.util.options import Options

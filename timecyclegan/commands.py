@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
-from timecyclegan.inference.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.trainer import Trainer
@@ -90,10 +90,11 @@ def _note_unread(arguments: Arguments, folder: str, model_type: str, task: str) 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
     """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them."""
-    from timecyclegan.inference import streaming as inference
+    from timecyclegan.inference.folders import translate_folders
+    from timecyclegan.inference.trained import load_model, load_options
 
     test = arguments.options(TestOptions)
-    saved = inference.load_options(arguments.name, arguments.given)
+    saved = load_options(arguments.name, arguments.given)
     changed_architecture(arguments.given, saved)
     options = arguments.options(Options, saved)
     check(options, training=False)
@@ -110,13 +111,13 @@ def translate(arguments: Arguments, metrics: bool) -> None:
         _draw_flow(directions[0], options, test, output)
         return
     domains = {direction.domain for direction in directions}
-    model = inference.load_model(arguments.name, options, test.test_init_epoch, domains)
+    model = load_model(arguments.name, options, test.test_init_epoch, domains)
     if test.test_init_epoch:
         output /= f"epoch{test.test_init_epoch}"
     evaluations = []
     for direction in directions:
         folder = output / direction.name
-        fakes = inference.translate_folders(
+        fakes = translate_folders(
             model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain
         )
         _write_videos(direction, fakes, folder, options, test.fps)
@@ -129,7 +130,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
 def _translate_video(arguments: Arguments, options: Options) -> None:
     """``test.py --video``."""
     from timecyclegan.datasets.prepared import kept_size
-    from timecyclegan.inference.streaming import load_model
+    from timecyclegan.inference.trained import load_model
     from timecyclegan.inference.translator import Translator, check_translates
     from timecyclegan.util.signals import interrupt, signals
     from timecyclegan.video.writer import find_encoder
@@ -188,7 +189,7 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
 
 def _write_videos(direction: Direction, made: Frames, folder: Path, options: Options, fps: float) -> None:
     """Show each sequence beside what it was made of, and beside the real one."""
-    from timecyclegan.inference.streaming import write_side_by_side
+    from timecyclegan.inference.folders import write_side_by_side
 
     for sequence in direction.shown(made):
         video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"

@@ -1,5 +1,4 @@
 """Drawing the flow of folders: what is written, in which scale, from how much memory."""
-import gc
 import itertools
 import weakref
 
@@ -10,9 +9,9 @@ import torch
 from tests.evaluation.helpers import moving, texture, write_clips
 from timecyclegan.evaluation.evaluate import evaluate
 from timecyclegan.evaluation.flow import load_flow
-from timecyclegan.flow import flow_backend, pictures
+from timecyclegan.flow import flow_backend
 from timecyclegan.flow.opencv import farneback
-from timecyclegan.flow.pictures import draw_folders, flow_picture, sequence_scale, with_legend
+from timecyclegan.flow.pictures import draw_folders, flow_picture, flow_scale, with_legend
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import read_image
 
@@ -30,7 +29,7 @@ def test_pictures_are_those_of_the_flow_in_one_scale_for_a_sequence(tmp_path):
     written, scales = draw(clips, tmp_path, threads=0)
     for name, clip in clips.items():
         flows = [farneback(frame, previous) for previous, frame in itertools.pairwise(clip)]
-        assert scales[name] == sequence_scale(flows)
+        assert scales[name] == max(map(flow_scale, flows))
         expected = [np.zeros((*SIZE, 2)), *flows]
         assert [path.relative_to(tmp_path / "out").as_posix() for path in written[name]] == [
             f"{name}/{t:04}.png" for t in range(len(clip))]
@@ -76,21 +75,17 @@ def test_one_frame_has_no_flow(tmp_path):
     assert scales == {"a": 0} and (read_image(written["a"][0])[:30] == 255).all()
 
 
-def test_memory_does_not_grow_with_the_sequence(tmp_path, monkeypatch):
-    """Of 60 flows no more than two are alive at a time."""
+def test_memory_does_not_grow_with_the_sequence(tmp_path):
+    """Of the frames that a back end is shown no more than two are alive at a time."""
     alive, most = [], []
 
-    def flows(*_):
-        for _ in range(60):
-            flow = np.zeros((*SIZE, 2), np.float32)
-            alive.append(weakref.ref(flow))
-            gc.collect()
-            most.append(sum(reference() is not None for reference in alive))
-            yield flow, np.ones(SIZE, np.float32)
+    def backend(frame, previous):
+        alive.append(weakref.ref(frame))
+        most.append(sum(reference() is not None for reference in alive))
+        return torch.zeros(1, 2, *SIZE), torch.ones(1, 1, *SIZE)
 
-    monkeypatch.setattr(pictures, "_flows", flows)
-    draw({"a": [texture(*SIZE)] * 61}, tmp_path)
-    assert len(most) == 60 and max(most) <= 2
+    draw({"a": [texture(*SIZE)] * 21}, tmp_path, backend)
+    assert len(most) == 20 and max(most) <= 2
 
 
 def test_what_fails_leaves_no_picture_and_nothing_temporary(tmp_path):

@@ -5,28 +5,25 @@ import numpy as np
 import pytest
 
 from timecyclegan.evaluation.flow import load_flow
-from timecyclegan.flow.pictures import flow_picture, sequence_scale, with_legend, write_flo, write_npz
+from timecyclegan.flow.pictures import flow_picture, flow_scale, with_legend, write_flo, write_npz
 
 
-@pytest.mark.parametrize(("dx", "dy", "colour"), [
-    (0, 0, (255, 255, 255)), (4, 0, (255, 0, 0)), (-4, 0, (0, 255, 255)), (0, 4, (128, 255, 0)),
-    (0, -4, (128, 0, 255)), (2, 0, (255, 128, 128)), (8, 0, (255, 0, 0)),
-])  # fmt: skip
-def test_colours(dx, dy, colour):
-    """Hue by direction, saturation by distance up to the scale."""
-    picture = flow_picture(np.full((3, 5, 2), (dx, dy), np.float32), scale=4)
-    assert picture.shape == (3, 5, 3) and picture.dtype == np.uint8
-    assert (np.abs(picture.astype(int) - colour) <= 1).all()
-
-
-def test_no_motion_at_all_is_white():
+def test_colours():
+    """Hue by direction, saturation by distance up to the scale; no motion at all is white."""
+    for motion, colour in {
+        (0, 0): (255, 255, 255), (4, 0): (255, 0, 0), (-4, 0): (0, 255, 255), (0, 4): (128, 255, 0),
+        (0, -4): (128, 0, 255), (2, 0): (255, 128, 128), (8, 0): (255, 0, 0),
+    }.items():  # fmt: skip
+        picture = flow_picture(np.full((3, 5, 2), motion, np.float32), scale=4)
+        assert picture.shape == (3, 5, 3) and picture.dtype == np.uint8
+        assert (np.abs(picture.astype(int) - colour) <= 1).all(), motion
     assert (flow_picture(np.zeros((2, 2, 2)), 0.0) == 255).all()
 
 
-def test_one_scale_for_a_sequence():
-    flows = [np.zeros((20, 20, 2)), np.full((10, 10, 2), (3.0, 4.0))]
-    flows[0][0, 0] = 1000  # one pixel in four hundred does not set the scale
-    assert sequence_scale(flows) == 5 and sequence_scale([]) == 0
+def test_one_pixel_does_not_set_the_scale():
+    flow = np.full((20, 20, 2), (3.0, 4.0))
+    flow[0, 0] = 1000
+    assert flow_scale(flow) == 5
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 48), (64, 100), (300, 200)])

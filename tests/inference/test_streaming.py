@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.helpers import TINY, small
-from timecyclegan.inference import streaming as inference
+from timecyclegan.inference.streaming import noise_generator, stream
 from timecyclegan.models import MODELS, get_model, get_task
 from timecyclegan.util.options import Options
 
@@ -26,31 +26,29 @@ def clip(length, seed=0):
 
 def translate(net, sources, **options):
     found = {name: [] for name in sources}
-    for name, frame in inference.translate(net, sources, **options):
+    for name, frame in stream(net, sources, **options):
         found[name].append(frame)
     return {name: torch.stack(frames) for name, frames in found.items()}
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_a_stream_is_the_same_as_the_clip_at_once(n):
+def test_a_stream_is_the_same_as_the_clip_at_once():
     """Frame by frame with carried state == the recurrence that training unrolls, from the same noise."""
-    net, source = model(n_frames_generator=n), clip(6)
-    noise = torch.randn(n, 3, H, W, generator=inference.noise_generator(0, "a"))
-    frames = list(noise)
-    with torch.no_grad():
-        for t in range(6):
-            frames.append(net.generator(torch.cat([source[t], *frames[-n:]])[None])[0])
-    torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(frames[n:]), rtol=0, atol=1e-6)
+    for n in (1, 2, 3):
+        net, source = model(n_frames_generator=n), clip(6)
+        frames = list(torch.randn(n, 3, H, W, generator=noise_generator(0, "a")))
+        with torch.no_grad():
+            for t in range(6):
+                frames.append(net.generator(torch.cat([source[t], *frames[-n:]])[None])[0])
+        torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(frames[n:]), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 4, 5])
-def test_blockwise_pix2pix_shows_the_middle_of_the_block_around_each_frame(block):
-    net, source = model("pix2pix", block_size=block), clip(6)
-    half = block // 2
-    padded = torch.cat([source[:1].expand(half, -1, -1, -1), source, source[-1:].expand(half, -1, -1, -1)])
-    with torch.no_grad():
-        expected = [net.run(net.generator, padded[None, t : t + block])[0, half] for t in range(6)]
-    torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(expected), rtol=0, atol=1e-6)
+def test_blockwise_pix2pix_shows_the_middle_of_the_block_around_each_frame():
+    for block, length in itertools.product((1, 2, 3, 5), (6, 1)):
+        net, source, half = model("pix2pix", block_size=block), clip(length), block // 2
+        padded = torch.cat([source[:1].expand(half, -1, -1, -1), source, source[-1:].expand(half, -1, -1, -1)])
+        with torch.no_grad():
+            expected = [net.run(net.generator, padded[None, t : t + block])[0, half] for t in range(length)]
+        torch.testing.assert_close(translate(net, {"a": source})["a"], torch.stack(expected), rtol=0, atol=1e-6)
 
 
 def any_model(model_type):
@@ -113,14 +111,14 @@ def test_memory_does_not_grow_with_the_video(model_type, context):
     """Of 300 frames of a stream, only those around the current one are alive."""
     net, alive, most = model(model_type, n_frames_generator=2), weakref.WeakSet(), 0
 
-    def stream():
+    def endless():
         for seed in range(300):
             frame = clip(1, seed)[0]
             alive.add(frame)
             yield frame
 
     outputs = weakref.WeakSet()
-    for count, (_, frame) in enumerate(inference.translate(net, {"a": stream()}), 1):
+    for count, (_, frame) in enumerate(stream(net, {"a": endless()}), 1):
         outputs.add(frame)
         if count % 100 == 0:
             gc.collect()
@@ -129,14 +127,10 @@ def test_memory_does_not_grow_with_the_video(model_type, context):
     assert most <= 2 * context + 4
 
 
-def test_nothing_is_recorded_for_gradients():
-    (_, frame), *_ = inference.translate(model(), {"a": clip(2)})
+def test_no_sequences_no_frames_and_no_gradients():
+    assert list(stream(model(), {})) == list(stream(model(), {"a": []})) == []
+    (_, frame), *_ = stream(model(), {"a": clip(2)})
     assert frame.is_inference() and not frame.requires_grad
-
-
-def test_no_sequences_no_frames():
-    assert list(inference.translate(model(), {})) == []
-    assert list(inference.translate(model(), {"a": []})) == []
 
 
 @pytest.mark.parametrize("model_type", MODELS)

@@ -18,10 +18,11 @@ from tests.clips import decode, moving, rotate, write_clip
 from tests.training.helpers import TINY, message, train, write_data
 from tests.video.test_scene_cuts import shot
 from timecyclegan.datasets.derived_sources import MAKERS
-from timecyclegan.inference import streaming as inference
 from timecyclegan.inference import translator
+from timecyclegan.inference.streaming import stream
+from timecyclegan.inference.trained import load_model, load_options
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frames import resize_image, to_uint8, to_video
+from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video
 from timecyclegan.video.panels import side_by_side
 from timecyclegan.video.reader import VideoFile
 from timecyclegan.video.writer import VideoWriter
@@ -49,9 +50,9 @@ def clip(folder):
 
 def plainly(name, images, domain="target", seed=0):
     """Each image resized to the trained size, the sequence translated, and each result resized back."""
-    model = inference.load_model(name, inference.load_options(name))
+    model = load_model(name, load_options(name))
     sources = to_video(np.stack([resize_image(image, H, W) for image in images]))
-    made = inference.translate(model, {".": sources}, seed, domain)
+    made = stream(model, {".": sources}, seed, domain)
     return [resize_image(to_uint8(frame), *images[0].shape[:2]) for _, frame in made]
 
 
@@ -88,17 +89,17 @@ def test_frames_come_back_as_what_they_were():
     assert {frame.shape for frame in other.frames(frames)} == {(24, 36, 3)}
 
 
-@pytest.mark.parametrize(("frame", "found"), [
-    (torch.zeros(3, 48, 64, dtype=torch.uint8), "Tensor of torch.uint8 (3, 48, 64)"),
-    (torch.zeros(48, 64), "Tensor of torch.float32 (48, 64)"), (torch.zeros(1, 48, 64), "(1, 48, 64)"),
-    (np.zeros((48, 64), np.uint8), "ndarray of uint8 (48, 64)"), (np.zeros((48, 64, 4), np.uint8), "(48, 64, 4)"),
-    (np.zeros((48, 64, 3)), "ndarray of float64 (48, 64, 3)"), (Image.new("RGB", (64, 48)), "got Image"),
-])  # fmt: skip
-@pytest.mark.parametrize("scene_cuts", ["auto", "off"])
-def test_frames_of_another_kind_are_refused(frame, found, scene_cuts):
-    with pytest.raises(ValueError, match=r"expected frames as uint8 arrays \(H, W, 3\)") as caught:
-        list(timecyclegan.load("run").frames([frame], scene_cuts))
-    assert found in str(caught.value)
+def test_frames_of_another_kind_are_refused():
+    for frame, found in (
+        (torch.zeros(3, 48, 64, dtype=torch.uint8), "Tensor of torch.uint8 (3, 48, 64)"),
+        (torch.zeros(48, 64), "Tensor of torch.float32 (48, 64)"), (torch.zeros(1, 48, 64), "(1, 48, 64)"),
+        (np.zeros((48, 64), np.uint8), "ndarray of uint8 (48, 64)"), (np.zeros((48, 64, 4), np.uint8), "(48, 64, 4)"),
+        (np.zeros((48, 64, 3)), "ndarray of float64 (48, 64, 3)"), (Image.new("RGB", (64, 48)), "got Image"),
+    ):  # fmt: skip
+        for scene_cuts in translator.SCENE_CUTS:
+            with pytest.raises(ValueError, match=r"expected frames as uint8 arrays \(H, W, 3\)") as caught:
+                list(timecyclegan.load("run").frames([frame], scene_cuts))
+            assert found in str(caught.value)
 
 
 def test_a_scene_cut_begins_anew():
@@ -139,7 +140,7 @@ def test_frames_are_not_kept(scene_cuts):
     class Frame(np.ndarray):
         pass
 
-    def stream():
+    def endless():
         for frame in moving(20).repeat(15, 0):
             frame = frame.view(Frame)
             alive.add(frame)
@@ -147,7 +148,7 @@ def test_frames_are_not_kept(scene_cuts):
 
     Frame.__hash__ = object.__hash__
     count = 0
-    for _ in timecyclegan.load("run").frames(stream(), scene_cuts=scene_cuts):
+    for _ in timecyclegan.load("run").frames(endless(), scene_cuts=scene_cuts):
         count, most = count + 1, max(most, len(alive))
     assert count == 300 and most < 12
 
@@ -168,23 +169,18 @@ def test_a_video_becomes_a_video(folder, clip, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_side_by_side(folder, clip):
-    timecyclegan.load("run").translate(clip, folder / "beside.mkv", side_by_side=True, sound=False)
-    before = decode(clip)
-    pairs = zip(before, plainly("run", before), strict=True)
-    expected = stored([side_by_side(pair, ["source", "generated"]) for pair in pairs], clip)
-    np.testing.assert_array_equal(decode(folder / "beside.mkv"), expected)
-    with VideoFile(folder / "beside.mkv") as video:
-        assert not video.container.streams.audio
-
-
 def test_side_by_side_shows_what_the_generator_sees(folder, clip):
-    timecyclegan.load("run", source="edges").translate(clip, folder / "beside.mkv", side_by_side=True)
-    seen = [MAKERS["edges"](resize_image(frame, H, W), None) for frame in decode(clip)]
-    made = [resize_image(frame, 48, 64) for frame in plainly("run", seen)]
-    pairs = zip([resize_image(frame, 48, 64) for frame in seen], made, strict=True)
-    expected = stored([side_by_side(pair, ["source", "generated"]) for pair in pairs], clip)
-    np.testing.assert_array_equal(decode(folder / "beside.mkv"), expected)
+    frames = decode(clip)
+    edges = [MAKERS["edges"](resize_image(frame, H, W), None) for frame in frames]
+    for source, seen in {"": frames, "edges": edges}.items():
+        out = folder / f"beside{source}.mkv"
+        timecyclegan.load("run", source=source).translate(clip, out, side_by_side=True, sound=False)
+        made = [resize_image(frame, 48, 64) for frame in plainly("run", seen)]
+        pairs = zip([resize_image(frame, 48, 64) for frame in seen], made, strict=True)
+        expected = stored([side_by_side(pair, ["source", "generated"]) for pair in pairs], clip)
+        np.testing.assert_array_equal(decode(out), expected)
+        with VideoFile(out) as video:
+            assert not video.container.streams.audio
 
 
 def test_scenes_are_counted(folder):
@@ -225,26 +221,23 @@ def test_anamorphic_pixels_stay_so(folder):
         assert video.pixel_aspect(np.empty((64, 48, 3))) == Fraction(3, 4)  # of a video that is turned
 
 
-@pytest.mark.parametrize(("source", "output", "words"), [
-    ("nowhere.mp4", "a.mp4", "cannot read video .*nowhere.mp4: No such file"), ("clip.mkv", "a.gif", "ending in .mp4"),
-    ("clip.mkv", "clip.mkv", "is the video to translate"), ("text.mp4", "a.mp4", "text.mp4: it is damaged or no video"),
-    ("clip.mkv", "text.mp4/a.mp4", "a.mp4: text.mp4 is not a folder"), ("cut.mkv", "a.mp4", "cut.mkv"),
-])  # fmt: skip
-def test_what_cannot_be_writes_nothing(folder, clip, monkeypatch, source, output, words):
+def test_what_cannot_be_writes_nothing(folder, clip, monkeypatch, capfd):
     (folder / "text.mp4").write_text("no video")
     (folder / "cut.mkv").write_bytes(clip.read_bytes()[:-3000])
     model, before = timecyclegan.load("run"), sorted(folder.iterdir())
-    if source != "cut.mkv":  # found before anything is translated
-        monkeypatch.setattr(translator, "translate", None)
-    with pytest.raises(UserError, match=words):
-        model.translate(source, output)
-    assert sorted(folder.iterdir()) == before
-
-
-def test_no_bar_before_an_error(folder, clip, capfd):
-    (folder / "text.mp4").write_text("no video")
-    message(timecyclegan.load("run").translate, clip, folder / "text.mp4/a.mp4", progress=True)
-    assert capfd.readouterr().err == ""
+    for source, output, words in (
+        ("cut.mkv", "a.mp4", "cut.mkv"),  # found amid translating, the others before
+        ("nowhere.mp4", "a.mp4", "cannot read video .*nowhere.mp4: No such"), ("clip.mkv", "a.gif", "ending in .mp4"),
+        ("clip.mkv", "clip.mkv", "is the video to translate"), ("text.mp4", "a.mp4", "it is damaged or no video"),
+        ("clip.mkv", "text.mp4/a.mp4", "a.mp4: text.mp4 is not a folder"),
+    ):  # fmt: skip
+        if source != "cut.mkv":
+            monkeypatch.setattr(translator, "stream", None)
+            capfd.readouterr()
+        with pytest.raises(UserError, match=words):
+            model.translate(source, output, progress=True)
+        assert sorted(folder.iterdir()) == before
+        assert source == "cut.mkv" or capfd.readouterr().err == ""  # no bar
 
 
 # --- the command
@@ -278,7 +271,7 @@ def test_a_kill_leaves_nothing_half_written(script, folder, clip, monkeypatch):
         raise AssertionError("it goes on")
 
     before = sorted(path.name for path in folder.iterdir())
-    monkeypatch.setattr(translator, "translate", killed)
+    monkeypatch.setattr(translator, "stream", killed)
     handler = signal.signal(signal.SIGTERM, lambda *_: None)  # else this process would end
     try:
         assert script("run", clip, "--video", "killed.mp4")[::2] == (130, "interrupted")
@@ -313,25 +306,22 @@ def test_the_way_back_by_command(script, folder, clip):
         np.testing.assert_array_equal(decode(folder / "back.mkv"), expected)
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    ("run clip.mkv --side_by_side", "give the file to write"), ("run data/source --video a.mp4", "not data/source"),
-    ("run nowhere.mp4 --video a.mp4", "nowhere.mp4 does not exist"), ("run clip.mkv --video a.txt", "ending in .mp4"),
-    ("run clip.mkv clip.mkv --video a.mp4", "translates one video"), ("two - - --video a.mp4", "nothing to translate"),
-    ("none clip.mkv -m flownet --video a.mp4", "flownet translates no video"),
-    ("run clip.mkv --video a.mp4 --scene_cuts on", "--scene_cuts must be one of auto, off"),
-])  # fmt: skip
-def test_mistakes_are_one_line(script, folder, clip, argv, words):
-    before = sorted(folder.iterdir())
-    code, out, line = script(*argv.split())
-    assert code == 2 and line.startswith("error: ") and words in line and not out
-    assert [path for path in sorted(folder.iterdir()) if path.name != "command_log.txt"] == [
-        path for path in before if path.name != "command_log.txt"]
+def test_mistakes_are_one_line(script, folder, clip):
+    before = {*folder.iterdir(), folder / "command_log.txt"}
+    for argv, words in (
+        ("run clip.mkv --side_by_side", "give the file to write"), ("run data/source --video a.mp4", "not data/source"),
+        ("run nowhere.mp4 --video a.mp4", "nowhere.mp4 does not exist"), ("run clip.mkv --video a.txt", "in .mp4"),
+        ("run clip.mkv clip.mkv --video a.mp4", "one video"), ("two - - --video a.mp4", "nothing to translate"),
+        ("none clip.mkv -m flownet --video a.mp4", "flownet translates no video"),
+        ("run clip.mkv --video a.mp4 --scene_cuts on", "--scene_cuts must be one of auto, off"),
+    ):  # fmt: skip
+        code, out, line = script(*argv.split())
+        assert code == 2 and line.startswith("error: ") and words in line and not out
+        assert {*folder.iterdir(), folder / "command_log.txt"} == before
 
 
 def test_a_video_as_a_sequence_gives_the_same_frames(script, folder, clip):
     """``test.py`` without ``--video`` takes videos, too, and writes their frames."""
-    from timecyclegan.video.frames import read_image
-
     assert script("run", clip, "-to", "frames")[0] == 0
     model = timecyclegan.load("run", image_height=H, image_width=W)
     paths = sorted((folder / "frames/run").glob("*.png"))

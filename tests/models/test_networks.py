@@ -81,18 +81,11 @@ def shapes(network):
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", GENERATORS)
-def test_generators_have_the_published_parameters(name):
+def test_networks_have_the_published_parameters():
     with torch.device("meta"):
-        network = generator(name).build(3, 3, 64)
-    assert shapes(network) == GENERATORS[name]
-
-
-@pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_discriminators_have_the_published_parameters(name):
-    with torch.device("meta"):
-        network = discriminator(name).build(6, 64)
-    assert shapes(network) == DISCRIMINATORS[name]
+        assert {name: shapes(generator(name).build(3, 3, 64)) for name in GENERATORS} == GENERATORS
+        assert {name: shapes(discriminator(name).build(6, 64)) for name in DISCRIMINATORS} == DISCRIMINATORS
+        assert shapes(define_discriminator("basic", 3, 2)) == shapes(PatchGAN(3, 2, layers=3))
 
 
 def test_number_of_parameters_of_the_published_networks():
@@ -142,27 +135,17 @@ def test_unet_by_hand():
 
 
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
-@pytest.mark.parametrize("size", [(100, 150), (17, 23), (16, 24), (5, 8), (8, 61)])
-def test_resnet_takes_any_size(size, upsample):
+def test_resnet_takes_any_size(upsample):
     """The result is that of the picture continued by its last row and column up to a multiple of 4, cut back."""
     torch.manual_seed(0)
-    height, width = size
     network = ResnetGenerator(2, 3, filters=2, blocks=1, upsample=upsample).double()
-    x = torch.randn(2, 2, height, width, dtype=torch.double)
-    rows = torch.arange(-(-height // 4) * 4).clamp(max=height - 1)
-    columns = torch.arange(-(-width // 4) * 4).clamp(max=width - 1)
-    expected = network.model(x[:, :, rows][:, :, :, columns])[:, :, :height, :width]
-    assert network(x).shape == (2, 3, height, width)
-    torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("size", [(100, 150), (17, 23), (8, 8)])
-def test_resnet_padding_moves_nothing(size):
-    """With layers that change nothing the picture comes back as it was."""
-    network = ResnetGenerator(1, 1, filters=1, blocks=1)
-    network.model = nn.Identity()
-    x = torch.randn(1, 1, *size)
-    assert torch.equal(network(x), x)
+    for height, width in ((100, 150), (17, 23), (16, 24), (5, 8), (8, 61)):
+        x = torch.randn(2, 2, height, width, dtype=torch.double)
+        rows = torch.arange(-(-height // 4) * 4).clamp(max=height - 1)
+        columns = torch.arange(-(-width // 4) * 4).clamp(max=width - 1)
+        expected = network.model(x[:, :, rows][:, :, :, columns])[:, :, :height, :width]
+        assert network(x).shape == (2, 3, height, width)
+        torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-10)
 
 
 def works(network, height, width):
@@ -172,45 +155,25 @@ def works(network, height, width):
         return False
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_patchgan_size_error_is_true(layers):
-    architecture = discriminator(f"{layers}_layers")
-    network = architecture.build(1, 1)
-    limit = 3 * 2**layers
-    for height in (limit - 2, limit - 1, limit, limit + 1):
-        for size in ((height, 2 * limit), (2 * limit, height)):
-            assert works(network, *size) == (architecture.size_error(*size) is None), size
-    assert works(network, limit, limit) and not works(network, limit - 1, limit)
-
-
-@pytest.mark.parametrize("upsample", ["transposed", "resize"])
-def test_resnet_size_error_is_true(upsample):
-    architecture = generator("resnet_1blocks", upsample)
-    network = architecture.build(1, 1, 1)
-    for height in range(1, 12):
-        for size in ((height, 16), (16, height), (height, height)):
-            assert works(network, *size) == (architecture.size_error(*size) is None), size
-
-
-@pytest.mark.parametrize("name", ["unet_128", "unet_256"])
-def test_unet_size_error_is_true(name):
-    architecture, multiple = generator(name), int(name.removeprefix("unet_"))
-    network = architecture.build(1, 1, 1)
-    for size in ((multiple, multiple), (multiple, 2 * multiple), (multiple, multiple // 2), (multiple + 2, multiple)):
-        assert works(network, *size) == (architecture.size_error(*size) is None), size
-
-
-def test_pixel_discriminator_takes_any_size():
-    network = define_discriminator("pixel", 1, 2)
+def test_size_errors_are_true():
+    """A network takes exactly the sizes that it says it takes."""
+    cases = [(discriminator(f"{n}_layers"), (1, 1), [(3 * 2**n + more, 6 * 2**n) for more in (-2, -1, 0, 1)])
+             for n in (1, 2, 3, 4)]  # fmt: skip
+    cases += [(generator("resnet_1blocks", upsample), (1, 1, 1),
+               [size for n in range(1, 12) for size in ((n, 16), (n, n))]) for upsample in ("transposed", "resize")]
+    cases += [(generator(f"unet_{n}"), (1, 1, 1), [(n, n), (n, 2 * n), (n, n // 2), (n + 2, n)]) for n in (128, 256)]
+    for architecture, channels, sizes in cases:
+        network = architecture.build(*channels)
+        for height, width in sizes:
+            for size in ((height, width), (width, height)):
+                assert works(network, *size) == (architecture.size_error(*size) is None), (architecture, size)
     assert discriminator("pixel").size_error(1, 2) is None
-    assert network(torch.zeros(1, 1, 1, 2)).shape == (1, 1, 1, 2)
+    assert define_discriminator("pixel", 1, 2)(torch.zeros(1, 1, 1, 2)).shape == (1, 1, 1, 2)
 
 
-@pytest.mark.parametrize("size", [(100, 150), (64, 128)])
-def test_unet_refuses_sizes_in_one_clear_line(size):
-    network = UnetGenerator(3, 3, filters=1, downsamplings=7)
-    with pytest.raises(UserError, match=r"^unet_128 needs .* multiples of 128, not \d+x\d+$"):
-        network(torch.zeros(1, 3, *size))
+def test_unet_refuses_sizes_in_one_clear_line():
+    with pytest.raises(UserError, match=r"^unet_128 needs .* multiples of 128, not 64x128$"):
+        UnetGenerator(3, 3, filters=1, downsamplings=7)(torch.zeros(1, 3, 64, 128))
 
 
 # ---- features, initialisation, lookup
@@ -222,6 +185,7 @@ def test_features_end_with_the_prediction(name):
     network = define_discriminator(name, 3, 2)
     x = torch.randn(2, 3, 48, 50)
     features = network.features(x)
+    kept = [feature.clone() for feature in features]
     assert torch.equal(features[-1], network(x))
     activations = sum(isinstance(m, nn.LeakyReLU) for m in network.modules())
     assert len(features) == activations + 1
@@ -229,13 +193,7 @@ def test_features_end_with_the_prediction(name):
     layers = next(network.children())
     first = F.leaky_relu(layers[0](x), 0.2)
     torch.testing.assert_close(features[0], first)
-
-
-def test_features_are_not_overwritten_by_later_layers():
-    network = define_discriminator("basic", 3, 2)
-    x = torch.randn(1, 3, 32, 32)
-    kept = [f.clone() for f in network.features(x)]
-    assert all(torch.equal(a, b) for a, b in zip(kept, network.features(x), strict=True))
+    assert all(map(torch.equal, kept, network.features(x)))  # not overwritten by later layers
 
 
 @pytest.mark.parametrize("name", ["resnet_2blocks", "unet_128"])
@@ -254,30 +212,15 @@ def test_initialisation_is_normal(name):
     assert (weight**4).mean().item() / 0.02**4 == pytest.approx(3, rel=0.1)
 
 
-@pytest.mark.parametrize("name", ["resnet", "resnet_0blocks", "resnet_6block", "unet_64", "", "resnet_6blocks\n"])
-def test_unknown_generator_names_the_flag(name):
-    with pytest.raises(UserError, match=r"^--generator_architecture .*resnet_Nblocks.*unet_128"):
-        define_generator(name, 3, 3, 4)
+def test_unknown_names_are_said_with_their_flag():
+    for name in ("resnet", "resnet_0blocks", "resnet_6block", "unet_64", "", "resnet_6blocks\n"):
+        with pytest.raises(UserError, match=r"^--generator_architecture .*resnet_Nblocks.*unet_128"):
+            define_generator(name, 3, 3, 4)
     with pytest.raises(UserError, match=r"^--timecycle_motion_model_architecture "):
-        define_generator(name, 3, 3, 4, flag="--timecycle_motion_model_architecture")
-
-
-@pytest.mark.parametrize("name", ["n_layers", "0_layers", "3layers", "patch", ""])
-def test_unknown_discriminator_names_the_flag(name):
-    with pytest.raises(UserError, match=r"^--discriminator_architecture .*basic.*N_layers.*pixel"):
-        define_discriminator(name, 3, 4)
-
-
-def test_basic_has_three_layers():
-    assert shapes(define_discriminator("basic", 3, 2)) == shapes(PatchGAN(3, 2, layers=3))
-
-
-def test_samples_of_a_batch_do_not_see_each_other():
-    torch.manual_seed(0)
-    x = torch.randn(3, 3, 24, 28, dtype=torch.double)
-    for network in (define_generator("resnet_1blocks", 3, 3, 2), define_discriminator("basic", 3, 2)):
-        alone = torch.cat([network.double()(sample) for sample in x.split(1)])
-        torch.testing.assert_close(network(x), alone, rtol=0, atol=1e-10)
+        define_generator("unet_64", 3, 3, 4, flag="--timecycle_motion_model_architecture")
+    for name in ("n_layers", "0_layers", "3layers", "patch", ""):
+        with pytest.raises(UserError, match=r"^--discriminator_architecture .*basic.*N_layers.*pixel"):
+            define_discriminator(name, 3, 4)
 
 
 # ---- DCGAN's networks
@@ -345,23 +288,22 @@ def test_dcgan_by_hand():
     torch.testing.assert_close(judge(x), F.conv2d(y, last), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("lookup", "name", "takes_code"), [
-    (generator, "dcgan", True), (generator, "dcgan_enc", False), (discriminator, "dcgan", False),
-])  # fmt: skip
-def test_dcgan_size_error_is_true(lookup, name, takes_code):
-    architecture = lookup(name)
-    assert architecture.takes_code is takes_code
-    assert all(architecture.size_error(size, size) is None for size in (64, 128, 256, 512))
-    for size in ((32, 32), (96, 96), (64, 128), (128, 64), (63, 63), (0, 0), (65, 65), (192, 192)):
-        assert "square pictures whose side is a power of two, 64 or more" in architecture.size_error(*size)
+def test_dcgan_size_error_is_true():
+    architectures = generator("dcgan"), generator("dcgan_enc"), discriminator("dcgan")
+    assert [architecture.takes_code for architecture in architectures] == [True, False, False]
+    for architecture in architectures:
+        assert all(architecture.size_error(size, size) is None for size in (64, 128, 256, 512))
+        for size in ((32, 32), (96, 96), (64, 128), (128, 64), (63, 63), (0, 0), (65, 65), (192, 192)):
+            assert "square pictures whose side is a power of two, 64 or more" in architecture.size_error(*size)
 
 
-def test_dcgan_samples_of_a_batch_do_not_see_each_other():
-    """There is no batch norm: a picture is a function of its own code, in training and testing alike."""
+def test_samples_of_a_batch_do_not_see_each_other():
+    """There is no batch norm: a picture is a function of its own input, in training and testing alike."""
     torch.manual_seed(0)
     pictures, codes = torch.randn(3, 3, 64, 64, dtype=torch.double), torch.randn(3, 100, 1, 1, dtype=torch.double)
     for network, x in ((define_generator("dcgan", 100, 3, 2), codes), (define_discriminator("dcgan", 3, 2), pictures),
-                       (define_generator("dcgan_enc", 3, 3, 2), pictures)):  # fmt: skip
+                       (define_generator("dcgan_enc", 3, 3, 2), pictures), (define_generator("resnet_1blocks", 3, 3, 2),
+                       pictures), (define_discriminator("basic", 3, 2), pictures)):  # fmt: skip
         network.double()
         alone = torch.cat([network(sample) for sample in x.split(1)])
         torch.testing.assert_close(network(x), alone, rtol=0, atol=1e-10)

@@ -15,7 +15,7 @@ def test_side_by_side_keeps_the_pictures():
     assert (joined[:, 30:30 + gap] == joined[0, 30]).all()
 
 
-@pytest.mark.parametrize("size", [(64, 64), (64, 128), (256, 256)])
+@pytest.mark.parametrize("size", [(64, 64), (256, 256)])
 def test_captions_stand_above_and_fit(size):
     frames = [plain(colour, *size) for colour in (RED, GREEN, BLUE)]
     bare, joined = side_by_side(frames), side_by_side(frames, ["source", "generated", "real"])

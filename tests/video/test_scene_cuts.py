@@ -30,17 +30,16 @@ def cuts(*parts):
     return [t for t, (_, begins) in enumerate(found) if begins]
 
 
-@pytest.mark.parametrize("speed", [0, 1, 4, 8])
-def test_cuts_are_found_where_they_are(speed):
-    lengths = 20, 12, 7, 30
-    found = cuts(*(shot(seed, length, speed) for seed, length in enumerate(lengths)))
-    assert found == [0, 20, 32, 39]
+def test_cuts_are_found_where_they_are():
+    for speed in (0, 1, 4, 8):
+        shots = (shot(seed, length, speed) for seed, length in enumerate((20, 12, 7, 30)))
+        assert cuts(*shots) == [0, 20, 32, 39], speed
 
 
-@pytest.mark.parametrize("speed", [8, 16, 24, 50])
-def test_fast_motion_is_no_cut(speed):
-    assert cuts(shot(0, 40, speed)) == [0]
-    assert cuts(shot(1, 15, 0), shot(1, 15, speed)) == [0]  # a camera that begins to move
+def test_fast_motion_is_no_cut():
+    for speed in (8, 16, 24, 50):
+        assert cuts(shot(0, 40, speed)) == [0]
+        assert cuts(shot(1, 15, 0), shot(1, 15, speed)) == [0]  # a camera that begins to move
 
 
 def test_a_jump_within_a_scene_is_a_cut():

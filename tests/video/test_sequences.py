@@ -3,8 +3,8 @@ import pytest
 
 from tests.clips import moving, write_clip
 from tests.video.test_frames import message, touch
-from timecyclegan.video.frame_paths import VideoFrame
 from timecyclegan.video.frames import find_sequences, match_sequences, write_image
+from timecyclegan.video.random_access import VideoFrame
 
 
 @pytest.fixture(scope="module")

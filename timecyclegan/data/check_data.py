@@ -19,7 +19,7 @@ import torch
 
 from timecyclegan.datasets.frame_facts import Facts, look_at
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
-from timecyclegan.inference.directions import check_arguments
+from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
 from timecyclegan.training.trainer import AMP, Trainer
 from timecyclegan.util.argparser import Arguments, add_option

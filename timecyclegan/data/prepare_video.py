@@ -21,8 +21,8 @@ from tqdm import tqdm
 from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.prepared import open_manifest, picture_size, write_manifest
 from timecyclegan.util.errors import UserError, command
-from timecyclegan.video.frame_paths import VideoFrame, video_times
 from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
+from timecyclegan.video.random_access import VideoFrame, video_times
 from timecyclegan.video.scene_cuts import mark_cuts
 
 LARGEST = 16384  # pixels of a side

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from timecyclegan.datasets.video_dataset import Key
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frame_paths import VideoFrame, open_decoder
 from timecyclegan.video.frames import Frame, read_image, resize_image
+from timecyclegan.video.random_access import VideoFrame, open_decoder
 
 
 class EpochSampler(Sampler[list[Key]]):

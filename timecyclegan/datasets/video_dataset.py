@@ -16,15 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frames import (
-    Frame,
-    few,
-    find_sequences,
-    match_sequences,
-    read_image,
-    resize_image,
-    to_video,
-)
+from timecyclegan.video.frames import Frame, few, find_sequences, match_sequences, read_image, resize_image, to_video
 
 Key = tuple[int, int]  # (epoch, index within the epoch)
 

@@ -6,29 +6,24 @@ the flow (N, 2, H, W), in pixels, that leads from ``frame`` back to ``previous``
 have their weight file as ``file``, None where there are no weights.
 """
 import importlib
-from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
-from timecyclegan.losses.warp import warp
+from timecyclegan.flow.confidence import FlowBackend, checked_both_ways, consistency, photometric_confidence
 from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.hub import hub_file, sha256
 
-FlowBackend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+__all__ = ["AUTO", "BACKENDS", "WITHOUT_WEIGHTS", "FlowBackend", "check_backend", "checked_both_ways", "choose_backend",
+           "consistency", "describe", "flow_backend", "photometric_confidence"]  # fmt: skip
 
 # name: (module, class). A class takes the path of a weight file, "" for where it is looked for by default.
 BACKENDS = {
     "farneback": ("timecyclegan.flow.opencv", "Farneback"),
     "dis": ("timecyclegan.flow.opencv", "DIS"),
-    "raft": ("timecyclegan.flow.raft", "RaftLarge"),
-    "raft_small": ("timecyclegan.flow.raft", "RaftSmall"),
-    "flownet2": ("timecyclegan.flow.flownet2", "FlowNet2Flow"),
+    "raft": ("timecyclegan.flow.networks", "RaftLarge"),
+    "raft_small": ("timecyclegan.flow.networks", "RaftSmall"),
+    "flownet2": ("timecyclegan.flow.networks", "FlowNet2Flow"),
 }
 WITHOUT_WEIGHTS = ("farneback", "dis")
 AUTO = "auto"
-
-TOLERANCE = 0.02  # of FlowNet2's wrapper: squared difference, summed over the channels of pictures in [-1, 1]
 
 
 def check_backend(name: str, weights: str = "", option: str = "flow") -> None:
@@ -81,38 +76,3 @@ def describe(name: str, backend: FlowBackend) -> dict[str, str | None]:
     """What computes the flow, to stand beside all that is made with it: its name, its weight file and the SHA-256."""
     digest = None if backend.file is None else sha256(backend.file)
     return {"flow_backend": name, "flow_weights": backend.file and str(backend.file), "flow_weights_sha256": digest}
-
-
-def photometric_confidence(frame: Tensor, previous: Tensor, flow: Tensor) -> Tensor:
-    """1 where ``previous``, warped by the flow, looks like ``frame``, else 0; (N, 1, H, W).
-
-    The rule of FlowNet2's wrapper in vid2vid (Wang et al. 2018).
-    """
-    squared = (frame - warp(previous, flow)).square().sum(dim=1, keepdim=True)
-    return (squared < TOLERANCE).to(frame.dtype)
-
-
-def consistency(flow: Tensor, forward: Tensor) -> Tensor:
-    """1 where the ``forward`` flow leads back to where ``flow`` came from, inside the frame, else 0; (N, 1, H, W).
-
-    With p' = p + flow(p): |forward(p') + flow(p)|^2 <= 0.01 (|forward(p')|^2 + |flow(p)|^2) + 0.5 (Sundaram et al.
-    2010, as the E_warp of Lai et al. 2018).
-    """
-    found = warp(forward, flow)
-    apart, sizes = (found + flow).square().sum(1), found.square().sum(1) + flow.square().sum(1)
-    height, width = flow.shape[-2:]
-    x = torch.arange(width, device=flow.device) + flow[:, 0]
-    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return ((apart <= 0.01 * sizes + 0.5) & inside).to(flow.dtype)[:, None]
-
-
-def checked_both_ways(backend: FlowBackend) -> FlowBackend:
-    """``backend`` with a second flow, from ``previous`` to ``frame``: confident only where the two agree as well."""
-
-    def both_ways(frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-        flow, confidence = backend(frame, previous)
-        forward, _ = backend(previous, frame)
-        return flow, confidence * consistency(flow, forward)
-
-    return both_ways

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +12,6 @@ from torch import Tensor
 from timecyclegan.flow import FlowBackend, flow_backend
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
-
-
-class PairFlow(NamedTuple):
-    """Flow (2, H, W) in pixels from a frame back to an earlier one, and its confidence (1, H, W) in [0, 1]."""
-
-    flow: Tensor
-    confidence: Tensor
 
 
 class FlowCache:
@@ -41,8 +33,8 @@ class FlowCache:
 
     def flow(
         self, frame: Path, previous: Path, size: tuple[int, int], load: Callable[[Path], Tensor]
-    ) -> PairFlow:
-        """Flow from ``frame`` back to ``previous``.
+    ) -> tuple[Tensor, Tensor]:
+        """Flow (2, H, W) in pixels from ``frame`` back to ``previous``, and its confidence (1, H, W) in [0, 1].
 
         Args:
             size: (height, width) of what ``load`` gives, (3, height, width) in [-1, 1].
@@ -52,12 +44,12 @@ class FlowCache:
             with np.load(path, allow_pickle=False) as archive:
                 flow, confidence = archive["flow"], archive["confidence"]
             if flow.shape == (2, *size) and confidence.shape == (1, *size):
-                return PairFlow(torch.from_numpy(flow), torch.from_numpy(confidence))
+                return torch.from_numpy(flow), torch.from_numpy(confidence)
         self._compute = self._compute or flow_backend(self.backend, self.weights)
         flow, confidence = (x[0].float() for x in self._compute(load(frame)[None], load(previous)[None]))
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, flow=flow.numpy(), confidence=confidence.numpy())
-        return PairFlow(flow, confidence)
+        return flow, confidence
 
     def _path(self, frame: Path, previous: Path, size: tuple[int, int]) -> Path:
         files = [frame, previous, *([Path(self.weights)] if self.weights else [])]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecyclegan.flow import photometric_confidence
+from timecyclegan.flow.confidence import photometric_confidence
 from timecyclegan.video.frames import to_uint8
 
 FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2,
@@ -42,30 +42,24 @@ def _gray(*images: np.ndarray) -> list[np.ndarray]:
     return [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
 
 
-class _OpenCV:
-    """A back end that computes pair by pair, several of them at a time."""
+class Farneback:
+    """Farneback's flow as a back end, see :func:`farneback`: pair by pair, several of them at a time."""
 
     file = None
-    compute = None  # (first, second) to the flow, uint8 (H, W, 3) to float32 (H, W, 2)
+    compute = staticmethod(farneback)
 
-    def __init__(self, weights: str = ""):
+    def __init__(self, _weights: str = ""):
         pass
 
     def __call__(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         # OpenCV releases the interpreter's lock.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             flows = np.stack(list(pool.map(type(self).compute, to_uint8(frame), to_uint8(previous))))
-        flow = torch.from_numpy(flows).movedim(-1, 1).to(frame)
+        flow = torch.from_numpy(flows).movedim(-1, 1).to(frame)  # (N, H, W, 2) to (N, 2, H, W)
         return flow, photometric_confidence(frame, previous, flow)
 
 
-class Farneback(_OpenCV):
-    """Farneback's flow with TecoGAN's parameters, see :func:`farneback`."""
-
-    compute = staticmethod(farneback)
-
-
-class DIS(_OpenCV):
-    """Dense inverse search, see :func:`dis`."""
+class DIS(Farneback):
+    """Dense inverse search in the same manner, see :func:`dis`."""
 
     compute = staticmethod(dis)

@@ -2,7 +2,7 @@
 import contextlib
 import math
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -33,9 +33,9 @@ def flow_picture(flow: np.ndarray, scale: float) -> np.ndarray:
     return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
-def sequence_scale(flows: Iterable[np.ndarray]) -> float:
-    """How far the fastest pixels of a sequence move, in pixels: the largest 99th percentile of its frames."""
-    return max((float(np.percentile(np.hypot(flow[..., 0], flow[..., 1]), 99)) for flow in flows), default=0.0)
+def flow_scale(flow: np.ndarray) -> float:
+    """How far the fastest pixels of a flow (H, W, 2) move, in pixels: its 99th percentile."""
+    return float(np.percentile(np.hypot(flow[..., 0], flow[..., 1]), 99))
 
 
 def with_legend(picture: np.ndarray, scale: float) -> np.ndarray:
@@ -88,8 +88,8 @@ def draw_folders(
 ) -> tuple[dict[str, list[Path]], dict[str, float]]:
     """Draw the flow of sequences of image files, from each frame back to the one before it.
 
-    A sequence has one scale, known only after its last flow. Until then the flows lie in temporary files below
-    ``output``, so that memory does not grow with the sequence and no flow is computed twice.
+    A sequence has one scale, the largest of its flows', known only after the last one. Until then the flows lie in
+    temporary files below ``output``, so that memory does not grow with the sequence and no flow is computed twice.
 
     Args:
         output: of the PNG files ``output/<sequence>/<frame>.png``. A sequence's first frame has no flow: it is white.
@@ -101,17 +101,30 @@ def draw_folders(
         The pictures by sequence, in order, and each sequence's scale in pixels.
     """
     written, scales = {}, {}
-    with tqdm(total=sum(map(len, sequences.values())), desc="flow", unit="frame", dynamic_ncols=True) as bar:
+    total = sum(map(len, sequences.values()))
+    with _scratch(output) as scratch, tqdm(total=total, desc="flow", unit="frame", dynamic_ncols=True) as bar:
         for name, paths in sequences.items():
-            with _scratch(output) as scratch:
-                kept = [scratch / f"{index}.npy" for index in range(1, len(paths))]
-                flows = _flows(backend, read_frames(paths, *size, threads), device, bar)
-                saved = [output / name / path.stem for path in paths[1:]]
-                scales[name] = sequence_scale(_keep(flows, kept, saved, save))
-                written[name] = [output / name / f"{path.stem}.png" for path in paths]
-                for path, file in zip(written[name], [None, *kept], strict=True):
-                    flow = np.zeros((*size, 2), np.float32) if file is None else np.load(file)
-                    write_image(path, with_legend(flow_picture(flow, scales[name]), scales[name]))
+            pictures = [output / name / f"{path.stem}.png" for path in paths]
+            previous, scales[name] = None, 0.0
+            for picture, image in zip(pictures, read_frames(paths, *size, threads), strict=True):
+                frame, flow = to_video(image[None]).to(device), np.zeros((*size, 2), np.float32)
+                if previous is not None:
+                    # (1, 2, H, W) and (1, 1, H, W) to (H, W, 2) and (H, W, 1)
+                    flow, sure = (x[0].movedim(0, -1).float().cpu().numpy() for x in backend(frame, previous))
+                    scales[name] = max(scales[name], flow_scale(flow))
+                    if save == "flo":
+                        write_flo(picture.with_suffix(".flo"), flow)
+                    elif save == "npz":
+                        write_npz(picture.with_suffix(".npz"), flow, sure[..., 0] > 0.5)
+                with replacing(scratch / f"{picture.stem}.npy") as temporary:  # words what a full disk says
+                    np.save(temporary, flow)
+                previous = frame
+                bar.update()
+            for picture in pictures:
+                kept = scratch / f"{picture.stem}.npy"
+                write_image(picture, with_legend(flow_picture(np.load(kept), scales[name]), scales[name]))
+                kept.unlink()
+            written[name] = pictures
     return written, scales
 
 
@@ -125,31 +138,3 @@ def _scratch(folder: Path) -> Iterator[Path]:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
     with temporary as name:
         yield Path(name)
-
-
-def _flows(
-    backend: FlowBackend, frames: Iterable[np.ndarray], device: torch.device, bar: tqdm
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """From the second frame on the flow (H, W, 2) back to the one before it, and its confidence (H, W)."""
-    previous = None
-    for image in frames:
-        frame = to_video(image[None]).to(device)
-        if previous is not None:
-            flow, confidence = (x[0].movedim(0, -1).float().cpu().numpy() for x in backend(frame, previous))
-            yield flow, confidence[..., 0]
-        previous = frame
-        bar.update()
-
-
-def _keep(
-    flows: Iterable[tuple[np.ndarray, np.ndarray]], kept: list[Path], saved: list[Path], save: str
-) -> Iterator[np.ndarray]:
-    """Write each flow as NumPy keeps it, and as the user wants it; hand it on."""
-    for (flow, confidence), path, wanted in zip(flows, kept, saved, strict=True):
-        with replacing(path) as temporary:
-            np.save(temporary, flow)
-        if save == "flo":
-            write_flo(wanted.with_name(f"{wanted.name}.flo"), flow)
-        elif save == "npz":
-            write_npz(wanted.with_name(f"{wanted.name}.npz"), flow, confidence > 0.5)
-        yield flow

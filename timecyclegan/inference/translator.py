@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.prepared import kept_size, picture_size
-from timecyclegan.inference.streaming import load_model, load_options, translate
+from timecyclegan.inference.streaming import stream
+from timecyclegan.inference.trained import load_model, load_options
 from timecyclegan.models import check, get_task, model_class
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training.checkpoint import CHECKPOINTS
@@ -82,8 +83,8 @@ class Summary:
 
     def __str__(self) -> str:
         height, width = self.size
-        parts = [f"{self.path}: {_count(self.frames, 'frame')} of {width}x{height} at {float(self.rate):g} per second",
-                 _count(self.scenes, "scene")]  # fmt: skip
+        parts = [f"{self.path}: {self.frames} frame{'s' * (self.frames != 1)} of {width}x{height} at "
+                 f"{float(self.rate):g} per second", f"{self.scenes} scene{'s' * (self.scenes != 1)}"]  # fmt: skip
         if self.size != self.network_size:
             parts.append(f"generated at {self.network_size[1]}x{self.network_size[0]} and resized")
         if height % 2 or width % 2:
@@ -98,7 +99,7 @@ class Translator:
     """Frames in, frames out; the recurrent state is carried along and begins anew at every scene cut.
 
     Args:
-        model: see ``inference.load_model``.
+        model: see ``inference.trained.load_model``.
         size: (height, width) that the generator works at.
         own_size: give frames the size of those that were translated; else they keep ``size``.
         domain, source: see :func:`load`.
@@ -141,8 +142,8 @@ class Translator:
         """Translate a video file into another one, which appears under its name when it is whole.
 
         Args:
-            source: any video, see ``datasets.video_files``.
-            output: its suffix says how it is stored, see ``util.video``.
+            source: any video, see ``video.reader``.
+            output: its suffix says how it is stored, see ``video.writer``.
             side_by_side: show source and generated pictures beside each other.
             scene_cuts, seed: see :meth:`frames`.
             sound: copy it, as it is, where ``output`` can hold it.
@@ -164,7 +165,11 @@ class Translator:
                                  pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
             with writer, tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True,
                               disable=not progress) as bar:  # fmt: skip
-                summary.sound = _about_sound(writer)
+                if writer.refused:
+                    codecs = ", ".join(writer.refused)
+                    summary.sound = f"its sound ({codecs}) was left out, {output.suffix} cannot hold it, .mkv can"
+                elif writer.tracks:
+                    summary.sound = "sound copied"
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
@@ -184,7 +189,7 @@ class Translator:
         for number, scene in itertools.groupby(_numbered(marked), key=itemgetter(0)):
             waiting: deque[tuple[T, np.ndarray]] = deque()  # what was read but not yet translated
             sources = {".": self._sources(scene, picture, waiting)}
-            for _, made in translate(self.model, sources, seed, self.domain):
+            for _, made in stream(self.model, sources, seed, self.domain):
                 item, seen = waiting.popleft()
                 size = picture(item).shape[:2] if self.own_size else self.size
                 yield item, seen, resize_image(to_uint8(made), *size), number
@@ -228,13 +233,3 @@ def _panel(image: np.ndarray, made: np.ndarray, beside: bool) -> np.ndarray:
     if not beside:
         return made
     return panels.side_by_side([resize_image(image, *made.shape[:2]), made], ["source", "generated"])
-
-
-def _about_sound(writer: VideoWriter) -> str:
-    if writer.refused:
-        return f"its sound ({', '.join(writer.refused)}) was left out, {writer.path.suffix} cannot hold it, .mkv can"
-    return "sound copied" if writer.tracks else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -4,18 +4,20 @@ An image in memory is uint8 (H, W, 3), RGB; a video is float32 (T, 3, H, W) in [
 """
 import os
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
-from timecyclegan.video.frame_paths import VideoFrame, video_frames
-from timecyclegan.video.image_files import IMAGE_SUFFIXES, image_file_size, read_image_file
+from timecyclegan.video.random_access import VideoFrame, video_frames
 from timecyclegan.video.reader import VIDEO_SUFFIXES
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 Frame = Path | VideoFrame  # a frame on disk: an image file, or a place in a video file
 
@@ -88,7 +90,11 @@ def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, l
         other = f"folders with images ({folders[0][0].relative_to(folder)}" if folders else f"videos ({videos[0].name}"
         raise UserError(f"folder {folder.absolute()} holds images ({frames[0].name}) beside {other}); "
                         "give each sequence a folder of its own, or remove them")
-    _check_stems(folder, frames)
+    first: dict[str, Path] = {}
+    for frame in frames:
+        if (other := first.setdefault(frame.stem, frame)) is not frame:
+            raise UserError(f"folder {folder.absolute()} holds the same frame twice: {other.name} and "
+                            f"{frame.name}; remove one of them")
     return [(folder, frames)], [video for _, inside in below for video in inside]
 
 
@@ -96,8 +102,7 @@ def _name_videos(videos: list[Path]) -> dict[Path, Path]:
     """The videos by their path without the suffix."""
     named: dict[Path, Path] = {}
     for video in videos:
-        other = named.setdefault(video.with_suffix(""), video)
-        if other is not video:
+        if (other := named.setdefault(video.with_suffix(""), video)) is not video:
             raise UserError(f"folder {video.parent.absolute()} holds two videos of one name: {other.name} and "
                             f"{video.name}; rename or remove one of them")
     for name in named:
@@ -105,15 +110,6 @@ def _name_videos(videos: list[Path]) -> dict[Path, Path]:
             raise UserError(f"video {clash.absolute()} is called like the folder of {named[name].name} beside it; "
                             "rename one of them")
     return named
-
-
-def _check_stems(folder: Path, frames: list[Path]) -> None:
-    first: dict[str, Path] = {}
-    for frame in frames:
-        other = first.setdefault(frame.stem, frame)
-        if other is not frame:
-            raise UserError(f"folder {folder.absolute()} holds the same frame twice: {other.name} and "
-                            f"{frame.name}; remove one of them")
 
 
 def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame]], source_root: str | Path,
@@ -129,8 +125,7 @@ def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame
     """
     for here, there, here_root, there_root in ((source, target, source_root, target_root),
                                                (target, source, target_root, source_root)):
-        alone = [_describe(name) for name in here if name not in there]
-        if alone:
+        if alone := [_describe(name) for name in here if name not in there]:
             raise UserError(f"no partner in {there_root} for {few(alone)} of {here_root}; both folders need "
                             "the same sequence folders")
     counts = [f"{_describe(name)} ({len(frames)} and {len(target[name])})"
@@ -139,21 +134,14 @@ def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame
         raise UserError(f"numbers of frames differ between {source_root} and {target_root}: {few(counts)}; "
                         "every source frame needs one target frame")
     for name, frames in source.items():
-        _check_alignment(frames, target[name])
+        sides = frames, target[name]
+        stems, other_stems = ({frame.stem for frame in side if isinstance(frame, Path)} for side in sides)
+        if stems & other_stems and stems != other_stems:
+            alone = next(frame for side in sides for frame in side if frame.stem in stems ^ other_stems)
+            folder = next(side[0].parent for side in sides if alone not in side)
+            raise UserError(f"frame {alone} has no partner of that name in {folder}, though other frames have; "
+                            "rename or remove frames until the two folders agree")
     return {name: list(zip(frames, target[name], strict=True)) for name, frames in source.items()}
-
-
-def _check_alignment(source: list[Frame], target: list[Frame]) -> None:
-    if isinstance(source[0], VideoFrame) or isinstance(target[0], VideoFrame):
-        return
-    source_stems, target_stems = {path.stem for path in source}, {path.stem for path in target}
-    if source_stems == target_stems or not source_stems & target_stems:
-        return
-    alone, folder = next((path, there[0].parent) for frames, there, stems in (
-        (source, target, target_stems), (target, source, source_stems))
-        for path in frames if path.stem not in stems)
-    raise UserError(f"frame {alone} has no partner of that name in {folder}, though other frames have; "
-                    "rename or remove frames until the two folders agree")
 
 
 def _describe(name: str) -> str:
@@ -172,16 +160,58 @@ def image_size(frame: Frame) -> tuple[int, int]:
     Raises:
         UserError: the file is missing, or is neither image nor video.
     """
-    return frame.read().shape[:2] if isinstance(frame, VideoFrame) else image_file_size(frame)
+    if isinstance(frame, VideoFrame):
+        return frame.read().shape[:2]
+    try:
+        with Image.open(frame) as image:
+            # Pillow turns TIFFs itself; of a PNG without the chunk, asking for EXIF would decode the whole image.
+            known = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+            lies = known and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return image.size if lies else image.size[::-1]
+    except Exception as error:
+        raise _unreadable(frame, error) from error
 
 
 def read_image(frame: Frame) -> np.ndarray:
-    """Read a frame as uint8 (H, W, 3), RGB, upright: see :func:`read_image_file` and ``video_files``.
+    """Read a frame as uint8 (H, W, 3), RGB: of a video, see ``reader``, or an image of any common kind.
+
+    Images are turned upright by their EXIF orientation. Gray is repeated in the three channels. An alpha channel is
+    dropped and the colours below it are kept: compositing would invent a background. 16-bit gray is divided by 257 and
+    rounded (16-bit colour keeps its high byte, which is what Pillow hands out; the two differ by at most one level). Of
+    several pictures in one file the first counts.
 
     Raises:
-        UserError: the file is missing, damaged, or neither image nor video.
+        UserError: the file is missing, damaged, neither image nor video, or its pixels have no known range (float).
     """
-    return frame.read() if isinstance(frame, VideoFrame) else read_image_file(frame)
+    if isinstance(frame, VideoFrame):
+        return frame.read()
+    try:
+        with Image.open(frame) as image:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.mode == "F":
+                raise UserError(f"image {frame} has floating-point pixels; convert it to 8 or 16 bits per channel")
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                gray = np.asarray(image).astype(np.int64)
+                if gray.min() < 0 or gray.max() > 65535:
+                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel")
+                image = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
+            with warnings.catch_warnings():
+                # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.
+                warnings.simplefilter("ignore", UserWarning)
+                return np.array(image.convert("RGB"))
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise _unreadable(frame, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return UserError(f"cannot read image {path}: {error.strerror}")
+    unknown = isinstance(error, UnidentifiedImageError)  # its text only repeats the path
+    reason = "unknown format" if unknown else " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"cannot read image {path}: it is damaged or no image ({reason}); replace or remove it")
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

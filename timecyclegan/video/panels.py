@@ -26,39 +26,28 @@ def side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str] | None = 
     if len(heights) != 1:
         raise ValueError(f"expected pictures of one height, got heights {sorted(heights)}")
     height = heights.pop()
-    separator = np.full((height, _gap(height), 3), _SEPARATOR, np.uint8)
+    gap = max(2, height // 64)
+    separator = np.full((height, gap, 3), _SEPARATOR, np.uint8)
     parts = [part for frame in frames for part in (separator, frame)][1:]
     row = np.concatenate(parts, axis=1)
     if captions is None:
         return row
     if len(captions) != len(frames):
         raise ValueError(f"expected {len(frames)} captions, got {len(captions)}")
-    return np.concatenate([_caption_strip(tuple(f.shape[1] for f in frames), tuple(captions), height), row])
-
-
-def _gap(height: int) -> int:
-    return max(2, height // 64)
+    widths = tuple(frame.shape[1] for frame in frames)
+    return np.concatenate([_caption_strip(widths, tuple(captions), height, gap), row])
 
 
 @functools.lru_cache(maxsize=8)  # the strip is the same for every frame of a video
-def _caption_strip(widths: tuple[int, ...], captions: tuple[str, ...], height: int) -> np.ndarray:
+def _caption_strip(widths: tuple[int, ...], captions: tuple[str, ...], height: int, gap: int) -> np.ndarray:
     size = min(max(11, height // 14), 28)
-    gap = _gap(height)
     image = Image.new("RGB", (sum(widths) + gap * (len(widths) - 1), size + 5), (_CAPTION_BACKGROUND,) * 3)
     draw = ImageDraw.Draw(image)
     left = 0
     for width, caption in zip(widths, captions, strict=True):
-        font = _fitting_font(caption, size, width)
+        # The largest font in which the caption fits, but no smaller than can be read.
+        fonts = [ImageFont.load_default(candidate) for candidate in range(size, 8, -1)]
+        font = next((font for font in fonts if font.getlength(caption) <= width - 2), fonts[-1])
         draw.text((left + width / 2, image.height / 2), caption, (_CAPTION_INK,) * 3, font, anchor="mm")
         left += width + gap
     return np.asarray(image)
-
-
-def _fitting_font(text: str, size: int, width: int):
-    """The largest font up to ``size`` in which ``text`` fits ``width``, but no smaller than can be read."""
-    fonts = (ImageFont.load_default(candidate) for candidate in range(size, 8, -1))
-    smallest = None
-    for smallest in fonts:
-        if smallest.getlength(text) <= width - 2:
-            break
-    return smallest

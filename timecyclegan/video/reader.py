@@ -96,17 +96,17 @@ class VideoFile:
                 yield packet
         except (av.error.FFmpegError, OSError) as error:
             raise unreadable(self.path, error, count) from error
-        self._check_end(start, end, count)
-
-    def _check_end(self, start: int, end: int, count: int) -> None:
         said, found = self._end(start), float(end * self.stream.time_base)
         frames = 2 / float(self.rate)  # rounding, and a last frame of unknown length
         if said and count and found < said - max(frames, 0.02 * said):
             raise UserError(f"video {self.path} is cut off after frame {count}, at {found:.2f} of {said:.2f} s; "
                             "replace it")
-
-        if self.container.format.name == "gif" and not _has_trailer(self.path):
-            raise UserError(f"video {self.path} is cut off in frame {count - 1}, or after it; replace it")
+        if self.container.format.name == "gif":
+            # It says of no length, but ends with a trailer, 0x3B (GIF89a, section 27); some pad it with zeros.
+            with open(self.path, "rb") as file:
+                file.seek(max(0, self.path.stat().st_size - 1024))
+                if not file.read().rstrip(b"\0").endswith(b"\x3b"):
+                    raise UserError(f"video {self.path} is cut off in frame {count - 1}, or after it; replace it")
 
     def _end(self, start: int) -> float | None:
         """When the file says that its pictures end, in seconds: at the stream, in Matroska's tag, or of all of it."""
@@ -148,25 +148,14 @@ def to_rgb(picture: av.VideoFrame) -> np.ndarray:
     untold = picture.colorspace == _UNSPECIFIED and picture.height >= HD_LINES
     rgb = _local.reformatter.reformat(picture, format="rgb24", src_colorspace=Colorspace.ITU709 if untold else None,
                                       interpolation=ACCURATE, threads=1)  # fmt: skip
-    return _upright(rgb.to_ndarray(), picture)
-
-
-def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
-    """Turned by multiples of 90 degrees and mirrored, as the display matrix says: (x, y) to (a x + c y, b x + d y)."""
-    matrix = picture.side_data.get("DISPLAYMATRIX")
+    image, matrix = rgb.to_ndarray(), picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
+    # It turns by multiples of 90 degrees and mirrors: (x, y) to (a x + c y, b x + d y).
     a, b, _, c, d, *_ = struct.unpack("9i", bytes(matrix)[:36])
     if abs(b) + abs(c) > abs(a) + abs(d):
         image, a, d = image.swapaxes(0, 1), c, b
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def _has_trailer(path: Path) -> bool:
-    """A GIF says of no length, but ends with a trailer, 0x3B (GIF89a, section 27); some pad it with zeros."""
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 1024))
-        return file.read().rstrip(b"\0").endswith(b"\x3b")
 
 
 def unreadable(path: str | Path, error: Exception | None, frame: int | None = None) -> UserError:

@@ -33,6 +33,13 @@ class _Look(NamedTuple):
     small: np.ndarray
     colours: np.ndarray
 
+    @classmethod
+    def at(cls, image: np.ndarray) -> "_Look":
+        small = cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA)
+        ranges = (small >> 6).astype(np.int64) @ (16, 4, 1)
+        return cls(cv2.resize(small, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32),
+                   np.bincount(ranges.ravel(), minlength=64) / ranges.size)
+
     def difference(self, other: "_Look") -> float:
         return float(np.abs(self.small - other.small).mean())
 
@@ -49,18 +56,11 @@ def mark_cuts(items: Iterable[T], picture: Callable[[T], np.ndarray] = lambda it
     while True:
         while len(coming) <= REACH and (item := next(items, items)) is not items:
             coming.append(item)
-            looks.append(_look(picture(item)))
+            looks.append(_Look.at(picture(item)))
         if not coming:
             return
         past = min(past + 1, len(looks) - len(coming))
         yield coming.popleft(), past == 0 or _is_cut(list(looks), past)
-
-
-def _look(image: np.ndarray) -> _Look:
-    small = cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA)
-    ranges = (small >> 6).astype(np.int64) @ (16, 4, 1)
-    return _Look(cv2.resize(small, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32),
-                 np.bincount(ranges.ravel(), minlength=64) / ranges.size)  # fmt: skip
 
 
 def _is_cut(looks: list[_Look], place: int) -> bool:

@@ -2,7 +2,6 @@
 import contextlib
 import io
 import math
-import sys
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -85,15 +84,12 @@ class VideoWriter:
         self._timed = tick is not None and not self.encoder.steady
 
     def __enter__(self) -> "VideoWriter":
-        self._exits = contextlib.ExitStack()
-        self._temporary = self._exits.enter_context(replacing(self.path))
-        try:
+        with contextlib.ExitStack() as exits:
+            self._temporary = exits.enter_context(replacing(self.path))
             with self._failing():
                 self._temporary.touch()  # a folder that cannot be written to says so itself
                 self._open()
-        except BaseException:
-            self._exits.__exit__(*sys.exc_info())  # removes the temporary file, words an OSError for the user
-            raise
+            self._exits = exits.pop_all()
         return self
 
     def write(self, frame: np.ndarray, time: Fraction | None = None) -> None:

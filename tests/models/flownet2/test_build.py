@@ -62,18 +62,18 @@ def test_plain_pytorch_is_used_where_nothing_was_built(monkeypatch):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(("built", "device", "expected"), [
-    ((), "cpu", "plain PyTorch; faster kernels: bash"), ((), "mps", "plain PyTorch"),
-    (("CPU",), "cpu", "built kernels"), (("CPU",), "cuda", "plain PyTorch; faster kernels: bash"),
-    (("CPU", "sm_80", "sm_90+PTX"), "cuda", "built kernels (sm_80, sm_90+PTX)")])
-def test_the_choice_is_said_once(monkeypatch, capsys, built, device, expected):
-    monkeypatch.setattr(library, "load", lambda: built)
-    library.announce.cache_clear()
-    library.announce(device)
-    library.announce(device)
-    said = capsys.readouterr().out
-    assert said.startswith(f"note: FlowNet2 on {device}: {expected}")
-    assert said.count("\n") == 1
+def test_the_choice_is_said_once(monkeypatch, capsys):
+    for built, device, expected in (
+        ((), "cpu", "plain PyTorch; faster kernels: bash"), ((), "mps", "plain PyTorch\n"),
+        (("CPU",), "cpu", "built kernels"), (("CPU",), "cuda", "plain PyTorch; faster kernels: bash"),
+        (("CPU", "sm_80", "sm_90+PTX"), "cuda", "built kernels (sm_80, sm_90+PTX)"),
+    ):  # fmt: skip
+        monkeypatch.setattr(library, "load", lambda built=built: built)
+        library.announce.cache_clear()
+        library.announce(device)
+        library.announce(device)
+        said = capsys.readouterr().out
+        assert said.startswith(f"note: FlowNet2 on {device}: {expected}") and said.count("\n") == 1
     library.announce.cache_clear()
 
 
@@ -94,12 +94,9 @@ def test_a_library_is_of_its_sources_and_its_torch(monkeypatch, tmp_path):
     assert library.path().name != first.name
 
 
-def test_without_a_compiler(bare):
+def test_the_compiler(bare, monkeypatch):
     with pytest.raises(UserError, match=r"no C\+\+ compiler: g\+\+ or c\+\+ is not there; install g\+\+, or set CXX"):
         build.find_compiler()
-
-
-def test_the_compiler_that_was_asked_for(bare, monkeypatch):
     program(bare, "g++", "")
     assert build.find_compiler() == str(bare / "g++")
     monkeypatch.setenv("CXX", "clang++")
@@ -107,49 +104,33 @@ def test_the_compiler_that_was_asked_for(bare, monkeypatch):
         build.find_compiler()
 
 
-def test_without_nvcc(bare):
+def test_nvcc_of_torchs_own_version(bare, monkeypatch):
     with pytest.raises(UserError, match="nvcc is missing: install the CUDA 13 toolkit, or set CUDA_HOME"):
         build.find_nvcc()
-
-
-def test_nvcc_of_another_version(bare):
     program(bare, "nvcc", "echo release 12.4")
     with pytest.raises(UserError, match="is not of CUDA 13, with which torch was built"):
         build.find_nvcc()
-
-
-def test_nvcc_where_cuda_home_says(bare, monkeypatch):
-    program(bare, "nvcc", "echo release 12.4")
     wanted = program(bare, "home/bin/nvcc", NVCC)
     monkeypatch.setenv("CUDA_HOME", str(bare / "home"))
     assert build.find_nvcc() == str(wanted)
-
-
-def test_torch_without_cuda(bare, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(UserError, match="is built without CUDA"):
         build.find_nvcc()
 
 
-@pytest.mark.parametrize(("given", "names", "codes"), [
-    ("", ["sm_75", "sm_90+PTX"], ["75,code=sm_75", "90,code=sm_90", "90,code=compute_90"]),
-    ("9.0", ["sm_90"], ["90,code=sm_90"]),
-    ("7.5;9.0+PTX", ["sm_75", "sm_90+PTX"], ["75,code=sm_75", "90,code=sm_90", "90,code=compute_90"]),
-    ("9.0a", ["sm_90a"], ["90a,code=sm_90a"])])
-def test_architectures(bare, monkeypatch, given, names, codes):
-    nvcc = str(program(bare, "nvcc", NVCC))
-    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
-    found, options = build.architectures(nvcc)
-    assert found == names
-    assert options == [part for code in codes for part in ("-gencode", f"arch=compute_{code}")]
-
-
-@pytest.mark.parametrize("given", ["7.0", "Hopper", "9.0 x"])
-def test_architectures_that_the_toolkit_does_not_know(bare, monkeypatch, given):
-    nvcc = str(program(bare, "nvcc", NVCC))
-    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
-    with pytest.raises(UserError, match=r"knows 7\.5, 9\.0, 10\.3, each also with \+PTX"):
-        build.architectures(nvcc)
+def test_architectures(bare, monkeypatch):
+    nvcc, with_ptx = str(program(bare, "nvcc", NVCC)), ["75,code=sm_75", "90,code=sm_90", "90,code=compute_90"]
+    for given, names, codes in (
+        ("", ["sm_75", "sm_90+PTX"], with_ptx), ("7.5;9.0+PTX", ["sm_75", "sm_90+PTX"], with_ptx),
+        ("9.0", ["sm_90"], ["90,code=sm_90"]), ("9.0a", ["sm_90a"], ["90a,code=sm_90a"]),
+    ):  # fmt: skip
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
+        options = [part for code in codes for part in ("-gencode", f"arch=compute_{code}")]
+        assert build.architectures(nvcc) == (names, options)
+    for given in ("7.0", "Hopper", "9.0 x"):
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
+        with pytest.raises(UserError, match=r"knows 7\.5, 9\.0, 10\.3, each also with \+PTX"):
+            build.architectures(nvcc)
 
 
 def install(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
@@ -158,19 +139,14 @@ def install(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     return build.main(), *capsys.readouterr()
 
 
-@pytest.mark.parametrize("missing", ["g++", "the right g++"])
-def test_what_is_missing_is_said_in_one_line(bare, monkeypatch, capsys, missing):
-    if missing == "the right g++":
-        program(bare, "g++", "echo in file x: >&2; echo 'x.h:3: fatal error: y.h: no such file' >&2; exit 1")
+def test_what_is_missing_is_said_in_one_line(bare, monkeypatch, capsys):
     code, out, errors = install(monkeypatch, capsys)
-    assert code == 2
-    assert out == ""
-    assert errors.count("\n") == 1
-    if missing == "the right g++":
-        assert "g++ failed on correlation_cpu.cpp: x.h:3: fatal error: y.h: no such file" in errors
-        assert "in file x" in build.LOG.read_text()
-    else:
-        assert "no C++ compiler" in errors
+    assert (code, out, errors.count("\n")) == (2, "", 1) and "no C++ compiler" in errors
+    program(bare, "g++", "echo in file x: >&2; echo 'x.h:3: fatal error: y.h: no such file' >&2; exit 1")
+    code, out, errors = install(monkeypatch, capsys)
+    assert (code, out, errors.count("\n")) == (2, "", 1)
+    assert "g++ failed on correlation_cpu.cpp: x.h:3: fatal error: y.h: no such file" in errors
+    assert "in file x" in build.LOG.read_text()
 
 
 def test_a_gpu_without_nvcc_is_not_passed_over(bare, monkeypatch, capsys):

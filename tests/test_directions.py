@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from timecyclegan.inference.directions import find_directions
+from timecyclegan.directions import find_directions
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.video.frames import write_image
 

@@ -1,5 +1,4 @@
 """What a trained model is to generate when it is tested, and what that is compared with: a question of its task."""
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,18 +41,18 @@ class Direction:
 
     def shown(self, fakes: Frames) -> list[ReportSequence]:
         """What to look at beside each generated sequence."""
-        if self.task == "unconditional":
-            return [ReportSequence(name, [], frames, example=self._example(place, name, len(frames)))
-                    for place, (name, frames) in enumerate(fakes.items())]
-        real = self.reference if self.task == "paired" else None
-        return [ReportSequence(name, self.inputs[name], frames, real and real[name]) for name, frames in fakes.items()]
-
-    def _example(self, place: int, name: str, length: int) -> list[Path] | None:
-        """A real clip beside number ``place``, of the same name where there is one; a short one stays at its end."""
-        if not self.reference:
-            return None
-        clip = self.reference.get(name) or list(self.reference.values())[place % len(self.reference)]
-        return [*clip, *[clip[-1]] * (length - len(clip))][:length]
+        if self.task != "unconditional":
+            real = self.reference if self.task == "paired" else None
+            return [ReportSequence(name, self.inputs[name], frames, real and real[name])
+                    for name, frames in fakes.items()]
+        shown = []
+        for place, (name, frames) in enumerate(fakes.items()):
+            example = None
+            if self.reference:  # of the same name where there is one; a short clip stays at its end
+                clip = self.reference.get(name) or list(self.reference.values())[place % len(self.reference)]
+                example = [*clip, *[clip[-1]] * (len(frames) - len(clip))][: len(frames)]
+            shown.append(ReportSequence(name, [], frames, example=example))
+        return shown
 
 
 def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> None:
@@ -67,8 +66,12 @@ def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> Non
     """
     task, folders, test = get_task(model_type), arguments.folders, arguments.options(TestOptions)
     model = f"--model_type {model_type}" + (f" is {task}" if task != "other" else "")
-    if task == "other":
-        _check_untrained(model, metrics, test)
+    if task == "other" and metrics:
+        raise UserError(f"{model} is not trained and has no metrics: python test.py NAME SOURCE {model} draws the "
+                        "flow of SOURCE")
+    if task == "other" and test.test_init_epoch:
+        raise UserError(f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave "
+                        "the flag out")
     needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired", "other"),
               "test_target_dir": ("paired", "unconditional") if metrics else ()}
     for folder, tasks in needed.items():
@@ -90,15 +93,6 @@ def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> Non
                         "--n_sequences and --n_frames")
     if nothing and task == "unpaired" and folders["test_source_dir"] is None:
         raise UserError("there is nothing to translate: give a source folder, a target folder, or both")
-
-
-def _check_untrained(model: str, metrics: bool, test: TestOptions) -> None:
-    if metrics:
-        raise UserError(f"{model} is not trained and has no metrics: python test.py NAME SOURCE {model} draws the "
-                        "flow of SOURCE")
-    if test.test_init_epoch:
-        raise UserError(f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave "
-                        "the flag out")
 
 
 def find_clip(arguments: Arguments) -> tuple[Path, str]:
@@ -126,8 +120,35 @@ def find_directions(arguments: Arguments, model_type: str) -> list[Direction]:
     Raises:
         UserError: a folder has no frames, or the two of a paired model do not match.
     """
-    folders = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
-    return _FINDERS[get_task(model_type)](*folders, arguments.options(TestOptions))
+    task, test = get_task(model_type), arguments.options(TestOptions)
+    source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    if task == "other":
+        return [Direction(task, find_sequences(source), None, None)]
+    if task == "unpaired":
+        return _both_ways(source, target, test.test_unpaired_target_to_source)
+    reals = find_sequences(target) if target else None
+    if task == "unconditional":
+        names = {f"sequence_{i:03}": [Path(f"{t:05}.png") for t in range(test.n_frames)]
+                 for i in range(test.n_sequences)}
+        return [Direction(task, names or reals, reals, target)]
+    sources = find_sequences(source)
+    if target:
+        match_sequences(sources, reals, source, target)
+    return [Direction(task, sources, reals, target, flow_dir=_true_flow(target, reals) if target else None)]
+
+
+def _both_ways(source: Path | None, target: Path | None, only_back: bool) -> list[Direction]:
+    """As far as there is something to translate; what comes out is compared with what went in."""
+    roots = {"target": source, "source": target}  # by the domain that is generated
+    if only_back:
+        roots = {"source": target or source, "target": source if target else None}
+    found = {domain: find_sequences(root) for domain, root in roots.items() if root}
+    flow = {domain: _true_flow(roots[domain], clips) for domain, clips in found.items()}
+    if len(flow) == 2 and flow["source"] == flow["target"]:  # beside both folders: it belongs to the target's frames
+        flow["target"] = None
+    return [Direction("unpaired", inputs, inputs, roots[domain], domain, BOTH_WAYS[domain], flow[domain],
+                      found.get("source" if domain == "target" else "target"))
+            for domain, inputs in found.items() if domain == "source" or not only_back]  # fmt: skip
 
 
 def _true_flow(root: Path, clips: Frames) -> Path | None:
@@ -135,44 +156,3 @@ def _true_flow(root: Path, clips: Frames) -> Path | None:
     flow = root.resolve().parent / "flow"
     second = [flow / name / f"{frames[1].stem}.npz" for name, frames in clips.items() if len(frames) > 1]
     return flow if second and all(path.is_file() for path in second) else None
-
-
-def _paired(source: Path, target: Path | None, _test: TestOptions) -> list[Direction]:
-    sources = find_sequences(source)
-    reals = find_sequences(target) if target else None
-    if target:
-        match_sequences(sources, reals, source, target)
-    return [Direction("paired", sources, reals, target, flow_dir=_true_flow(target, reals) if target else None)]
-
-
-def _unpaired(source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:
-    """Both ways, as far as there is something to translate; what comes out is compared with what went in."""
-    roots = {"target": source, "source": target}  # by the domain that is generated
-    if test.test_unpaired_target_to_source:
-        roots = {"source": target or source, "target": source if target else None}
-    found = {domain: find_sequences(root) for domain, root in roots.items() if root}
-    flow = {domain: _true_flow(roots[domain], clips) for domain, clips in found.items()}
-    if len(flow) == 2 and flow["source"] == flow["target"]:  # beside both folders: it belongs to the target's frames
-        flow["target"] = None
-    other = {"target": "source", "source": "target"}
-    return [Direction("unpaired", inputs, inputs, roots[domain], domain, BOTH_WAYS[domain], flow[domain],
-                      found.get(other[domain]))
-            for domain, inputs in found.items() if domain == "source" or not test.test_unpaired_target_to_source]
-
-
-def _unconditional(_source: Path | None, target: Path | None, test: TestOptions) -> list[Direction]:
-    reals = find_sequences(target) if target else None
-    names = {f"sequence_{i:03}": [Path(f"{t:05}.png") for t in range(test.n_frames)] for i in range(test.n_sequences)}
-    return [Direction("unconditional", names or reals, reals, target)]
-
-
-def _other(source: Path, _target: Path | None, _test: TestOptions) -> list[Direction]:
-    return [Direction("other", find_sequences(source), None, None)]
-
-
-_FINDERS: dict[str, Callable[..., list[Direction]]] = {
-    "paired": _paired,
-    "unpaired": _unpaired,
-    "unconditional": _unconditional,
-    "other": _other,
-}

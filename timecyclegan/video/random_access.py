@@ -103,10 +103,7 @@ class _Index(NamedTuple):
         return place if place < self.count and self.times[place] == time else None
 
 
-Version = tuple[int, int]
-
-
-def _version(path: Path) -> Version:
+def _version(path: Path) -> tuple[int, int]:
     """What changes when the file does."""
     try:
         facts = path.stat()
@@ -143,23 +140,21 @@ class _Decoder:
         self._begin()
 
     def picture(self, place: int) -> av.VideoFrame:
-        """Frame number ``place``, decoded."""
+        """Frame number ``place``, decoded: going on, else from the key frame before it, else from the beginning."""
         with self._lock:
-            if place not in self._recent and not self._reach(place):
-                raise unreadable(self._path, self._error, place)
+            if place in self._recent:
+                return self._recent[place]
+            key, self._error = self._index.key(place), None
+            near = self._next <= place and (key is None or key[0] <= self._index.times[self._next])
+            found = near and self._run(place)
+            # Some containers seek by presentation time, others by decoding time: the wrong one leads too far.
+            for time in () if found or not key else sorted(set(key), reverse=True):
+                found = found or (self._seek(time, key[0]) and self._run(place))
+            if not found:
+                self._begin()
+                if not self._run(place):
+                    raise unreadable(self._path, self._error, place)
             return self._recent[place]
-
-    def _reach(self, place: int) -> bool:
-        """Decode up to the frame: going on, else from the key frame before it, else from the beginning."""
-        key, self._error = self._index.key(place), None
-        near = self._next <= place and (key is None or key[0] <= self._index.times[self._next])
-        if near and self._run(place):
-            return True
-        # Some containers seek by presentation time, others by decoding time: the wrong one leads too far.
-        if key and any(self._seek(time, key[0]) and self._run(place) for time in sorted(set(key), reverse=True)):
-            return True
-        self._begin()
-        return self._run(place)
 
     def _run(self, place: int) -> bool:
         try:
@@ -208,7 +203,7 @@ class _Pool:
     def __init__(self):
         self.lock = threading.Lock()
         self.open: WeakValueDictionary[tuple, _Decoder] = WeakValueDictionary()
-        self.recent: OrderedDict[tuple, _Decoder] = OrderedDict()
+        self.recent: list[_Decoder] = []  # the newest last
 
 
 _pools = [_Pool()]  # the last is this process's own
@@ -226,8 +221,5 @@ def open_decoder(path: Path) -> _Decoder:
         decoder = pool.open.get(key)
         if decoder is None:
             decoder = pool.open[key] = _Decoder(path, index)
-        pool.recent[key] = decoder
-        pool.recent.move_to_end(key)
-        while len(pool.recent) > OPEN:
-            pool.recent.popitem(last=False)
+        pool.recent = [*(other for other in pool.recent if other is not decoder), decoder][-OPEN:]
         return decoder

@@ -14,9 +14,10 @@ from tests.clips import KINDS, decode, moving, write_clip, write_kind
 from timecyclegan.datasets.loading import make_loader, read_frames
 from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.util.errors import UserError
-from timecyclegan.video import frame_paths as module
-from timecyclegan.video.frame_paths import VideoFrame, open_decoder, video_frames, video_times
+from timecyclegan.video import random_access as module
 from timecyclegan.video.frames import image_size, read_image
+from timecyclegan.video.random_access import VideoFrame, open_decoder, video_frames, video_times
+from timecyclegan.video.reader import VideoFile
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +191,8 @@ def test_a_frame_that_cannot_be_decoded_is_named(tmp_path):
     frames[9].read(), frames[25].read()
     with pytest.raises(UserError, match=f"frame 13 of video {path}.*damaged.*replace"):
         frames[13].read()
+    with pytest.raises(UserError, match=f"cannot read frame 13 of video {path}: it is damaged"):
+        list(VideoFile(path).frames())
 
 
 def test_a_file_that_vanished_is_named(tmp_path):

@@ -1,0 +1,60 @@
+"""Folders of frames through a trained model, into folders of PNG files, and videos of the two beside each other."""
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from timecyclegan.datasets.loading import read_frames
+from timecyclegan.inference.streaming import stream
+from timecyclegan.models.base_model import BaseModel
+from timecyclegan.util.options import Options
+from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video, write_image
+from timecyclegan.video.panels import side_by_side
+from timecyclegan.video.writer import VideoWriter
+
+
+def translate_folders(
+    model: BaseModel, sequences: Mapping[str, list[Path]], output: Path, options: Options, batch_size: int = 1,
+    seed: int = 0, domain: str = "target",
+) -> dict[str, list[Path]]:
+    """Translate sequences of image files into PNG files ``output/<sequence>/<frame>.png``.
+
+    An unconditional model takes the number of the files and their names; they are not read.
+
+    Args:
+        options: the picture size and the number of loading threads.
+        batch_size: sequences side by side.
+        seed, domain: see :func:`stream`.
+
+    Returns:
+        The written files by sequence, in order.
+    """
+    written: dict[str, list[Path]] = {name: [] for name in sequences}
+    names, size = list(sequences), (options.image_height, options.image_width)
+
+    def frames(paths: list[Path]):
+        if model.task == "unconditional":
+            return (torch.empty(0, *size) for _ in paths)
+        return (to_video(frame[None])[0] for frame in read_frames(paths, *size, options.threads))
+
+    with tqdm(total=sum(map(len, sequences.values())), desc="translating", unit="frame", dynamic_ncols=True) as bar:
+        for start in range(0, len(names), batch_size):
+            sources = {name: frames(sequences[name]) for name in names[start : start + batch_size]}
+            for name, frame in stream(model, sources, seed, domain):
+                path = output / name / f"{sequences[name][len(written[name])].stem}.png"
+                write_image(path, to_uint8(frame))
+                written[name].append(path)
+                bar.update()
+    return written
+
+
+def write_side_by_side(path: Path, panels: Mapping[str, list[Path]], size: tuple[int, int], fps: float) -> None:
+    """Write a video of sequences of image files beside each other, captioned by name."""
+    with contextlib.ExitStack() as stack:
+        writer = None
+        for paths in zip(*panels.values(), strict=True):
+            picture = side_by_side([resize_image(read_image(p), *size) for p in paths], list(panels))
+            writer = writer or stack.enter_context(VideoWriter(path, fps, *picture.shape[:2]))
+            writer.write(picture)

@@ -1,0 +1,53 @@
+"""Loading what a run has trained: its options, and the generating part of its model."""
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from timecyclegan.models import default_options, get_model, get_task
+from timecyclegan.models.base_model import BaseModel
+from timecyclegan.training import checkpoint, foreign
+from timecyclegan.util.device import pick_device
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import Options
+
+
+def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
+    """The options that the run ``name`` was trained with.
+
+    Weights of other programs (``training.foreign``) come without: the ``given`` ones describe their model. So they do
+    for a model type that is not trained.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    folder = checkpoint.CHECKPOINTS / name
+    path = folder / checkpoint.OPTIONS
+    if path.exists():
+        return Options.load(path)
+    known = {field.name for field in dataclasses.fields(Options)}
+    options = default_options(**{key: value for key, value in (given or {}).items() if key in known})
+    foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
+    if not foreign_weights and get_task(options.model_type) != "other":
+        raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
+    return options
+
+
+def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[str] | None = None) -> BaseModel:
+    """The generating part of the run ``name`` with its newest weights or those of an epoch, on ``options.gpu``.
+
+    Args:
+        domains: what it will generate, all by default; an unpaired model's other generator gets no weights.
+
+    Raises:
+        UserError: no such run or epoch, or its weights do not fit ``options``.
+    """
+    folder = checkpoint.CHECKPOINTS / name
+    device = pick_device(options.gpu)
+    model = get_model(options.model_type, options, training=False)
+    states = checkpoint.read_networks(folder, epoch)
+    idle = {model.name_in(domain, "generator") for domain in model.domains if domains and domain not in domains}
+    networks = {key: network for key, network in model.networks().items() if key not in idle}
+    checkpoint.load_networks(networks, states, folder)
+    if isinstance(states, foreign.Weights):
+        states.note_unused(networks)
+    return model.to(device).eval()
