@@ -13,7 +13,7 @@ from tests.training.helpers import write_data
 from timecyclegan.data import check_data
 from timecyclegan.data.check_data import main
 from timecyclegan.models import default_options
-from timecyclegan.training.trainer import Trainer
+from timecyclegan.training.run import Run
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import write_image
 from timecyclegan.video.writer import VideoWriter
@@ -84,7 +84,7 @@ def test_the_verdict_is_that_of_training(data, run, spoil, changes):
              "discriminator_architecture": "pixel", "discriminator_filters": 2, "block_size": 3, "gpu": -1}
     flags = f"{FLAGS} {' '.join(f'--{name} {value}' for name, value in changes.items())}"
     try:
-        Trainer("run", *data, default_options(**small | {"timecycle_loss_weight": 5.0} | changes))
+        Run("run", *data, default_options(**small | {"timecycle_loss_weight": 5.0} | changes))
     except UserError as error:
         said = run(*data, flags=flags, code=2)
         assert said.err == f"error: {error}\n" and said.out.endswith("training would not start\n")

@@ -10,7 +10,7 @@ import torch
 
 from tests.training.helpers import P, latest, message, same, train, trainer, weights, write_data
 from timecyclegan.training import checkpoint
-from timecyclegan.training.resuming import STATE
+from timecyclegan.training.run import STATE
 from timecyclegan.util.weights import load, save
 
 LATEST = Path("checkpoints/run/latest.pth")
@@ -80,7 +80,7 @@ def test_what_is_saved_lies_on_the_cpu(run):
                 yield from tensors(item)
 
     state = latest("run")
-    assert state.keys() == STATE | {"model"}
+    assert state.keys() == STATE | {"model", "means"}
     assert all(value.device.type == "cpu" for value in tensors(state))
 
 

@@ -87,32 +87,36 @@ def save(name, state, folder=FOLDER, **kwargs):
 
 # --- which file is which network
 
-@pytest.mark.parametrize(("stem", "expected"), [
-    ("generator", (0, "generator", "")), ("generator_5", (5, "generator", "")), ("generator_15", (15, "generator", "")),
-    ("discriminator_source_5", (5, "discriminator_source", "")), ("predictor_target", (0, "predictor_target", "")),
-    ("sequence_discriminator_1", (0, "sequence_discriminator_1", "")),
-    ("sequence_discriminator_0_12", (12, "sequence_discriminator_0", "")),
-    ("sequence_discriminator_target_1_2", (2, "sequence_discriminator_target_1", "")),
-    ("timecycles_source_3", (3, "timecycles_source", "")), ("generator_0", (0, "generator_0", "")),
-    ("generator_source_to_target", (0, "generator_target", "")),
-    ("generator_target_to_source_4", (4, "generator_source", "")),
-    ("motion_model", (0, "timecycles_target", "backward_model.")),
-    ("timecycle_motion_model_source_7", (7, "timecycles_source", "backward_model.")),
-    ("motion_model_target_forward", (0, "timecycles_target", "forward_model.")),
-    ("latest_net_G", (0, "generator", "")), ("latest_net_D", (0, "discriminator", "")),
-    ("5_net_G", (5, "generator", "")), ("200_net_D_B", (200, "discriminator_source", "")),
-    # G_A makes B of A, D_A judges it; A is the source.
-    ("latest_net_G_A", (0, "generator_target", "")), ("latest_net_G_B", (0, "generator_source", "")),
-    ("latest_net_D_A", (0, "discriminator_target", "")), ("latest_net_F", (0, "F", "")),
-    ("iter_500_net_G", (0, "iter_500_net_G", "")),
-])  # fmt: skip
-def test_names(stem, expected):
-    assert foreign.identify(stem) == expected
+def test_names():
+    found = {
+        "generator": (0, "generator"), "generator_5": (5, "generator"), "generator_15": (15, "generator"),
+        "discriminator_source_5": (5, "discriminator_source"), "predictor_target": (0, "predictor_target"),
+        "generator_0": (0, "generator_0"),
+        # Our own
+        "sequence_discriminator_1": (0, "sequence_discriminator_1"),
+        "sequence_discriminator_0_12": (12, "sequence_discriminator_0"),
+        "sequence_discriminator_1_target_2": (2, "sequence_discriminator_1_target"),
+        "timecycles_source_3": (3, "timecycles_source"),
+        # The 2020 release's
+        "discriminator_seq": (0, "sequence_discriminator_0"),
+        "discriminator_source_seq_2": (0, "sequence_discriminator_1_source"),
+        "discriminator_target_seq_3_7": (7, "sequence_discriminator_2_target"),
+        # pytorch-CycleGAN-and-pix2pix's. G_A makes B of A, D_A judges it; A is the source.
+        "latest_net_G": (0, "generator"), "latest_net_D": (0, "discriminator"), "5_net_G": (5, "generator"),
+        "200_net_D_B": (200, "discriminator_source"), "latest_net_G_A": (0, "generator_target"),
+        "latest_net_G_B": (0, "generator_source"), "latest_net_D_A": (0, "discriminator_target"),
+        "latest_net_F": (0, "F"), "iter_500_net_G": (0, "iter_500_net_G"),
+    }  # fmt: skip
+    for stem, expected in found.items():
+        assert foreign.identify(stem) == (*expected, ""), stem
+    assert foreign.identify("timecycle_target_motion_model_backward") == (0, "timecycles_target", "backward_model.")
+    assert foreign.identify("timecycle_source_motion_model_forward_7") == (7, "timecycles_source", "forward_model.")
+    # An epoch, when others were saved too
+    assert foreign.identify("discriminator_seq_2", ["discriminator_2"]) == (2, "sequence_discriminator_0", "")
 
 
 @pytest.mark.parametrize("change", [
     lambda state: state, parallel, with_statistics, lambda state: parallel(with_statistics(state)), with_dropout,
-    lambda state: {"state_dict": state, "epoch": 3}, lambda state: {**state, "_metadata": {}},
     lambda state: with_statistics(parallel(with_dropout(state))), lambda state: OrderedDict(reversed(state.items())),
     lambda state: {key: nn.Parameter(value) for key, value in state.items()},
 ])  # fmt: skip
@@ -141,26 +145,25 @@ def test_a_file_is_read_and_announced_when_it_is_needed(tmp_path, capsys):
     assert f"{tmp_path / '5_net_D_A.pth'} was refused: it is damaged" in message(states.get, "discriminator_target")
 
 
-def test_motion_models(tmp_path, capsys):
-    save("motion_model_forward.pth", parallel(generator(seed=1)), tmp_path)
-    save("motion_model_backward.pth", generator(seed=2), tmp_path)
+@pytest.mark.parametrize("shared", [True, False])
+def test_motion_models(tmp_path, capsys, shared):
+    """The 2020 release wrote one for each way, twice the same one where it walks both; here that is the backward one."""
+    forward, backward = generator(seed=2 if shared else 1), generator(seed=2)
+    save("timecycle_target_motion_model_forward.pth", parallel(forward), tmp_path)
+    save("timecycle_target_motion_model_backward.pth", backward, tmp_path)
     found = checkpoint.read_networks(tmp_path)["timecycles_target"]
-    expected = {f"forward_model.{key}": value for key, value in generator(seed=1).items()}
-    expected |= {f"backward_model.{key}": value for key, value in generator(seed=2).items()}
+    expected = {f"backward_model.{key}": value for key, value in backward.items()}
+    expected |= {} if shared else {f"forward_model.{key}": value for key, value in forward.items()}
     assert same(dict(found), expected)
     assert capsys.readouterr().out.count(" -> timecycles_target\n") == 2
 
 
-@pytest.mark.parametrize(("first", "second"), [
-    ("generator.pth", "latest_net_G.pth"), ("generator_target.pth", "latest_net_G_A.pth"),
-    ("generator_source_to_target.pth", "generator_target.pth"), ("motion_model.pth", "motion_model_backward.pth"),
-    ("motion_model.pth", "timecycles_target.pth"),
-])  # fmt: skip
-def test_two_files_for_one_network_are_refused(tmp_path, first, second):
-    for name in (first, second):
-        save(name, generator(), tmp_path)
-    found = message(checkpoint.read_networks, tmp_path)
-    assert str(tmp_path / first) in found and str(tmp_path / second) in found
+def test_two_files_for_one_network_are_refused(tmp_path):
+    for folder, names in enumerate((("generator.pth", "latest_net_G.pth"), ("generator_target_2.pth", "2_net_G_A.pth"))):
+        for name in names:
+            save(name, generator(), tmp_path / str(folder))
+        found = message(checkpoint.read_networks, tmp_path / str(folder), 2 * folder)
+        assert all(str(tmp_path / str(folder) / name) in found for name in names)
 
 
 def test_our_own_checkpoint_counts_first(tmp_path, capsys):
@@ -266,12 +269,13 @@ def test_a_run_that_grows_begins_with_them(data, capsys):
 
 
 def test_weights_of_every_network_of_timecyclegan(data):
-    """The motion model and the sequence discriminator too, as the 2020 release named their files (with ours)."""
+    """The motion model and the sequence discriminator too, as the 2020 release named their files."""
     options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 3,
                "timecycle_motion_model_architecture": "resnet_6blocks"}  # fmt: skip
     expected = {"generator": generator(inputs=6), "discriminator": discriminator(),
                 "sequence_discriminator_0": discriminator(inputs=6), "timecycles_target": generator(inputs=6, seed=3)}
-    files = dict(zip(expected, ("generator", "discriminator", "sequence_discriminator_0", "motion_model"), strict=True))
+    motion_model = "timecycle_target_motion_model_backward"
+    files = dict(zip(expected, ("generator", "discriminator", "discriminator_seq", motion_model), strict=True))
     for network, name in files.items():
         save(f"{name}.pth", parallel(expected[network]))
     networks = begin(data, **options).model.networks()
@@ -330,10 +334,10 @@ def test_a_sequence_discriminator_that_does_not_fit(data):
 
 
 def test_a_motion_model_that_does_not_fit(data):
-    save("motion_model.pth", generator(inputs=6, filters=3))
+    save("timecycle_target_motion_model_backward.pth", generator(inputs=6, filters=3))
     options = {"model_type": "timecycle", "timecycle_loss_weight": 1.0, "block_size": 3}
     found = message(begin, data, **options)
-    assert "checkpoints/theirs/motion_model.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
+    assert "motion_model_backward.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from tests.training.helpers import P, latest, message, train, trainer, weights, write_data
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training.checkpoint import transfer
-from timecyclegan.training.growing import growth_stages
+from timecyclegan.training.schedule import growth_stages
 from timecyclegan.util.options import Options
 
 GROWING = {"spatial_scaling": (0.5, 1.0), "temporal_scaling": (0.6, 1.0), "block_size": 5, "num_epochs": 1}
@@ -76,9 +76,9 @@ def test_a_run_whose_discriminator_changes_shape(data, monkeypatch, capsys):
     """SPEC 7 item 9: the sequence discriminator of 2 judged frames becomes one of 4."""
     seen, step = [], BaseModel.training_step
 
-    def spy(self, batch, *args):
+    def spy(self, batch, *args, **kwargs):
         before = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in self.networks().items()}
-        result = step(self, batch, *args)
+        result = step(self, batch, *args, **kwargs)
         after = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in self.networks().items()}
         seen.append((tuple(batch["source"].shape), before, after))
         return result
@@ -123,7 +123,7 @@ def nothing_written():
 
 
 def test_a_stage_too_small_for_a_network_is_refused_before_data_are_read(data, monkeypatch):
-    from timecyclegan.training import trainer as module
+    from timecyclegan.training import run as module
 
     monkeypatch.setattr(module, "DATASETS", None)
     options = {**P, "spatial_scaling": (0.25, 1.0), "image_height": 32, "image_width": 32}

@@ -21,7 +21,7 @@ from timecyclegan.datasets.frame_facts import Facts, look_at
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.inference.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
-from timecyclegan.training.trainer import AMP, Trainer
+from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.options import ControlOptions, Options
@@ -94,9 +94,9 @@ class Check:
         except UserError as error:
             self.error(error)
 
-    def _trainer(self, options: Options) -> Trainer:
+    def _trainer(self, options: Options) -> Run:
         # Another run of this name would not matter: nothing of it is read.
-        return Trainer(_RUN, self.roots.get("source"), self.roots["target"], options, overwrite=True)
+        return Run(_RUN, self.roots.get("source"), self.roots["target"], options, overwrite=True)
 
     def estimate(self) -> None:
         """Make a few steps at full size, and report what they took."""
@@ -136,7 +136,7 @@ class Check:
             print(f"error: {text}", file=sys.stderr)
 
 
-def _measure(trainer: Trainer) -> tuple[float, float, float, int, str]:
+def _measure(trainer: Run) -> tuple[float, float, float, int, str]:
     """Seconds of loading and of a step, bytes at the most, steps of an epoch, the device; the first step warms up."""
     loading, steps = [], []
     batches = itertools.chain.from_iterable(itertools.repeat(trainer.loader))
@@ -144,7 +144,7 @@ def _measure(trainer: Trainer) -> tuple[float, float, float, int, str]:
         begun = time.perf_counter()
         batch = next(batches)
         loaded = time.perf_counter()
-        trainer.model.training_step(batch, trainer.scaler, AMP[trainer.stage.amp])
+        trainer.model.training_step(batch, trainer.scaler, trainer.amp)
         if trainer.device.type == "cuda":
             torch.cuda.synchronize(trainer.device)
         loading.append(loaded - begun)

@@ -35,9 +35,13 @@ class AdversarialTraining:
         return {}
 
     def training_step(
-        self, batch: Mapping[str, Any], scaler: torch.amp.GradScaler, amp: torch.dtype | None = None
+        self, batch: Mapping[str, Any], scaler: torch.amp.GradScaler, amp: torch.dtype | None = None,
+        show: Callable[[dict[str, Tensor]], object] | None = None,
     ) -> dict[str, float]:
         """One forward pass, then the discriminators' update, then the generator's.
+
+        Args:
+            show: called with what :meth:`visuals` gives, before the step ends.
 
         Returns:
             The losses by name, unweighted, ``Generator/...`` and ``Discriminator/...``, and their weighted ``total``.
@@ -58,6 +62,8 @@ class AdversarialTraining:
                     terms = self._terms(role, losses)
                 logs |= self._update(role, name, terms, scaler)
         scaler.update()
+        if show:
+            show(self.visuals())
         return logs
 
     def _terms(self, role: str, losses: Callable[[], Losses]) -> Losses:
