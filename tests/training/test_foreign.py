@@ -147,7 +147,7 @@ def test_a_file_is_read_and_announced_when_it_is_needed(tmp_path, capsys):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_motion_models(tmp_path, capsys, shared):
-    """The 2020 release wrote one for each way, twice the same one where it walks both; here that is the backward one."""
+    """The 2020 release wrote one for each way, the same one twice where it walks both; here that is the backward."""
     forward, backward = generator(seed=2 if shared else 1), generator(seed=2)
     save("timecycle_target_motion_model_forward.pth", parallel(forward), tmp_path)
     save("timecycle_target_motion_model_backward.pth", backward, tmp_path)
@@ -159,11 +159,11 @@ def test_motion_models(tmp_path, capsys, shared):
 
 
 def test_two_files_for_one_network_are_refused(tmp_path):
-    for folder, names in enumerate((("generator.pth", "latest_net_G.pth"), ("generator_target_2.pth", "2_net_G_A.pth"))):
+    for epoch, names in ((0, ("generator.pth", "latest_net_G.pth")), (2, ("generator_target_2.pth", "2_net_G_A.pth"))):
         for name in names:
-            save(name, generator(), tmp_path / str(folder))
-        found = message(checkpoint.read_networks, tmp_path / str(folder), 2 * folder)
-        assert all(str(tmp_path / str(folder) / name) in found for name in names)
+            save(name, generator(), tmp_path)
+        found = message(checkpoint.read_networks, tmp_path, epoch)
+        assert all(str(tmp_path / name) in found for name in names)
 
 
 def test_our_own_checkpoint_counts_first(tmp_path, capsys):

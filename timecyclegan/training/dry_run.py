@@ -4,7 +4,6 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,9 @@ from timecyclegan.training.schedule import describe
 from timecyclegan.util.options import Options
 
 # Terms that do not have the name of the flag that weighs them; the first that is not 0 does.
-WEIGHED_BY = {"identity": ("cycle",), "recycle": ("recycle", "cycle"), "predictor": ("recycle", "cycle")}
+WEIGHED_BY = {
+    "identity": ("cycle",), "recycle": ("recycle", "cycle"), "predictor": ("recycle", "cycle"), "flow_warp": ("flow",),
+}  # fmt: skip
 
 
 class Cost(NamedTuple):
@@ -66,7 +67,8 @@ def reach(run: Run) -> dict[str, tuple[float, dict[str, int]]]:
     found = {}
 
     def add(side: str, role: str, terms: Losses) -> None:
-        owners = [(name, p) for name, network in model.networks(role).items() for p in network.parameters()]
+        owners = [(name, p) for name, network in model.networks(role).items() for p in network.parameters()
+                  if p.requires_grad]  # fmt: skip
         for term, (value, weight) in terms.items():
             reached: dict[str, int] = {}
             if value.requires_grad:
@@ -94,54 +96,50 @@ def weight_flag(term: str, weight: float, options: Options) -> str:
 
 
 def print_dry_run(run: Run, threads: int) -> None:
-    """Print the table of a run that has just begun, at its last stage if it grows; ``threads`` will load its data.
+    """Print the table of a run that has just begun, of its last stage if it grows; ``threads`` will load its data.
 
     The run's networks are changed, its files are not: it has none yet.
     """
     if growing := len(run.stages) > 1:
-        print("the last stage of the run; earlier ones are smaller")
-        run.next_stage(len(run.stages) - 1)
-    stage, steps = run.stage, len(run.loader)
-    device = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "the CPU"
-    print(f"{type(run.model).__name__} ({stage.model_type}): {describe(stage)}, on {device}")
+        print(f"stage {len(run.stages)} of {len(run.stages)}, the last and largest:")
+        run.position.stage = len(run.stages) - 1
+        run.begin_stage()
+    stage, steps, cuda = run.stage, len(run.loader), run.device.type == "cuda"
+    device = torch.cuda.get_device_name(run.device) if cuda else "the CPU"
+    print(f"{type(run.model).__name__} ({stage.model_type}), {describe(stage)}, on {device}")
     cost = measure(run)
     terms = reach(run)
-    sizes = {name: _parameters(network.parameters()) for name, network in run.model.networks().items()}
-    rows = []
+    networks = run.model.networks()
+    sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+    rows: list[tuple[str, ...]] = []
     for side in ("Generator", "Discriminator"):
-        rows += [(), (side, "value", "weight", "weight set by", "reaches (parameters)")]
+        rows += [(), (side, "value", "weight", "set by", "trains")]
         for term, (weight, reached) in terms.items():
             if term.startswith(f"{side}/"):
-                name = term.split("/")[1]
-                value, flag = f"{cost.losses[term]:.4g}", weight_flag(name, weight, stage)
-                parts = [f"{network} ({count:,}{'' if count == sizes[network] else f' of {sizes[network]:,}'})"
-                         for network, count in reached.items()]  # fmt: skip
-                rows.append((f"  {name}", value, f"{weight:g}", flag or "-", ", ".join(parts) or "NOTHING"))
+                name = term.removeprefix(f"{side}/")
+                trained = [network if count == sizes[network] else f"{network} ({count:,} of its parameters)"
+                           for network, count in reached.items()]  # fmt: skip
+                flag = weight_flag(name, weight, stage) or "-"
+                value = f"{cost.losses[term]:.4g}"
+                rows.append((f"  {name}", value, f"{weight:g}", flag, ", ".join(trained) or "NOTHING"))
         if f"{side}/total" in cost.losses:
             rows.append(("  total", f"{cost.losses[f'{side}/total']:.4g}"))
-    _print_aligned(rows)
-    idle = sizes.keys() - {name for _, reached in terms.values() for name in reached}
-    if idle:
-        print(f"\nreached by no term: {', '.join(sorted(idle))}")
-    epoch = cost.epoch(steps, threads)
-    whose = "peak of what PyTorch allocated on it" if run.device.type == "cuda" else "peak of this whole process"
-    print(f"\na step: {duration(cost.step)}, and {duration(cost.loading)} to load its batch; memory: "
-          f"{cost.memory / 1e9:.2f} GB ({whose})")
-    print(f"an epoch: {steps} steps, {duration(epoch)}; --num_epochs {stage.num_epochs}: "
-          f"{duration(epoch * stage.num_epochs)}{' for this stage' if growing else ''}")
-    print("nothing was written")
-
-
-def _print_aligned(rows: list[tuple[str, ...]]) -> None:
+    rows += [(), ("Networks", "parameters")]
+    trained = {name for _, reached in terms.values() for name in reached}
+    for name, size in sizes.items():
+        rows.append((f"  {name}", f"{size:,}", "", "" if name in trained else "TRAINED BY NO TERM"))
     widths = [max(len(row[i]) for row in rows if len(row) > i) for i in range(4)]
     for row in rows:
         cells = [text.rjust(width) if i in (1, 2) else text.ljust(width)
                  for i, (text, width) in enumerate(zip(row, widths, strict=False))]  # fmt: skip
         print("  ".join([*cells, *row[4:]]).rstrip())
-
-
-def _parameters(parameters: Iterable[torch.nn.Parameter]) -> int:
-    return sum(p.numel() for p in parameters)
+    epoch = cost.epoch(steps, threads)
+    whose = "the most that PyTorch allocated on it" if cuda else "the most of this whole process"
+    print(f"\na step: {duration(cost.step)}, and {duration(cost.loading)} to load its batch; memory: "
+          f"{cost.memory / 1e9:.2f} GB ({whose})")
+    print(f"an epoch: {steps} steps, {duration(epoch)}; --num_epochs {stage.num_epochs}: "
+          f"{duration(epoch * stage.num_epochs)}{' for this stage alone' if growing else ''}")
+    print("nothing was written")
 
 
 def duration(seconds: float) -> str:

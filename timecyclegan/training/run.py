@@ -160,9 +160,9 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
         self.saved_at = time.monotonic()
 
-    def next_stage(self, number: int | None = None) -> None:
-        """Go on to the next stage, or to a later one of this number, with what the networks have learnt."""
-        self.position = Position(self.position.stage + 1 if number is None else number, step=self.position.step)
+    def next_stage(self) -> None:
+        """Go on to the next stage with what the networks have learnt."""
+        self.position = Position(stage=self.position.stage + 1, step=self.position.step)
         self.begin_stage({name: net.state_dict() for name, net in self.model.networks().items()}, growing=True)
 
     def _dataset(self, stage: Options) -> Dataset:
