@@ -169,7 +169,7 @@ def test_the_first_steps_may_fail(data, run, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(check_data, "_measure", fail)
+    monkeypatch.setattr(check_data, "measure", fail)
     assert "the GPU's memory is too small" in run(*data, code=2).err
 
 
@@ -192,5 +192,5 @@ def test_the_contact_sheet_shows_frames_of_both_sides(data, run, tmp_path):
 
 
 def test_durations_are_read_easily():
-    assert [check_data._duration(seconds) for seconds in (0.0123, 2.34, 61.2, 600, 7300, 400000)] == [
+    assert [check_data.duration(seconds) for seconds in (0.0123, 2.34, 61.2, 600, 7300, 400000)] == [
         "0.012 s", "2.3 s", "61 s", "10 min", "2 h", "111 h"]

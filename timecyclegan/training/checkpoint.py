@@ -4,7 +4,6 @@
 epoch, a ``<network>_<epoch>.pth`` with that network's parameters alone.
 """
 import random
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,6 @@ CHECKPOINTS = Path("checkpoints")
 State = misfit.State
 
 
-def weight_files(folder: Path, epoch: int) -> dict[str, Path]:
-    """The weight files of an epoch in ``folder`` by network.
-
-    Raises:
-        UserError: there are none; names the epochs that there are.
-    """
-    files = {path.name.removesuffix(f"_{epoch}.pth"): path for path in sorted(folder.glob(f"*_{epoch}.pth"))}
-    if not files:
-        epochs = sorted({int(m[1]) for p in folder.glob("*.pth") if (m := re.search(r"_(\d+)\.pth$", p.name))})
-        known = f"there are epochs {', '.join(map(str, epochs))}" if epochs else "there are none at all"
-        raise UserError(f"no weights of epoch {epoch} in {folder}: {known}")
-    return files
-
-
 def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State]:
     """Parameters by network, of an epoch's weight files or (epoch 0) of the newest checkpoint.
 
@@ -46,10 +31,9 @@ def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State]:
     Raises:
         UserError: nothing to read, or it cannot be read.
     """
-    if not (folder / LATEST).exists():
-        return foreign.Weights(folder, epoch)
-    if epoch:
-        return {name: load(path) for name, path in weight_files(folder, epoch).items()}
+    own = (folder / LATEST).exists()
+    if epoch or not own:
+        return foreign.Weights(folder, epoch, announce=not own)
     content = load(folder / LATEST)
     if not isinstance(content, dict) or "networks" not in content:
         raise UserError(f"checkpoint {folder / LATEST} is not one of this program's")

@@ -83,23 +83,25 @@ def plain_parameters(state: Any, path: Path) -> dict[str, Tensor]:
 
 
 class Weights(Mapping[str, Mapping[str, Tensor]]):
-    """Parameters by network, of an epoch's files in a folder; read, and said on stdout, when first asked for.
+    """Parameters by network, of an epoch's files in a folder; read when first asked for.
 
     Args:
         epoch: 0 is the newest.
+        announce: whether to say on stdout which file became which network, and which none.
 
     Raises:
         UserError: there are none (names the epochs that there are), or two files are the same network.
     """
 
-    def __init__(self, folder: Path, epoch: int):
-        paths = {path.stem: path for path in sorted(folder.glob("*.pth")) if not path.name.startswith(".")}
+    def __init__(self, folder: Path, epoch: int = 0, announce: bool = True):
+        self._announce = announce
+        paths = {path.stem: path for path in sorted(folder.glob("[!.]*.pth")) if path.stem != "latest"}
         self._states: dict[str, Mapping[str, Tensor]] = {}
         self._files: dict[str, dict[str, Path]] = {}  # by network, and by what is put before a file's parameters
-        epochs = set()
+        epochs: set[int] = set()
         for stem, path in paths.items():
             number, name, prefix = identify(stem, paths)
-            epochs.add(number)
+            epochs |= {number} - {0}
             if number == epoch:
                 other = self._files.setdefault(name, {}).setdefault(prefix, path)
                 if other != path:
@@ -116,7 +118,8 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
             parts = {}
             for prefix, path in self._files[name].items():
                 parts[prefix] = plain_parameters(load(path), path)
-                print(f"{path} -> {name}")
+                if self._announce:
+                    print(f"{path} -> {name}")
             # The 2020 release wrote a motion model that walks both ways twice; here it is the backward one.
             forward, backward = (parts.get(f"{way}_model.", {}) for way in ("forward", "backward"))
             if forward.keys() == backward.keys() and all(torch.equal(forward[key], backward[key]) for key in forward):
@@ -140,5 +143,6 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
     def note_unused(self, networks: Iterable[str]) -> None:
         """Say which files are none of these networks'."""
         names = set(networks)
-        if unused := [self.origin(name) for name in self if name not in names]:
+        unused = [self.origin(name) for name in self if name not in names]
+        if unused and self._announce:
             print(f"note: not used: {', '.join(unused)}")

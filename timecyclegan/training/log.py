@@ -31,14 +31,9 @@ class Means:
         """The means by name."""
         return {name: total / steps for name, (total, steps) in self.sums.items()}
 
-    def take(self) -> dict[str, float]:
-        """The means by name; begins anew."""
-        means, self.sums = self.values(), {}
-        return means
-
 
 class TrainingLog:
-    """The losses and pictures of one run.
+    """The losses and pictures of one run. ``writer`` is TensorBoard's, to be flushed and closed.
 
     Args:
         folder: ``runs/NAME``.
@@ -86,11 +81,3 @@ class TrainingLog:
             gif = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_gif(frames, fps))
             summary = Summary(value=[Summary.Value(tag=f"Video/{name}", image=gif)])
             self.writer._get_file_writer().add_summary(summary, step)
-
-    def flush(self) -> None:
-        """Put everything on disk."""
-        self.writer.flush()
-
-    def close(self) -> None:
-        """End the log."""
-        self.writer.close()

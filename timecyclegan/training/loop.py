@@ -61,7 +61,8 @@ def _train(run: Run, stop: list[int]) -> bool:
                     bar.set_postfix_str(f"epoch {epoch + 1} {shown}", refresh=False)
                     bar.update()
                     if step % stage.log_every == 0:
-                        log.scalars({**run.means.take(), "learning_rate": rate}, step, epoch + 1)
+                        log.scalars({**run.means.values(), "learning_rate": rate}, step, epoch + 1)
+                        run.means.sums.clear()
 
                     # Save
                     if not last_batch:

@@ -219,7 +219,7 @@ class Run:
         }
         save(self.folder / checkpoint.LATEST, content)
         if self.log:
-            self.log.flush()
+            self.log.writer.flush()
         self.saved_at = time.monotonic()
 
     def save_weights(self, epoch: int) -> None:
@@ -268,7 +268,7 @@ class Run:
                     )
                 raise NonFiniteLoss(f"{error}; {remedy}") from error
             finally:
-                self.log.close()
+                self.log.writer.close()
 
     def _clean(self) -> None:
         """Remove what killed writes left and, to overwrite a run, what that one did."""
