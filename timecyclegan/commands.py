@@ -3,11 +3,8 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.inference.directions import Direction, Frames, check_arguments, find_clip, find_directions
@@ -19,7 +16,7 @@ from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, changed_architecture
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing, write_json
+from timecyclegan.util.files import write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.options import (
     ControlOptions,
@@ -41,8 +38,7 @@ STOPPED = 3  # exit code of a training that a signal ended before its end: neith
 def train(arguments: Arguments) -> bool:
     """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
     control = arguments.options(ControlOptions)
-    with _enough_memory():
-        return loop.train(_run(arguments, _training_options(arguments), control.resume, control.overwrite))
+    return loop.train(_run(arguments, _training_options(arguments), control.resume, control.overwrite))
 
 
 def dry_run(arguments: Arguments) -> None:
@@ -55,8 +51,7 @@ def dry_run(arguments: Arguments) -> None:
     changes = {"flow_cache": "", "threads": 0}
     if arguments.options(ControlOptions).resume:  # what it began with need not be there any more
         changes |= {"init_checkpoint_dir": "", "init_epoch": 0}
-    with _enough_memory():
-        print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
+    print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
 
 
 def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite: bool = False) -> Run:
@@ -73,17 +68,6 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
         find_directions(arguments, options.model_type)
         _evaluator(arguments, options)
     return run
-
-
-@contextlib.contextmanager
-def _enough_memory() -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            "the GPU's memory is too small: lower --batch_size, --block_size, --image_height and --image_width, or "
-            "--generator_filters and --discriminator_filters"
-        ) from error
 
 
 def _training_options(arguments: Arguments) -> Options:
@@ -206,8 +190,7 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
         model.backend, direction.inputs, output, size, device, options.threads, test.save_flow
     )
     facts = describe(model.backend_name, model.backend) | {"scale_px": scales}
-    with replacing(output / "flow.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    write_json(output / "flow.json", facts)
     print(f"optical flow by {model.backend_name}")
     _write_videos(direction, pictures, output, options, test.fps)
 

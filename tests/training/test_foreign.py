@@ -97,10 +97,6 @@ def test_names():
         "sequence_discriminator_0_12": (12, "sequence_discriminator_0"),
         "sequence_discriminator_1_target_2": (2, "sequence_discriminator_1_target"),
         "timecycles_source_3": (3, "timecycles_source"),
-        # The 2020 release's
-        "discriminator_seq": (0, "sequence_discriminator_0"),
-        "discriminator_source_seq_2": (0, "sequence_discriminator_1_source"),
-        "discriminator_target_seq_3_7": (7, "sequence_discriminator_2_target"),
         # pytorch-CycleGAN-and-pix2pix's. G_A makes B of A, D_A judges it; A is the source.
         "latest_net_G": (0, "generator"), "latest_net_D": (0, "discriminator"), "5_net_G": (5, "generator"),
         "200_net_D_B": (200, "discriminator_source"), "latest_net_G_A": (0, "generator_target"),
@@ -108,11 +104,7 @@ def test_names():
         "latest_net_F": (0, "F"), "iter_500_net_G": (0, "iter_500_net_G"),
     }  # fmt: skip
     for stem, expected in found.items():
-        assert foreign.identify(stem) == (*expected, ""), stem
-    assert foreign.identify("timecycle_target_motion_model_backward") == (0, "timecycles_target", "backward_model.")
-    assert foreign.identify("timecycle_source_motion_model_forward_7") == (7, "timecycles_source", "forward_model.")
-    # An epoch, when others were saved too
-    assert foreign.identify("discriminator_seq_2", ["discriminator_2"]) == (2, "sequence_discriminator_0", "")
+        assert foreign.identify(stem) == expected, stem
 
 
 @pytest.mark.parametrize("change", [
@@ -143,19 +135,6 @@ def test_a_file_is_read_and_announced_when_it_is_needed(tmp_path, capsys):
     assert states["generator_target"] is states["generator_target"] and "generator" not in states
     assert capsys.readouterr().out == f"{tmp_path / '5_net_G_A.pth'} -> generator_target\n"
     assert f"{tmp_path / '5_net_D_A.pth'} was refused: it is damaged" in message(states.get, "discriminator_target")
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_motion_models(tmp_path, capsys, shared):
-    """The 2020 release wrote one for each way, the same one twice where it walks both; here that is the backward."""
-    forward, backward = generator(seed=2 if shared else 1), generator(seed=2)
-    save("timecycle_target_motion_model_forward.pth", parallel(forward), tmp_path)
-    save("timecycle_target_motion_model_backward.pth", backward, tmp_path)
-    found = checkpoint.read_networks(tmp_path)["timecycles_target"]
-    expected = {f"backward_model.{key}": value for key, value in backward.items()}
-    expected |= {} if shared else {f"forward_model.{key}": value for key, value in forward.items()}
-    assert same(dict(found), expected)
-    assert capsys.readouterr().out.count(" -> timecycles_target\n") == 2
 
 
 def test_two_files_for_one_network_are_refused(tmp_path):
@@ -269,20 +248,18 @@ def test_a_run_that_grows_begins_with_them(data, capsys):
 
 
 def test_weights_of_every_network_of_timecyclegan(data):
-    """The motion model and the sequence discriminator too, as the 2020 release named their files."""
+    """Also of our own files, without the rest of the checkpoint."""
     options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 3,
                "timecycle_motion_model_architecture": "resnet_6blocks"}  # fmt: skip
     expected = {"generator": generator(inputs=6), "discriminator": discriminator(),
                 "sequence_discriminator_0": discriminator(inputs=6), "timecycles_target": generator(inputs=6, seed=3)}
-    motion_model = "timecycle_target_motion_model_backward"
-    files = dict(zip(expected, ("generator", "discriminator", "discriminator_seq", motion_model), strict=True))
-    for network, name in files.items():
-        save(f"{name}.pth", parallel(expected[network]))
-    networks = begin(data, **options).model.networks()
+    expected["timecycles_target"] = {f"backward_model.{k}": v for k, v in expected["timecycles_target"].items()}
+    for name, state in expected.items():
+        save(f"{name}_7.pth", parallel(state))
+    networks = begin(data, init_epoch=7, **options).model.networks()
     assert networks.keys() == expected.keys()
     for name, network in networks.items():
-        state = {key.removeprefix("backward_model."): value for key, value in network.state_dict().items()}
-        assert same(state, dict(expected[name])), name
+        assert same(dict(network.state_dict()), dict(expected[name])), name
 
 
 # --- what does not fit
@@ -334,10 +311,10 @@ def test_a_sequence_discriminator_that_does_not_fit(data):
 
 
 def test_a_motion_model_that_does_not_fit(data):
-    save("timecycle_target_motion_model_backward.pth", generator(inputs=6, filters=3))
+    save("timecycles_target.pth", {f"backward_model.{k}": v for k, v in generator(inputs=6, filters=3).items()})
     options = {"model_type": "timecycle", "timecycle_loss_weight": 1.0, "block_size": 3}
     found = message(begin, data, **options)
-    assert "motion_model_backward.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
+    assert "theirs/timecycles_target.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
 
 

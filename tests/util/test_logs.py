@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from timecyclegan.util import logs
 from timecyclegan.util.errors import UserError, command
@@ -96,6 +97,15 @@ def test_an_error_of_the_user_is_one_line(error, code, line, capsys):
 
     assert main() == code
     assert capsys.readouterr() == ("", line)
+
+
+def test_too_little_memory_is_one_line(capsys):
+    @command
+    def main():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: the GPU's memory is too small: lower the batch size, ")
 
 
 def test_a_mistake_of_ours_raises():

@@ -2,17 +2,16 @@
 
 Besides its own checkpoints the package reads two layouts of a folder, one plain ``state_dict`` to a file:
 
-- the 2020 release's: ``generator.pth`` is the newest, ``generator_5.pth`` that of epoch 5; most networks are called as
-  here, so our own weight files without the rest of their checkpoint are read as these are;
+- the 2020 release's: ``generator.pth`` is the newest, ``generator_5.pth`` that of epoch 5; networks are called as here,
+  so that our own weight files are read as these are;
 - pytorch-CycleGAN-and-pix2pix's: ``latest_net_G.pth``, ``5_net_G.pth``. Its CycleGAN translates domain A to B with
   ``G_A`` and back with ``G_B``; ``D_A`` judges what ``G_A`` makes, that is pictures of B, and ``D_B`` those of A.
 """
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from timecyclegan.util.errors import UserError
@@ -25,27 +24,14 @@ PIX2PIX = {
 }  # fmt: skip
 
 
-def identify(stem: str, stems: Collection[str] = ()) -> tuple[int, str, str]:
-    """What the name of a weight file says: (epoch, 0 for the newest; network; what to put before its parameters).
-
-    Args:
-        stems: the names of all files beside it.
-    """
+def identify(stem: str) -> tuple[int, str]:
+    """What the name of a weight file says: the epoch, 0 for the newest, and the network."""
     if match := re.fullmatch(r"(latest|[1-9]\d*)_net_(\w+)", stem):
         epoch, name = match.groups()
-        return 0 if epoch == "latest" else int(epoch), PIX2PIX.get(name, name), ""
-    if match := re.fullmatch(r"timecycle_(target|source)_motion_model_(forward|backward)(?:_(\d+))?", stem):
-        domain, way, epoch = match.groups()
-        return int(epoch or 0), f"timecycles_{domain}", f"{way}_model."
-    if match := re.fullmatch(r"discriminator(_target|_source|)_seq(?:_(\d+))?(?:_(\d+))?", stem):
-        domain, number, epoch = match.groups()
-        # discriminator_seq_2 is the second one, or the first one's of epoch 2, when others were saved too.
-        if number and not epoch and f"discriminator{domain}_{number}" in stems:
-            number, epoch = None, number
-        return int(epoch or 0), f"sequence_discriminator_{int(number or 1) - 1}{domain}", ""
+        return 0 if epoch == "latest" else int(epoch), PIX2PIX.get(name, name)
     # The number of a sequence discriminator is not an epoch.
     name, epoch = re.fullmatch(r"(sequence_discriminator_\d+|.+?)(?:_([1-9]\d*))?", stem).groups()
-    return int(epoch or 0), name, ""
+    return int(epoch or 0), name
 
 
 def plain_parameters(state: Any, path: Path) -> dict[str, Tensor]:
@@ -95,17 +81,16 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
 
     def __init__(self, folder: Path, epoch: int = 0, announce: bool = True):
         self._announce = announce
-        paths = {path.stem: path for path in sorted(folder.glob("[!.]*.pth")) if path.stem != "latest"}
         self._states: dict[str, Mapping[str, Tensor]] = {}
-        self._files: dict[str, dict[str, Path]] = {}  # by network, and by what is put before a file's parameters
+        self._files: dict[str, Path] = {}
         epochs: set[int] = set()
-        for stem, path in paths.items():
-            number, name, prefix = identify(stem, paths)
+        for path in sorted(folder.glob("[!.]*.pth")):
+            if path.stem == "latest":  # our own, the whole state of a run
+                continue
+            number, name = identify(path.stem)
             epochs |= {number} - {0}
-            if number == epoch:
-                other = self._files.setdefault(name, {}).setdefault(prefix, path)
-                if other != path:
-                    raise UserError(f"{other} and {path} are both weights for {name}: move one of them away")
+            if number == epoch and self._files.setdefault(name, path) != path:
+                raise UserError(f"{self._files[name]} and {path} are both weights for {name}: move one of them away")
         if not self._files:
             there = f"there are epochs {', '.join(map(str, sorted(epochs)))}" if epochs else ""
             if epoch:
@@ -115,16 +100,9 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
 
     def __getitem__(self, name: str) -> Mapping[str, Tensor]:
         if name not in self._states:
-            parts = {}
-            for prefix, path in self._files[name].items():
-                parts[prefix] = plain_parameters(load(path), path)
-                if self._announce:
-                    print(f"{path} -> {name}")
-            # The 2020 release wrote a motion model that walks both ways twice; here it is the backward one.
-            forward, backward = (parts.get(f"{way}_model.", {}) for way in ("forward", "backward"))
-            if forward.keys() == backward.keys() and all(torch.equal(forward[key], backward[key]) for key in forward):
-                parts.pop("forward_model.", None)
-            self._states[name] = {prefix + key: value for prefix, part in parts.items() for key, value in part.items()}
+            self._states[name] = plain_parameters(load(self._files[name]), self._files[name])
+            if self._announce:
+                print(f"{self._files[name]} -> {name}")
         return self._states[name]
 
     def __contains__(self, name: object) -> bool:
@@ -138,7 +116,7 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
 
     def origin(self, name: str) -> str:
         """The file of a network, for messages."""
-        return " and ".join(map(str, self._files[name].values()))
+        return str(self._files[name])
 
     def note_unused(self, networks: Iterable[str]) -> None:
         """Say which files are none of these networks'."""
