@@ -80,8 +80,7 @@ def _train(run: Run, stop: list[int]) -> bool:
                     return False
         if last_stage:
             return True
-        run.next_stage()
-        run.save()
+        run.next_stage()  # resumed before its first checkpoint, it begins again, in the same way
 
 
 def _short(name: str) -> str:
