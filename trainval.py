@@ -9,9 +9,12 @@ from timecyclegan.util.errors import command
 def main() -> int:
     arguments = parse("trainval")
     # Imported here, so that --help and a mistake in the flags answer at once.
-    from timecyclegan.commands import STOPPED, train, translate
+    from timecyclegan.commands import STOPPED, dry_run, train, translate
     from timecyclegan.util.logs import log_command
 
+    if arguments.given.get("dry_run"):
+        dry_run(arguments)
+        return 0
     log_command()
     if not train(arguments):
         return STOPPED

@@ -310,6 +310,32 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_2(script, data, folder, c
     assert not Path("checkpoints/run/latest.pth").exists()
 
 
+# --- training that is only tried
+
+def test_a_dry_run_writes_nothing(script, refused, data, folder, capsys):
+    assert script("train", "run", *data[:2], *P, "--dry_run") == 0
+    printed = capsys.readouterr().out
+    assert "  timecycle_target " in printed and "nothing was written" in printed and "an epoch: 2 steps" in printed
+    assert script("trainval", "run", *data, *P, "--dry_run") == 0
+    assert "--flags" in refused("train", "run", *data[:2], *P, "--dry_run", "--flags")
+    assert "did you mean timecycle?" in refused("train", "run", *data[:2], *P, "--dry_run", "-m", "timecycl")
+    assert "--dry_run is not known" in refused("val", "run", *data[2:], "--dry_run")
+    assert "/nowhere" in refused("trainval", "run", *data[:3], "/nowhere", *P, "--dry_run")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dry_run_leaves_a_run_as_it_is(script, data, folder, capsys):
+    assert script("train", "run", *data[:2], *P, "-tclw", "7") == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert script("train", "run", *data[:2], "--resume", "--dry_run") == 0
+    assert "7  --timecycle_loss_weight" in capsys.readouterr().out
+    assert script("train", "run", *data[:2], *P, "-t", "1", "--dry_run") == 0
+    assert script("train", "run", *data[:2], *P[2:], "-m", "timecyclep2", "-wlw", "1", "--flow_cache", "flow",
+                  "--dry_run") == 0  # fmt: skip
+    assert "  warp " in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_testing_what_was_never_trained(refused, data, folder):
     assert "checkpoints/run/options.json" in refused("test", "run", data[2])
     assert written(folder) == set()

@@ -109,9 +109,9 @@ def trained(data, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
             source, target = (None if path == "-" else path for path in data[task][:2])
-            run = helpers.Trainer(task, source, target, Options(**options))
+            run = helpers.Run(task, source, target, Options(**options))
             run.options.save(run.folder / checkpoint.OPTIONS)
-            run._save()
+            run.save()
     return root
 
 

@@ -6,17 +6,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
+from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
-from timecyclegan.training.trainer import Trainer
+from timecyclegan.training.dry_run import print_dry_run
+from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, changed_architecture
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing, write_json
+from timecyclegan.util.files import write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.options import (
     ControlOptions,
@@ -38,7 +38,24 @@ STOPPED = 3  # exit code of a training that a signal ended before its end: neith
 def train(arguments: Arguments) -> bool:
     """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
     control = arguments.options(ControlOptions)
-    options = _training_options(arguments, control)
+    return loop.train(_run(arguments, _training_options(arguments), control.resume, control.overwrite))
+
+
+def dry_run(arguments: Arguments) -> None:
+    """``train.py --dry_run``: what training would minimise and take; nothing is written, and no run is in the way.
+
+    With ``--resume`` the options are those of the run.
+    """
+    options = _training_options(arguments)
+    # Flow that is kept would be written, and loading is timed in this process.
+    changes = {"flow_cache": "", "threads": 0}
+    if arguments.options(ControlOptions).resume:  # what it began with need not be there any more
+        changes |= {"init_checkpoint_dir": "", "init_epoch": 0}
+    print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
+
+
+def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite: bool = False) -> Run:
+    """The run that is asked for; what ``trainval.py`` tests with is looked at as well, not only after hours."""
     check_arguments(arguments, options.model_type, metrics=True)
     if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
         backend = choose_backend(options.flow_backend, options.flow_weights)
@@ -46,24 +63,17 @@ def train(arguments: Arguments) -> bool:
     _note_unused(arguments, options)
     _note_unread(arguments, "source_dir", options.model_type, "unconditional")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
-    try:
-        trainer = Trainer(arguments.name, *folders, options, control.resume, control.overwrite)
-        if "test_source_dir" in arguments.folders:
-            find_directions(arguments, options.model_type)  # not only after hours of training
-            _evaluator(arguments, options)
-        return trainer.run()
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            "the GPU's memory is too small: lower --batch_size, --block_size, --image_height and --image_width, or "
-            "--generator_filters and --discriminator_filters"
-        ) from error
+    run = Run(arguments.name, *folders, options, resume, overwrite)
+    if "test_source_dir" in arguments.folders:
+        find_directions(arguments, options.model_type)
+        _evaluator(arguments, options)
+    return run
 
 
-def _training_options(arguments: Arguments, control: ControlOptions) -> Options:
+def _training_options(arguments: Arguments) -> Options:
     """The defaults, or those of the run to go on with, changed by the preset and by what was given."""
-    given = arguments.given_for(Options)
-    model_type = given.pop("model_type", None)
-    options = default_options(model_type, control.preset or None, **given)
+    control, given = arguments.options(ControlOptions), arguments.given_for(Options)
+    options = default_options(given.pop("model_type", None), control.preset or None, **given)
     saved = CHECKPOINTS / arguments.name / OPTIONS
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
@@ -181,8 +191,7 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
         model.backend, direction.inputs, output, size, device, options.threads, test.save_flow
     )
     facts = describe(model.backend_name, model.backend) | {"scale_px": scales}
-    with replacing(output / "flow.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    write_json(output / "flow.json", facts)
     print(f"optical flow by {model.backend_name}")
     _write_videos(direction, pictures, output, options, test.fps)
 

@@ -13,7 +13,7 @@ from tests.training.helpers import write_data
 from timecyclegan.data import check_data
 from timecyclegan.data.check_data import main
 from timecyclegan.models import default_options
-from timecyclegan.training.trainer import Trainer
+from timecyclegan.training.run import Run
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import write_image
 from timecyclegan.video.writer import VideoWriter
@@ -84,7 +84,7 @@ def test_the_verdict_is_that_of_training(data, run, spoil, changes):
              "discriminator_architecture": "pixel", "discriminator_filters": 2, "block_size": 3, "gpu": -1}
     flags = f"{FLAGS} {' '.join(f'--{name} {value}' for name, value in changes.items())}"
     try:
-        Trainer("run", *data, default_options(**small | {"timecycle_loss_weight": 5.0} | changes))
+        Run("run", *data, default_options(**small | {"timecycle_loss_weight": 5.0} | changes))
     except UserError as error:
         said = run(*data, flags=flags, code=2)
         assert said.err == f"error: {error}\n" and said.out.endswith("training would not start\n")
@@ -169,7 +169,7 @@ def test_the_first_steps_may_fail(data, run, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(check_data, "_measure", fail)
+    monkeypatch.setattr(check_data, "measure", fail)
     assert "the GPU's memory is too small" in run(*data, code=2).err
 
 
@@ -192,5 +192,5 @@ def test_the_contact_sheet_shows_frames_of_both_sides(data, run, tmp_path):
 
 
 def test_durations_are_read_easily():
-    assert [check_data._duration(seconds) for seconds in (0.0123, 2.34, 61.2, 600, 7300, 400000)] == [
+    assert [check_data.duration(seconds) for seconds in (0.0123, 2.34, 61.2, 600, 7300, 400000)] == [
         "0.012 s", "2.3 s", "61 s", "10 min", "2 h", "111 h"]

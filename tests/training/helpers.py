@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from timecyclegan.models import default_options, model_class
-from timecyclegan.training import checkpoint
-from timecyclegan.training.trainer import Trainer
+from timecyclegan.training import checkpoint, loop
+from timecyclegan.training.run import Run
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 from timecyclegan.util.weights import load
@@ -54,18 +54,18 @@ def write_data(root, lengths=(8, 8), height=12, width=20, seed=0):
 
 
 def trainer(data, name="run", resume=False, overwrite=False, **options):
-    return Trainer(name, *data, Options(**{**TINY, **options}), resume, overwrite)
+    return Run(name, *data, Options(**{**TINY, **options}), resume, overwrite)
 
 
 def train(data, name="run", **options):
-    return trainer(data, name, **options).run()
+    return loop.train(trainer(data, name, **options))
 
 
 def kill_at(monkeypatch, step, where="training_step"):
-    """Let the process "die" at the ``step``-th call (from 1) of a method of Trainer or of its model."""
+    """Let the process "die" at the ``step``-th call (from 1) of a method of Run or of its model."""
     from timecyclegan.models.base_model import BaseModel
 
-    owner = BaseModel if hasattr(BaseModel, where) else Trainer
+    owner = BaseModel if hasattr(BaseModel, where) else Run
     original, calls = getattr(owner, where), iter(range(1, 10**6))
 
     def dying(self, *args, **kwargs):

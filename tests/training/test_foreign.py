@@ -87,32 +87,28 @@ def save(name, state, folder=FOLDER, **kwargs):
 
 # --- which file is which network
 
-@pytest.mark.parametrize(("stem", "expected"), [
-    ("generator", (0, "generator", "")), ("generator_5", (5, "generator", "")), ("generator_15", (15, "generator", "")),
-    ("discriminator_source_5", (5, "discriminator_source", "")), ("predictor_target", (0, "predictor_target", "")),
-    ("sequence_discriminator_1", (0, "sequence_discriminator_1", "")),
-    ("sequence_discriminator_0_12", (12, "sequence_discriminator_0", "")),
-    ("sequence_discriminator_target_1_2", (2, "sequence_discriminator_target_1", "")),
-    ("timecycles_source_3", (3, "timecycles_source", "")), ("generator_0", (0, "generator_0", "")),
-    ("generator_source_to_target", (0, "generator_target", "")),
-    ("generator_target_to_source_4", (4, "generator_source", "")),
-    ("motion_model", (0, "timecycles_target", "backward_model.")),
-    ("timecycle_motion_model_source_7", (7, "timecycles_source", "backward_model.")),
-    ("motion_model_target_forward", (0, "timecycles_target", "forward_model.")),
-    ("latest_net_G", (0, "generator", "")), ("latest_net_D", (0, "discriminator", "")),
-    ("5_net_G", (5, "generator", "")), ("200_net_D_B", (200, "discriminator_source", "")),
-    # G_A makes B of A, D_A judges it; A is the source.
-    ("latest_net_G_A", (0, "generator_target", "")), ("latest_net_G_B", (0, "generator_source", "")),
-    ("latest_net_D_A", (0, "discriminator_target", "")), ("latest_net_F", (0, "F", "")),
-    ("iter_500_net_G", (0, "iter_500_net_G", "")),
-])  # fmt: skip
-def test_names(stem, expected):
-    assert foreign.identify(stem) == expected
+def test_names():
+    found = {
+        "generator": (0, "generator"), "generator_5": (5, "generator"), "generator_15": (15, "generator"),
+        "discriminator_source_5": (5, "discriminator_source"), "predictor_target": (0, "predictor_target"),
+        "generator_0": (0, "generator_0"),
+        # Our own
+        "sequence_discriminator_1": (0, "sequence_discriminator_1"),
+        "sequence_discriminator_0_12": (12, "sequence_discriminator_0"),
+        "sequence_discriminator_1_target_2": (2, "sequence_discriminator_1_target"),
+        "timecycles_source_3": (3, "timecycles_source"),
+        # pytorch-CycleGAN-and-pix2pix's. G_A makes B of A, D_A judges it; A is the source.
+        "latest_net_G": (0, "generator"), "latest_net_D": (0, "discriminator"), "5_net_G": (5, "generator"),
+        "200_net_D_B": (200, "discriminator_source"), "latest_net_G_A": (0, "generator_target"),
+        "latest_net_G_B": (0, "generator_source"), "latest_net_D_A": (0, "discriminator_target"),
+        "latest_net_F": (0, "F"), "iter_500_net_G": (0, "iter_500_net_G"),
+    }  # fmt: skip
+    for stem, expected in found.items():
+        assert foreign.identify(stem) == expected, stem
 
 
 @pytest.mark.parametrize("change", [
     lambda state: state, parallel, with_statistics, lambda state: parallel(with_statistics(state)), with_dropout,
-    lambda state: {"state_dict": state, "epoch": 3}, lambda state: {**state, "_metadata": {}},
     lambda state: with_statistics(parallel(with_dropout(state))), lambda state: OrderedDict(reversed(state.items())),
     lambda state: {key: nn.Parameter(value) for key, value in state.items()},
 ])  # fmt: skip
@@ -141,30 +137,16 @@ def test_a_file_is_read_and_announced_when_it_is_needed(tmp_path, capsys):
     assert f"{tmp_path / '5_net_D_A.pth'} was refused: it is damaged" in message(states.get, "discriminator_target")
 
 
-def test_motion_models(tmp_path, capsys):
-    save("motion_model_forward.pth", parallel(generator(seed=1)), tmp_path)
-    save("motion_model_backward.pth", generator(seed=2), tmp_path)
-    found = checkpoint.read_networks(tmp_path)["timecycles_target"]
-    expected = {f"forward_model.{key}": value for key, value in generator(seed=1).items()}
-    expected |= {f"backward_model.{key}": value for key, value in generator(seed=2).items()}
-    assert same(dict(found), expected)
-    assert capsys.readouterr().out.count(" -> timecycles_target\n") == 2
-
-
-@pytest.mark.parametrize(("first", "second"), [
-    ("generator.pth", "latest_net_G.pth"), ("generator_target.pth", "latest_net_G_A.pth"),
-    ("generator_source_to_target.pth", "generator_target.pth"), ("motion_model.pth", "motion_model_backward.pth"),
-    ("motion_model.pth", "timecycles_target.pth"),
-])  # fmt: skip
-def test_two_files_for_one_network_are_refused(tmp_path, first, second):
-    for name in (first, second):
-        save(name, generator(), tmp_path)
-    found = message(checkpoint.read_networks, tmp_path)
-    assert str(tmp_path / first) in found and str(tmp_path / second) in found
+def test_two_files_for_one_network_are_refused(tmp_path):
+    for epoch, names in ((0, ("generator.pth", "latest_net_G.pth")), (2, ("generator_target_2.pth", "2_net_G_A.pth"))):
+        for name in names:
+            save(name, generator(), tmp_path)
+        found = message(checkpoint.read_networks, tmp_path, epoch)
+        assert all(str(tmp_path / name) in found for name in names)
 
 
 def test_our_own_checkpoint_counts_first(tmp_path, capsys):
-    for name, seed in (("generator.pth", 1), ("latest_net_G.pth", 2), ("5_net_G.pth", 3), ("generator_5.pth", 4)):
+    for name, seed in (("generator.pth", 1), ("latest_net_G.pth", 2), ("generator_5.pth", 4)):
         save(name, generator(seed=seed), tmp_path)
     weights.save(tmp_path / checkpoint.LATEST, {"networks": {"generator": generator(seed=5)}})
     assert same(checkpoint.read_networks(tmp_path)["generator"], generator(seed=5))
@@ -266,19 +248,18 @@ def test_a_run_that_grows_begins_with_them(data, capsys):
 
 
 def test_weights_of_every_network_of_timecyclegan(data):
-    """The motion model and the sequence discriminator too, as the 2020 release named their files (with ours)."""
+    """Also of our own files, without the rest of the checkpoint."""
     options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 3,
                "timecycle_motion_model_architecture": "resnet_6blocks"}  # fmt: skip
     expected = {"generator": generator(inputs=6), "discriminator": discriminator(),
                 "sequence_discriminator_0": discriminator(inputs=6), "timecycles_target": generator(inputs=6, seed=3)}
-    files = dict(zip(expected, ("generator", "discriminator", "sequence_discriminator_0", "motion_model"), strict=True))
-    for network, name in files.items():
-        save(f"{name}.pth", parallel(expected[network]))
-    networks = begin(data, **options).model.networks()
+    expected["timecycles_target"] = {f"backward_model.{k}": v for k, v in expected["timecycles_target"].items()}
+    for name, state in expected.items():
+        save(f"{name}_7.pth", parallel(state))
+    networks = begin(data, init_epoch=7, **options).model.networks()
     assert networks.keys() == expected.keys()
     for name, network in networks.items():
-        state = {key.removeprefix("backward_model."): value for key, value in network.state_dict().items()}
-        assert same(state, dict(expected[name])), name
+        assert same(dict(network.state_dict()), dict(expected[name])), name
 
 
 # --- what does not fit
@@ -330,10 +311,10 @@ def test_a_sequence_discriminator_that_does_not_fit(data):
 
 
 def test_a_motion_model_that_does_not_fit(data):
-    save("motion_model.pth", generator(inputs=6, filters=3))
+    save("timecycles_target.pth", {f"backward_model.{k}": v for k, v in generator(inputs=6, filters=3).items()})
     options = {"model_type": "timecycle", "timecycle_loss_weight": 1.0, "block_size": 3}
     found = message(begin, data, **options)
-    assert "checkpoints/theirs/motion_model.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
+    assert "theirs/timecycles_target.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
 
 

@@ -1,5 +1,6 @@
 """Progressive growing: the stages, what they keep, and a run from end to end (SPEC 6; SPEC 7 item 9)."""
 import csv
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from tests.training.helpers import P, latest, message, train, trainer, weights, write_data
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training.checkpoint import transfer
-from timecyclegan.training.growing import growth_stages
+from timecyclegan.training.schedule import growth_stages
 from timecyclegan.util.options import Options
 
 GROWING = {"spatial_scaling": (0.5, 1.0), "temporal_scaling": (0.6, 1.0), "block_size": 5, "num_epochs": 1}
@@ -39,20 +40,19 @@ def test_without_growing_there_is_one_stage():
     assert shapes(growth_stages(Options(model_type="pix2pix", image_height=99, image_width=51))) == [(99, 51, 1, 1)]
 
 
-@pytest.mark.parametrize(("scale", "factor"), [(1, 1), (0.9, 2), (0.5, 2), (0.49, 4), (0.25, 4), (0.2, 8)])
-def test_batches_grow_by_a_power_of_two(scale, factor):
-    stage = growth_stages(Options(temporal_scaling=(scale, 1.0), block_size=20, batch_size=5))[0]
-    assert stage.batch_size == 5 * factor
+def test_batches_grow_by_a_power_of_two():
+    for scale, factor in {1: 1, 0.9: 2, 0.5: 2, 0.49: 4, 0.25: 4, 0.2: 8}.items():
+        stage = growth_stages(Options(temporal_scaling=(scale, 1.0), block_size=20, batch_size=5))[0]
+        assert stage.batch_size == 5 * factor
 
 
-@pytest.mark.parametrize("size", [(100, 150), (63, 65), (7, 9), (256, 30)])
-@pytest.mark.parametrize("scale", [0.1, 0.25, 0.3, 0.5, 0.77])
-def test_sizes_below_the_full_one_are_multiples_of_4(size, scale):
-    options = Options(image_height=size[0], image_width=size[1], spatial_scaling=(scale, 1.0))
-    small, full = growth_stages(options)
-    for value, whole in zip((small.image_height, small.image_width), size, strict=True):
-        assert value % 4 == 0 and value >= 4 and abs(value - whole * scale) <= max(2, 4 - whole * scale)
-    assert (full.image_height, full.image_width) == size
+def test_sizes_below_the_full_one_are_multiples_of_4():
+    for size, scale in itertools.product([(100, 150), (63, 65), (7, 9), (256, 30)], [0.1, 0.25, 0.3, 0.5, 0.77]):
+        options = Options(image_height=size[0], image_width=size[1], spatial_scaling=(scale, 1.0))
+        small, full = growth_stages(options)
+        for value, whole in zip((small.image_height, small.image_width), size, strict=True):
+            assert value % 4 == 0 and value >= 4 and abs(value - whole * scale) <= max(2, 4 - whole * scale)
+        assert (full.image_height, full.image_width) == size
 
 
 class Net(nn.Module):
@@ -76,9 +76,9 @@ def test_a_run_whose_discriminator_changes_shape(data, monkeypatch, capsys):
     """SPEC 7 item 9: the sequence discriminator of 2 judged frames becomes one of 4."""
     seen, step = [], BaseModel.training_step
 
-    def spy(self, batch, *args):
+    def spy(self, batch, *args, **kwargs):
         before = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in self.networks().items()}
-        result = step(self, batch, *args)
+        result = step(self, batch, *args, **kwargs)
         after = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in self.networks().items()}
         seen.append((tuple(batch["source"].shape), before, after))
         return result
@@ -123,7 +123,7 @@ def nothing_written():
 
 
 def test_a_stage_too_small_for_a_network_is_refused_before_data_are_read(data, monkeypatch):
-    from timecyclegan.training import trainer as module
+    from timecyclegan.training import run as module
 
     monkeypatch.setattr(module, "DATASETS", None)
     options = {**P, "spatial_scaling": (0.25, 1.0), "image_height": 32, "image_width": 32}

@@ -20,7 +20,7 @@ from tests.training.helpers import (
     write_data,
 )
 from timecyclegan.models import MODELS, calculate_block_size, get_task
-from timecyclegan.training import trainer as trainer_module
+from timecyclegan.training import run as run_module
 from timecyclegan.util.options import Options
 
 GROWING = {"spatial_scaling": (0.5, 1.0), "temporal_scaling": (0.4, 1.0), "num_epochs": 1}
@@ -105,7 +105,7 @@ def test_batches_and_workers(monkeypatch, data, options):
 
 def test_killed_between_weight_files_and_latest(monkeypatch, data):
     train(data, "whole", **P)
-    killed(monkeypatch, data, 2, "_save", name="broken", **P)  # the second epoch's
+    killed(monkeypatch, data, 2, "save", name="broken", **P)  # the second epoch's
     assert weights("broken") == weights("whole") and latest("broken")["position"]["epoch"] == 1
     train(data, "broken", resume=True, **P)
     assert_same_run("whole", "broken")
@@ -113,7 +113,7 @@ def test_killed_between_weight_files_and_latest(monkeypatch, data):
 
 def test_killed_between_two_weight_files(monkeypatch, data):
     train(data, "whole", **P)
-    save, calls = trainer_module.save, iter(range(100))
+    save, calls = run_module.save, iter(range(100))
 
     class Dead(BaseException):
         pass
@@ -124,7 +124,7 @@ def test_killed_between_two_weight_files(monkeypatch, data):
         save(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "save", dying)
+        patch.setattr(run_module, "save", dying)
         with pytest.raises(Dead):
             train(data, "broken", **P)
     assert len(weights("broken")) == 5
@@ -133,7 +133,7 @@ def test_killed_between_two_weight_files(monkeypatch, data):
 
 
 @pytest.mark.parametrize(("where", "step"), [
-    ("training_step", 4), ("_begin_stage", 2), ("_begin_stage", 3), ("_save", 1), ("_save", 2),
+    ("training_step", 4), ("begin_stage", 2), ("begin_stage", 3), ("save", 1), ("save", 2),
 ])  # fmt: skip
 def test_growing(monkeypatch, data, where, step):
     """With a sequence discriminator that is there only from the last stage on."""

@@ -29,8 +29,8 @@ def data(tmp_path_factory):
 def send_at(monkeypatch, step, *signals):
     original, calls = BaseModel.training_step, iter(range(1, 1000))
 
-    def signalled(self, *args):
-        result = original(self, *args)
+    def signalled(self, *args, **kwargs):
+        result = original(self, *args, **kwargs)
         if next(calls) == step:
             for number in signals:
                 os.kill(os.getpid(), number)

@@ -111,9 +111,9 @@ def test_wrong_values_name_the_flag_and_what_is_allowed(argv, parts):
     assert all(part in found for part in parts), found
 
 
-@pytest.mark.parametrize("name", ["a/b", "/a", "..", ".", "", "a/"])
-def test_the_name_is_a_plain_folder_name(name):
-    assert repr(name) in message("train", name, "a", "b")
+def test_the_name_is_a_plain_folder_name():
+    for name in ("a/b", "/a", "..", ".", "", "a/"):
+        assert repr(name) in message("train", name, "a", "b")
 
 
 def test_missing_and_surplus_arguments():

@@ -1,14 +1,11 @@
-"""Tables, logs and TensorBoard events."""
+"""Tables and the command log."""
 import csv
-import io
 import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from timecyclegan.util import logs
 from timecyclegan.util.errors import UserError, command
@@ -88,62 +85,6 @@ def test_without_git_the_commit_is_empty(monkeypatch, missing, folder):
     assert logs.git_commit() == ""
 
 
-# --- one run's log
-
-def events(path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found = EventAccumulator(str(path), size_guidance={"images": 0, "scalars": 0})
-    return found.Reload()
-
-
-def test_tensorboard_has_scalars_hparams_pictures_and_gifs(folder):
-    log = logs.TrainingLog(folder / "run", 0)
-    log.hparams({"learning_rate": 0.5, "model_type": "timecycle", "spatial_scaling": [0.5, 1.0], "flip": True})
-    log.scalars({"Generator/l1": 0.25, "Discriminator/gan": 2.0}, 1, 1)
-    log.scalars({"Generator/l1": 0.125, "Discriminator/gan": 1.0}, 2, 1)
-    clip = torch.zeros(2, 4, 3, 6, 10)
-    clip[0, 1], clip[0, 2], clip[0, 3] = 1, 0.5, -0.5
-    log.videos({"source": clip, "fake": -clip, "real": clip}, 2)
-    log.close()
-
-    found = events(folder / "run")
-    assert sorted(found.Tags()["scalars"]) == ["Loss/Discriminator/gan", "Loss/Generator/l1"]
-    assert [(e.step, e.value) for e in found.Scalars("Loss/Generator/l1")] == [(1, 0.25), (2, 0.125)]
-    assert found.Tags()["images"] == ["Frames/source_fake_real", "Video/source_fake_real"]
-    (grid,), (video,) = (found.Images(tag) for tag in found.Tags()["images"])
-    grid = np.asarray(Image.open(io.BytesIO(grid.encoded_image_string)))
-    assert grid.shape == (3 * 6, 4 * 10, 3)  # a row for each video, a column for each frame
-    assert [grid[row, column, 0] for row, column in ((0, 0), (0, 10), (6, 10), (12, 10))] == [128, 255, 0, 255]
-    gif = Image.open(io.BytesIO(video.encoded_image_string))
-    assert (gif.format, gif.n_frames, gif.size) == ("GIF", 4, (3 * 10, 6))
-    text = b"".join(path.read_bytes() for path in (folder / "run").glob("events*"))
-    assert all(name in text for name in (b"hparams", b"learning_rate", b"spatial_scaling", b"[0.5, 1.0]"))
-    assert rows(folder / "run/losses.csv") == [
-        ["step", "epoch", "Loss/Generator/l1", "Loss/Discriminator/gan"], ["1", "1", "0.25", "2"],
-        ["2", "1", "0.125", "1"],
-    ]  # fmt: skip
-
-
-def test_a_still_model_logs_no_gif(folder):
-    log = logs.TrainingLog(folder / "run", 0)
-    log.videos({"fake": torch.zeros(1, 1, 3, 4, 4)}, 1)
-    log.close()
-    assert events(folder / "run").Tags()["images"] == ["Frames/fake"]
-
-
-def test_what_was_logged_after_the_checkpoint_is_dropped(folder):
-    log = logs.TrainingLog(folder / "run", 0)
-    for step in (1, 2, 3, 10):
-        log.scalars({"Generator/l1": float(step)}, step, 1)
-    log.close()
-    log = logs.TrainingLog(folder / "run", 2)
-    log.scalars({"Generator/l1": 33.0}, 3, 1)
-    log.close()
-    assert [row[0] for row in rows(folder / "run/losses.csv")] == ["step", "1", "2", "3"]
-    assert [(e.step, e.value) for e in events(folder / "run").Scalars("Loss/Generator/l1")] == [(1, 1), (2, 2), (3, 33)]
-
-
 # --- errors of the user
 
 @pytest.mark.parametrize(("error", "code", "line"), [
@@ -156,6 +97,15 @@ def test_an_error_of_the_user_is_one_line(error, code, line, capsys):
 
     assert main() == code
     assert capsys.readouterr() == ("", line)
+
+
+def test_too_little_memory_is_one_line(capsys):
+    @command
+    def main():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: the GPU's memory is too small: lower the batch size, ")
 
 
 def test_a_mistake_of_ours_raises():

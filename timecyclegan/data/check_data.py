@@ -7,10 +7,7 @@ The exit code is 0 if training would start and could read every frame, else 2.
 """
 import argparse
 import dataclasses
-import itertools
-import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,8 @@ from timecyclegan.datasets.frame_facts import Facts, look_at
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
-from timecyclegan.training.trainer import AMP, Trainer
+from timecyclegan.training.dry_run import duration, measure
+from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.options import ControlOptions, Options
@@ -94,30 +92,30 @@ class Check:
         except UserError as error:
             self.error(error)
 
-    def _trainer(self, options: Options) -> Trainer:
+    def _trainer(self, options: Options) -> Run:
         # Another run of this name would not matter: nothing of it is read.
-        return Trainer(_RUN, self.roots.get("source"), self.roots["target"], options, overwrite=True)
+        return Run(_RUN, self.roots.get("source"), self.roots["target"], options, overwrite=True)
 
     def estimate(self) -> None:
         """Make a few steps at full size, and report what they took."""
         options = dataclasses.replace(self.options, threads=0, flow_cache="", spatial_scaling=(1.0,),
                                       temporal_scaling=(1.0,))
         try:
-            loading, step, memory, steps, device = _measure(self._trainer(options))
+            run = self._trainer(options)
+            cost = measure(run)
         except UserError as error:
             self.error(f"the first steps fail: {error}")
         except torch.OutOfMemoryError:
             self.error("the GPU's memory is too small; lower --batch_size, --block_size, the size of the pictures or "
                        "the numbers of filters")
         else:
-            # Loading in other processes goes on while a step is computed.
-            threads = self.options.threads
-            epoch = steps * (max(step, loading / threads) if threads else step + loading)
+            steps = len(run.loader)
+            epoch = cost.epoch(steps, self.options.threads)
             stages = max(len(self.options.spatial_scaling) + len(self.options.temporal_scaling) - 1, 1)
             in_all = epoch * stages * options.num_epochs
-            print(f"estimate ({device}): {steps} steps an epoch, each {_duration(step)} and {_duration(loading)} of "
-                  f"loading; about {_duration(epoch)} an epoch, at most {_duration(in_all)} for --num_epochs "
-                  f"{options.num_epochs}; {memory / 1e9:.1f} GB of memory")
+            print(f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
+                  f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most {duration(in_all)} "
+                  f"for --num_epochs {options.num_epochs}; {cost.memory / 1e9:.1f} GB of memory")
 
     def contact_sheet(self, path: Path) -> None:
         """Write a picture of frames of many sequences, those of the target below those of the source."""
@@ -134,33 +132,6 @@ class Check:
         if str(text) not in self.errors:  # the folders are searched twice
             self.errors.append(str(text))
             print(f"error: {text}", file=sys.stderr)
-
-
-def _measure(trainer: Trainer) -> tuple[float, float, float, int, str]:
-    """Seconds of loading and of a step, bytes at the most, steps of an epoch, the device; the first step warms up."""
-    loading, steps = [], []
-    batches = itertools.chain.from_iterable(itertools.repeat(trainer.loader))
-    for _ in range(3):
-        begun = time.perf_counter()
-        batch = next(batches)
-        loaded = time.perf_counter()
-        trainer.model.training_step(batch, trainer.scaler, AMP[trainer.stage.amp])
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize(trainer.device)
-        loading.append(loaded - begun)
-        steps.append(time.perf_counter() - loaded)
-    if trainer.device.type == "cuda":
-        memory = torch.cuda.max_memory_reserved(trainer.device)
-    else:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return min(loading[1:]), min(steps[1:]), memory, len(trainer.loader), trainer.device.type
-
-
-def _duration(seconds: float) -> str:
-    for limit, unit, name in ((100, 1, "s"), (6000, 60, "min"), (float("inf"), 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"
-    raise ValueError(f"not a duration: {seconds}")
 
 
 def _spread(items: list, count: int) -> list:

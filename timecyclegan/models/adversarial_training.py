@@ -37,7 +37,7 @@ class AdversarialTraining:
 
     def training_step(
         self, batch: Mapping[str, Any], scaler: torch.amp.GradScaler, amp: torch.dtype | None = None,
-        show: Callable[[dict[str, Tensor]], None] | None = None,
+        show: Callable[[dict[str, Tensor]], object] | None = None,
     ) -> dict[str, float]:  # fmt: skip
         """One forward pass, then the discriminators' update, then the generator's.
 

@@ -4,7 +4,6 @@
 epoch, a ``<network>_<epoch>.pth`` with that network's parameters alone.
 """
 import random
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from timecyclegan.training import fitting, foreign
+from timecyclegan.training import foreign, misfit
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.weights import load
 
@@ -21,21 +20,7 @@ LATEST = "latest.pth"
 OPTIONS = "options.json"
 CHECKPOINTS = Path("checkpoints")
 
-State = fitting.State
-
-
-def weight_files(folder: Path, epoch: int) -> dict[str, Path]:
-    """The weight files of an epoch in ``folder`` by network.
-
-    Raises:
-        UserError: there are none; names the epochs that there are.
-    """
-    files = {path.name.removesuffix(f"_{epoch}.pth"): path for path in sorted(folder.glob(f"*_{epoch}.pth"))}
-    if not files:
-        epochs = sorted({int(m[1]) for p in folder.glob("*.pth") if (m := re.search(r"_(\d+)\.pth$", p.name))})
-        known = f"there are epochs {', '.join(map(str, epochs))}" if epochs else "there are none at all"
-        raise UserError(f"no weights of epoch {epoch} in {folder}: {known}")
-    return files
+State = misfit.State
 
 
 def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State]:
@@ -46,10 +31,9 @@ def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State]:
     Raises:
         UserError: nothing to read, or it cannot be read.
     """
-    if not (folder / LATEST).exists():
-        return foreign.Weights(folder, epoch, load)
-    if epoch:
-        return {name: load(path) for name, path in weight_files(folder, epoch).items()}
+    own = (folder / LATEST).exists()
+    if epoch or not own:
+        return foreign.Weights(folder, epoch, announce=not own)
     content = load(folder / LATEST)
     if not isinstance(content, dict) or "networks" not in content:
         raise UserError(f"checkpoint {folder / LATEST} is not one of this program's")
@@ -64,12 +48,27 @@ def load_networks(networks: Mapping[str, nn.Module], states: Mapping[str, State]
     """
     for name, network in networks.items():
         if name not in states:
-            hint = fitting.lacking(name, states)
+            hint = misfit.lacking(name, states)
             raise UserError(f"{origin} has no weights for {name}; it has {', '.join(states) or 'none'}{hint}")
         state = states[name]
         where = states.origin(name) if isinstance(states, foreign.Weights) else origin
-        fitting.check_fit(name, state, network.state_dict(), where)
+        misfit.check_fit(name, state, network.state_dict(), where)
         network.load_state_dict(state)
+
+
+def load_initial(networks: Mapping[str, nn.Module], states: Mapping[str, State], origin: Path) -> None:
+    """Give ``networks`` the weights to begin with; those that ``states`` lacks (another model's) begin anew.
+
+    Raises:
+        UserError: weights that do not fit, or none for any of the networks.
+    """
+    given = {name: network for name, network in networks.items() if name in states}
+    if not given:
+        hint = misfit.lacking(next(iter(networks)), states)
+        raise UserError(f"{origin} has weights for {', '.join(states)}, none for {', '.join(networks)}{hint}")
+    load_networks(given, states, origin)
+    if anew := networks.keys() - given.keys():
+        print(f"note: {origin} has no weights for {', '.join(sorted(anew))}: begun anew")
 
 
 def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State]) -> list[str]:

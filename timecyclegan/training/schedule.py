@@ -1,10 +1,12 @@
-"""Where a training run stands, and what the learning rate is there."""
-from dataclasses import dataclass
+"""The course of a run: its growth stages, the position in them, and the learning rate there."""
+import dataclasses
+import math
 
+from timecyclegan.models import calculate_block_size
 from timecyclegan.util.options import Options
 
 
-@dataclass
+@dataclasses.dataclass
 class Position:
     """What comes next: this batch of this epoch of this stage. ``step`` counts the steps that are done."""
 
@@ -19,3 +21,36 @@ def learning_rate(options: Options, epoch: int) -> float:
     constant = (options.num_epochs + 1) // 2
     steps = options.num_epochs - constant + 1
     return options.learning_rate * min(1.0, (options.num_epochs - epoch) / steps)
+
+
+def growth_stages(options: Options) -> list[Options]:
+    """The options of each stage of progressive growing: first in space on short clips, then in time at full size.
+
+    All of ``--spatial_scaling`` runs at the first of ``--temporal_scaling``, then the rest of that at full size. Sizes
+    below the full one are rounded to multiples of 4, so that no stage pads; the batch grows by
+    2**ceil(log2(1 / temporal scale)), so that short clips fill the memory that long ones will need. Without growing
+    there is one stage.
+    """
+
+    def size(full: int, scale: float) -> int:
+        return full if scale == 1 or not full else max(4, 4 * math.floor(full * scale / 4 + 0.5))
+
+    sizes = "image_height", "image_width", "load_height", "load_width"
+    first, *later = options.temporal_scaling
+    return [
+        dataclasses.replace(
+            options,
+            **{name: size(getattr(options, name), space) for name in sizes},
+            block_size=max(1, round(calculate_block_size(options) * time)),
+            batch_size=options.batch_size * 2 ** math.ceil(math.log2(1 / time)),
+        )
+        for space, time in [*((scale, first) for scale in options.spatial_scaling), *((1.0, scale) for scale in later)]
+    ]
+
+
+def describe(stage: Options) -> str:
+    """One line for the user."""
+    return (
+        f"{stage.image_height}x{stage.image_width} pixels, clips of {stage.block_size} frames, batches of "
+        f"{stage.batch_size}"
+    )

@@ -27,7 +27,7 @@ def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorate a command's ``main``: a :class:`UserError` is one line on stderr and exit code 2, without traceback.
 
-    So is Ctrl-C, with the exit code that shells give it, 130.
+    So is a GPU's memory that is too small, and Ctrl-C, with the exit code that shells give it, 130.
     """
 
     @functools.wraps(main)
@@ -36,6 +36,12 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
             return main(*args, **kwargs) or 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 2
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which takes seconds to import
+                raise
+            print("error: the GPU's memory is too small: lower the batch size, the block size, the pictures' size or "
+                  "the numbers of filters", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

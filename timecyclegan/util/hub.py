@@ -2,7 +2,6 @@
 import hashlib
 import re
 import socket
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,17 @@ def published_file(url: str, who: str, instead: str) -> Path:
     if path.exists():
         return path
     print(f"fetching {url} to {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _impatient():
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=re.search(r"-([0-9a-f]{8})\.", path.name)[1])
-    except Exception as error:  # of urllib, ssl or the disk: the user can only put the file there
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise UserError(f"{who} needs weights: put {url} at {path}, or {instead} ({reason})") from error
-    return path
-
-
-@contextmanager
-def _impatient():
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
-        yield
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=re.search(r"-([0-9a-f]{8})\.", path.name)[1])
+    except Exception as error:  # of urllib, ssl or the disk: the user can only put the file there
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise UserError(f"{who} needs weights: put {url} at {path}, or {instead} ({reason})") from error
     finally:
         socket.setdefaulttimeout(before)
+    return path
 
 
 def load_published(url: str, who: str, instead: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.util.errors import UserError, suggestion
-from timecyclegan.util.files import replacing
+from timecyclegan.util.files import write_json
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -187,8 +187,7 @@ class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeC
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""
-        with replacing(path, sync=True) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        write_json(path, self.to_dict(), sync=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "Options":
@@ -260,6 +259,10 @@ class ControlOptions:
     )  # fmt: skip
     resume: bool = option(False, None, "go on where the run of this name was interrupted")
     overwrite: bool = option(False, None, "begin anew although there are checkpoints of this name; they are lost")
+    dry_run: bool = option(
+        False, None, "print every loss, its weight, the networks that it reaches, and what a step and an epoch take; "
+        "write nothing",
+    )  # fmt: skip
 
 
 def value_type(field: dataclasses.Field) -> type:

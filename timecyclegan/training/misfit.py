@@ -32,22 +32,22 @@ def describe(state: State) -> Description | None:
     kernels = [key for key, value in state.items() if key.endswith(".weight") and value.dim() == 4]
     if not kernels:
         return None
-    first, last = state[kernels[0]], state[kernels[-1]]
+    filters, inputs, *_ = state[kernels[0]].shape
+    outputs, upsample = state[kernels[-1]].shape[0], "transposed"
     if kernels[0] == "model.model.0.weight" and "model.model.3.weight" in state:
-        depth = 1 + sum(key.endswith(".model.1.weight") for key in kernels)
-        return Description(f"unet_{2**depth}", first.shape[0], first.shape[1], state["model.model.3.weight"].shape[1])
-    if kernels[0] == "model.1.weight":
-        blocks = len({key.split(".conv_block.")[0] for key in kernels if ".conv_block." in key})
-        resized = any(re.fullmatch(r"model\.\d+\.2\.weight", key) for key in kernels)
-        return Description(f"resnet_{blocks}blocks", first.shape[0], first.shape[1], last.shape[0],
-                           "resize" if resized else "transposed")  # fmt: skip
-    if kernels[0] == "net.0.weight":
-        return Description("pixel", first.shape[0], first.shape[1], last.shape[0])
-    if kernels[0] == "model.0.weight" and "model.0.bias" in state:
-        layers = len(kernels) - 2
-        return Description("basic" if layers == 3 else f"{layers}_layers", first.shape[0], first.shape[1],
-                           last.shape[0])  # fmt: skip
-    return None
+        architecture = f"unet_{2 ** (1 + sum(key.endswith('.model.1.weight') for key in kernels))}"
+        outputs = state["model.model.3.weight"].shape[1]
+    elif kernels[0] == "model.1.weight":
+        architecture = f"resnet_{len({key.split('.conv_block.')[0] for key in kernels if '.conv_block.' in key})}blocks"
+        if any(re.fullmatch(r"model\.\d+\.2\.weight", key) for key in kernels):
+            upsample = "resize"
+    elif kernels[0] == "net.0.weight":
+        architecture = "pixel"
+    elif kernels[0] == "model.0.weight" and "model.0.bias" in state:
+        architecture = "basic" if len(kernels) == 5 else f"{len(kernels) - 2}_layers"
+    else:
+        return None
+    return Description(architecture, filters, inputs, outputs, upsample)
 
 
 def check_fit(name: str, found: State, own: State, origin: object) -> None:
@@ -56,23 +56,22 @@ def check_fit(name: str, found: State, own: State, origin: object) -> None:
     Raises:
         UserError: names the network, the first parameter that does not fit, both shapes, and what would fit.
     """
-    for key, value in own.items():
-        if key not in found:
-            raise UserError(f"{origin}: {name} lacks the parameter {key}; {_remedy(name, found, own)}")
-        if found[key].shape != value.shape:
-            raise UserError(
-                f"{origin}: {name} does not fit, its {key} is {tuple(found[key].shape)} where the model has "
-                f"{tuple(value.shape)}; {_remedy(name, found, own)}"
-            )
-    if surplus := sorted(set(found) - set(own)):
-        raise UserError(
-            f"{origin}: {name} has a parameter {surplus[0]} that the model does not know; {_remedy(name, found, own)}"
-        )
+    wrong = next((key for key in [*own, *sorted(set(found) - set(own))]
+                  if key not in own or key not in found or found[key].shape != own[key].shape), None)  # fmt: skip
+    if wrong is None:
+        return
+    if wrong not in found:
+        text = f"lacks the parameter {wrong}"
+    elif wrong not in own:
+        text = f"has a parameter {wrong} that the model does not know"
+    else:
+        shapes = tuple(found[wrong].shape), tuple(own[wrong].shape)
+        text = f"does not fit, its {wrong} is {shapes[0]} where the model has {shapes[1]}"
+    raise UserError(f"{origin}: {name} {text}; {_remedy(name, describe(found), describe(own))}")
 
 
-def _remedy(name: str, found: State, own: State) -> str:
-    """The flags in which the network that ``found`` belongs to differs from the model's, as far as one can tell."""
-    theirs, ours = describe(found), describe(own)
+def _remedy(name: str, theirs: Description | None, ours: Description | None) -> str:
+    """The flags in which two networks called ``name`` differ, as far as one can tell."""
     kind = re.split(r"_|$", name, maxsplit=1)[0]
     if theirs is None or ours is None or kind not in FLAGS:
         return "use the options that it was trained with"
@@ -80,18 +79,17 @@ def _remedy(name: str, found: State, own: State) -> str:
              for field in ("architecture", "filters") if getattr(theirs, field) != getattr(ours, field)]  # fmt: skip
     if theirs.upsample != ours.upsample:
         flags.append(f"--upsample {theirs.upsample}")
-    text = f"use {' '.join(flags)}" if flags else ""
+    advice = [f"use {' '.join(flags)}"] if flags else []
     if (theirs.inputs, theirs.outputs) != (ours.inputs, ours.outputs):
-        text += f"{'; ' if text else ''}{_channels(name, kind, theirs, ours)}"
-    return text or "is it damaged?"
+        advice.append(_channels(name, kind, theirs, ours))
+    return "; ".join(advice) or "is it damaged?"
 
 
 def _channels(name: str, kind: str, theirs: Description, ours: Description) -> str:
     """What to do about other numbers of channels than the model's."""
-    seen = f"it sees {theirs.inputs} channels and makes {theirs.outputs}"
+    seen, frames = f"it sees {theirs.inputs} channels and makes {theirs.outputs}", theirs.inputs // 3
     if theirs.inputs % 3 or (kind not in ("discriminator", "sequence") and theirs.outputs % 3):
         return f"{seen}, but frames have 3: train it on colour pictures"
-    frames = theirs.inputs // 3
     if kind == "sequence":
         return f"it sees {frames} frames: use --n_frames_discriminator {frames}"
     if kind != "generator":

@@ -1,0 +1,83 @@
+"""What a run reports while it trains: TensorBoard events and ``losses.csv``, both in ``runs/NAME``."""
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from timecyclegan.util.logs import append_csv, columns, read_csv, write_csv
+from timecyclegan.video.frames import to_uint8
+from timecyclegan.video.writer import encode_gif
+
+
+class Means:
+    """Means of named numbers over the steps since the last entry in the log.
+
+    A name that came later or went (losses of a growth stage) is averaged over the steps that had it. ``sums`` is the
+    whole state: by name, the sum and the number of steps. A run saves it, so that a resumed one logs the same.
+    """
+
+    def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
+        self.sums = dict(sums or {})
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Count a step's ``values`` in."""
+        for name, value in values.items():
+            total, steps = self.sums.get(name, (0.0, 0))
+            self.sums[name] = total + value, steps + 1
+
+    def values(self) -> dict[str, float]:
+        """The means by name."""
+        return {name: total / steps for name, (total, steps) in self.sums.items()}
+
+
+class TrainingLog:
+    """The losses and pictures of one run. ``writer`` is TensorBoard's, to be flushed and closed.
+
+    Args:
+        folder: ``runs/NAME``.
+        step: the step that the run goes on from; what was logged after it is dropped.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.losses = folder / "losses.csv"
+        # A row that was only half written when the machine stopped lacks columns.
+        whole = [row for row in read_csv(self.losses) if None not in row.values() and row["step"].isdigit()]
+        kept = [row for row in whole if int(row["step"]) <= step]
+        write_csv(self.losses, kept, columns(self.losses) or ["step", "epoch"])
+        self.writer = SummaryWriter(folder, purge_step=step + 1)
+
+    def scalars(self, values: Mapping[str, float], step: int, epoch: int) -> None:
+        """Log losses by name (``Generator/l1`` becomes ``Loss/Generator/l1``; what has no group keeps its name)."""
+        named = {f"Loss/{name}" if "/" in name else name: value for name, value in values.items()}
+        for name, value in named.items():
+            self.writer.add_scalar(name, value, step)
+        append_csv(self.losses, {"step": step, "epoch": epoch} | {name: f"{v:.6g}" for name, v in named.items()})
+
+    def hparams(self, values: Mapping[str, Any]) -> None:
+        """Log the options to TensorBoard's HPARAMS page."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {key: v if isinstance(v, (bool, int, float, str)) else str(v) for key, v in values.items()}
+        for summary in hparams(plain, {}):
+            self.writer._get_file_writer().add_summary(summary)
+
+    def videos(self, videos: Mapping[str, Tensor], step: int, fps: float = 5) -> None:
+        """Log the first clip of each of ``videos`` (N, T, 3, H, W): a grid (a row each) and a GIF side by side."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        rows = [to_uint8(video[0]) for video in videos.values()]  # (T, H, W, 3) each
+        grid = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+        name = "_".join(videos)
+        self.writer.add_image(f"Frames/{name}", grid, step, dataformats="HWC")
+        if len(rows[0]) > 1:
+            # TensorBoard shows a GIF as an image; its own add_video would need moviepy to make one.
+            frames = np.concatenate(rows, axis=2)
+            _, height, width, _ = frames.shape
+            gif = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_gif(frames, fps))
+            summary = Summary(value=[Summary.Value(tag=f"Video/{name}", image=gif)])
+            self.writer._get_file_writer().add_summary(summary, step)

@@ -1,0 +1,88 @@
+"""The training loop, from top to bottom. What surrounds it (finding, restoring and saving a run) is in ``run``."""
+import functools
+import signal
+import sys
+import time
+
+from tqdm import tqdm
+
+from timecyclegan.training.run import Run
+from timecyclegan.training.schedule import describe, learning_rate
+from timecyclegan.util.signals import signals
+
+
+def train(run: Run) -> bool:
+    """Train until the end, or until SIGINT or SIGTERM; returns whether the end was reached.
+
+    Raises:
+        NonFiniteLoss: see ``models.base_model``; the last checkpoint stays.
+        UserError: a frame cannot be read (what was learnt is saved), or files cannot be written.
+    """
+    if run.finished():
+        print(f"{run.name} is finished after {run.position.epoch} epochs; a higher --num_epochs goes on")
+        return True
+    stop: list[int] = []  # the signals that came
+    with signals(stop.append), run.opened():
+        done = _train(run, stop)
+    if not done:
+        print(f"stopped by {signal.Signals(stop[-1]).name}; saved. Go on with --resume")
+    return done
+
+
+def _train(run: Run, stop: list[int]) -> bool:
+    while True:  # stages
+        stage, at, model, loader, log = run.stage, run.position, run.model, run.loader, run.log
+        last_stage, steps = at.stage + 1 == len(run.stages), len(loader)
+        if len(run.stages) > 1:
+            print(f"stage {at.stage + 1} of {len(run.stages)}: {describe(stage)}")
+        with tqdm(
+            total=stage.num_epochs * steps, initial=at.epoch * steps + at.batch, desc=run.name, unit="step",
+            dynamic_ncols=True, mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file need not hold every step
+        ) as bar:  # fmt: skip
+            while at.epoch < stage.num_epochs:
+                rate = learning_rate(stage, at.epoch)
+                for group in [group for optimizer in model.optimizers.values() for group in optimizer.param_groups]:
+                    group["lr"] = rate
+                # Counted over all stages, so that no stage draws the clips of an earlier one again.
+                epoch = at.stage * stage.num_epochs + at.epoch
+                loader.batch_sampler.set_position(epoch, at.batch)
+
+                for batch in run.batches():
+                    # Step
+                    step, last_batch = at.step + 1, at.batch + 1 == steps
+                    pictures = step % stage.log_images_every == 0 if stage.log_images_every else last_batch
+                    show = functools.partial(log.videos, step=step) if pictures else None
+                    losses = model.training_step(batch, run.scaler, run.amp, show=show)
+                    at.batch, at.step = at.batch + 1, step
+
+                    # Report means since the last entry
+                    run.means.add(losses)
+                    shown = " ".join(f"{_short(name)}={value:.3g}" for name, value in run.means.values().items())
+                    bar.set_postfix_str(f"epoch {epoch + 1} {shown}", refresh=False)
+                    bar.update()
+                    if step % stage.log_every == 0:
+                        log.scalars({**run.means.values(), "learning_rate": rate}, step, epoch + 1)
+                        run.means.sums.clear()
+
+                    # Save
+                    if not last_batch:
+                        if stop or time.monotonic() - run.saved_at > 60 * stage.save_minutes:
+                            run.save()
+                        if stop:
+                            return False
+
+                at.epoch, at.batch = at.epoch + 1, 0
+                # Weight files first: if the run is killed between the two, the epoch is repeated and writes them again.
+                if (epoch + 1) % stage.save_every == 0 or (last_stage and at.epoch == stage.num_epochs):
+                    run.save_weights(epoch + 1)
+                run.save()
+                if stop:
+                    return False
+        if last_stage:
+            return True
+        run.next_stage()  # resumed before its first checkpoint, it begins again, in the same way
+
+
+def _short(name: str) -> str:
+    side, term = name.split("/", 1)
+    return f"{side[0]}.{term}"

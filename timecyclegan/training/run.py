@@ -1,0 +1,337 @@
+"""A training run: found or begun, restored, saved, kept apart from others. The loop over its steps is in ``loop``."""
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from timecyclegan.datasets.loading import make_loader
+from timecyclegan.datasets.prepared import keep_settings
+from timecyclegan.datasets.video_dataset import DATASETS
+from timecyclegan.flow import choose_backend
+from timecyclegan.models import check, get_model, get_task, model_class
+from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
+from timecyclegan.training import checkpoint, foreign
+from timecyclegan.training.log import Means, TrainingLog
+from timecyclegan.training.schedule import Position, growth_stages
+from timecyclegan.util.device import pick_device
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.logs import RUNS, log_training
+from timecyclegan.util.options import Options
+from timecyclegan.util.weights import load, save
+
+AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
+RESUMABLE = {"gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes"}
+# What every ``latest.pth`` holds. Older ones lack "model", which only some models need, and "means".
+STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
+
+
+class Run:
+    """What trains a model on two folders of frames and leaves ``checkpoints/NAME`` and ``runs/NAME``.
+
+    A run is a function of its options and data: interrupted at any moment and resumed, it ends (on the CPU) in the
+    same bytes as without the interruption, and has logged the same.
+
+    Args:
+        name: of the run.
+        source, target: folders of frames; an unconditional model's source is not read and may be None.
+        options: see ``util.options``.
+        resume: go on from the run's checkpoint; where there is none yet, begin.
+        overwrite: begin although there is a checkpoint, which is lost.
+
+    Raises:
+        UserError: options or data that do not fit, before anything is written.
+    """
+
+    def __init__(
+        self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
+        overwrite: bool = False,
+    ):
+        self.name, self.target, self.options, self.overwrite = name, target, options, overwrite
+        self.source = None if get_task(options.model_type) == "unconditional" else source
+        self.folder = checkpoint.CHECKPOINTS / name
+        self.device = pick_device(options.gpu)
+        self.stages = growth_stages(options)
+        for stage in self.stages:  # before any data are read
+            check(stage)
+        # The first stages of a run that grows may be too short for some of its losses, but not all.
+        longest = max(self.stages, key=lambda stage: stage.block_size)
+        check(dataclasses.replace(longest, temporal_scaling=(1.0,)))
+        saved = self._find(resume)
+        self.position = Position(**saved["position"]) if saved else Position()
+        self.means = Means(saved.get("means") if saved else None)
+        self.log: TrainingLog | None = None  # while it is open
+        # The data of every stage are listed before anything is written.
+        self._dataset(longest)  # long enough for all stages?
+        initial = None
+        if saved is None and (options.init_epoch or options.init_checkpoint_dir):
+            folder = Path(options.init_checkpoint_dir) if options.init_checkpoint_dir else self.folder
+            initial = checkpoint.read_networks(folder, options.init_epoch)
+        self.initialised = initial is not None
+        # Weights of a run that ended at full size need not fit the first stage of one that grows.
+        self.begin_stage(initial, growing=self.initialised and len(self.stages) > 1)
+        if saved is not None:
+            self._restore(saved)
+
+    # ---- finding
+
+    def _find(self, resume: bool) -> dict[str, Any] | None:
+        """The saved state to go on from, None to begin.
+
+        Raises:
+            UserError: there is a run, and neither to go on with it nor to lose it was asked for; or it cannot be read,
+                or was begun with options that contradict these (names the first).
+        """
+        path, weights = self.folder / checkpoint.LATEST, any(self.folder.glob("*.pth"))
+        if resume and self.overwrite:
+            raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
+        if not (resume and path.exists()):
+            if weights and not self.overwrite and not (self.folder / checkpoint.OPTIONS).exists():
+                raise UserError(
+                    f"{self.folder} holds weights that are not of a run of this program: begin from them under another "
+                    f"name, with --init_checkpoint_dir {self.folder}"
+                )
+            if weights and not self.overwrite and not resume:
+                raise UserError(
+                    f"{self.folder} exists: go on with --resume, choose another name, or lose it with --overwrite"
+                )
+            if resume:
+                print(f"note: there is no checkpoint of {self.name} to go on from: beginning")
+            return None
+        saved = load(path)
+        if not isinstance(saved, dict) or not saved.keys() >= STATE:
+            raise UserError(f"checkpoint {path} is not one of this program's")
+        before = Options.from_dict(saved["options"]).to_dict()
+        for key, value in self.options.to_dict().items():
+            if value != before[key] and key not in RESUMABLE:
+                raise UserError(
+                    f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the flag out, or "
+                    "train under another name"
+                )
+        if len(self.stages) > 1 and self.options.num_epochs != before["num_epochs"]:
+            raise UserError(f"--num_epochs of a growing run cannot change, it has {before['num_epochs']}")
+        return saved
+
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.position.stage + 1 == len(self.stages) and self.position.epoch >= self.stage.num_epochs
+
+    # ---- beginning
+
+    def begin_stage(self, states: Mapping[str, checkpoint.State] | None = None, growing: bool = False) -> None:
+        """Data, model and optimizers of the current stage; weights from ``states``, as far as they fit if growing."""
+        self.stage = stage = self.stages[self.position.stage]
+        dataset = self._dataset(stage)
+        for warning in dataset.warnings():
+            print(f"note: {warning}")
+        # What tells the data of a run from other data: the names of all frames, and the folders.
+        self.data = {
+            "digest": hashlib.sha256(json.dumps(dataset.names()).encode()).hexdigest(),
+            "source": str(self.source.resolve()) if self.source else "",
+            "target": str(self.target.resolve()),
+        }
+        self.loader = make_loader(
+            dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
+        )
+        # Also what a network starts from is a function of the seed and the stage.
+        checkpoint.seed_random(stage.seed + self.position.stage)
+        self.model: BaseModel = get_model(stage.model_type, stage)
+        networks = self.model.networks()
+        if growing:
+            anew = checkpoint.transfer(networks, states)
+            print("\n".join([f"begun anew in this stage: {line}" for line in anew]) or "all weights were kept")
+        elif states is not None:
+            checkpoint.load_initial(networks, states, Path(self.options.init_checkpoint_dir or self.folder))
+        if isinstance(states, foreign.Weights):
+            states.note_unused(networks)
+        self.model.to(self.device)
+        self.model.make_optimizers()
+        self.amp = AMP[stage.amp]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
+        self.saved_at = time.monotonic()
+
+    def next_stage(self) -> None:
+        """Go on to the next stage with what the networks have learnt."""
+        self.position = Position(stage=self.position.stage + 1, step=self.position.step)
+        self.begin_stage({name: net.state_dict() for name, net in self.model.networks().items()}, growing=True)
+
+    def _dataset(self, stage: Options) -> Dataset:
+        dataset = DATASETS[get_task(stage.model_type)](
+            self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
+            stage.load_height, stage.load_width, stage.flip, stage.seed,
+        )  # fmt: skip
+        kind = model_class(stage.model_type)
+        if not stage.flow_cache or "flow_cache" not in kind.uses:
+            return dataset
+        from timecyclegan.datasets.flow_dataset import FlowVideoDataset
+        from timecyclegan.flow.cache import FlowCache
+
+        cache = FlowCache(stage.flow_cache, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
+        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage))
+
+    # ---- restoring and saving
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Take back what :meth:`save` wrote.
+
+        Raises:
+            UserError: the data are others: frames of other names, or source and target swapped. Other folders are fine
+                if they hold sequences of the same names.
+        """
+        now, before = ((data["source"], data["target"]) for data in (self.data, saved["data"]))
+        known = " and ".join(filter(None, before))
+        if self.data["digest"] != saved["data"]["digest"] or now == before[::-1] != before:
+            raise UserError(
+                f"the data changed: the run to resume was trained on other sequences, those of {known} as they were; "
+                f"restore them, or begin anew with --init_checkpoint_dir {self.folder}"
+            )
+        if now != before:
+            print(f"note: the run was begun with {known}")
+        checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
+        for role, optimizer in self.model.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][role])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.model.load_training_state(saved.get("model", {}))
+        checkpoint.set_random_state(saved["random"])
+
+    def save(self) -> None:
+        """Write all that the run needs to go on from its position."""
+        content = {
+            "options": self.options.to_dict(),
+            "position": dataclasses.asdict(self.position),
+            "data": self.data,
+            "networks": self._finite_weights(),
+            "optimizers": {role: optimizer.state_dict() for role, optimizer in self.model.optimizers.items()},
+            "scaler": self.scaler.state_dict(),
+            "model": self.model.training_state(),
+            "means": self.means.sums,
+            "random": checkpoint.random_state(),
+        }
+        save(self.folder / checkpoint.LATEST, content)
+        if self.log:
+            self.log.writer.flush()
+        self.saved_at = time.monotonic()
+
+    def save_weights(self, epoch: int) -> None:
+        """Write each network's weights to a file of its own."""
+        for name, state in self._finite_weights().items():
+            save(self.folder / f"{name}_{epoch}.pth", state)
+
+    def _finite_weights(self) -> dict[str, checkpoint.State]:
+        """The networks' weights on the CPU. A finite loss can have an infinite gradient: what came of that must not
+        replace the last good checkpoint.
+
+        Raises:
+            NonFiniteLoss: a parameter is infinite or not a number.
+        """
+        states = {name: network.state_dict() for name, network in self.model.networks().items()}
+        for name, state in states.items():
+            if not all(value.isfinite().all() for value in state.values()):
+                raise NonFiniteLoss(f"the weights of {name} became infinite or not a number")
+        return {name: {key: value.cpu() for key, value in state.items()} for name, state in states.items()}
+
+    # ---- while it trains
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Around the loop: no other process trains under this name, what was left behind is gone, and the log is open.
+
+        Raises:
+            UserError: another process is inside, or files cannot be written.
+        """
+        with exclusive(self.folder), log_errors(RUNS / self.name):
+            self._clean()
+            self.options.save(self.folder / checkpoint.OPTIONS)
+            self.log = TrainingLog(RUNS / self.name, self.position.step)
+            if self.position.step == 0:
+                keep_settings(self.folder, self.source)
+                log_training(self.name, self.options.to_dict())
+                self.log.hparams(self.options.to_dict())
+            try:
+                yield
+            except NonFiniteLoss as error:
+                remedy = "begin again with a lower --learning_rate or loss weight"
+                if (self.folder / checkpoint.LATEST).exists():
+                    remedy = (
+                        "the last checkpoint is from before. Go on from it under another name with "
+                        f"--init_checkpoint_dir {self.folder}, with a lower --learning_rate or loss weight"
+                    )
+                raise NonFiniteLoss(f"{error}; {remedy}") from error
+            finally:
+                self.log.writer.close()
+
+    def _clean(self) -> None:
+        """Remove what killed writes left and, to overwrite a run, what that one did."""
+        files = [path for folder in (self.folder, RUNS / self.name) for path in folder.glob(".*.tmp*")]
+        if self.initialised:
+            self.save()  # the weights that it begins with may be among the files that go
+        if self.overwrite:
+            saved = {self.folder / checkpoint.LATEST} if self.initialised else set()
+            files += set(self.folder.glob("*.pth")) - saved
+            shutil.rmtree(RUNS / self.name, ignore_errors=True)
+        for path in files:
+            path.unlink(missing_ok=True)
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The rest of the epoch. A frame that cannot be read stops the run where it is, with what it has learnt."""
+        try:
+            yield from self.loader
+        except UserError as error:
+            if self.position.step == 0:
+                raise
+            self.save()
+            raise UserError(f"{error}. What was learnt is saved: mend the file, then go on with --resume") from error
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Two processes that train into one ``folder`` would overwrite each other's checkpoints.
+
+    Raises:
+        UserError: another process is inside this block for the same folder, or the lock cannot be written.
+    """
+    lock = folder.parent / f".{folder.name}.lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "w")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f"cannot write {lock.absolute()}: {error.strerror}; run in another folder") from error
+    with file:
+        try:
+            # A record lock: it ends with this process, even if data workers outlive it for a moment.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another process is training {folder.name} at this moment") from error
+        # The file stays: removing it would let a third process lock a new one while a second still opens this.
+        yield
+
+
+@contextlib.contextmanager
+def log_errors(folder: Path) -> Iterator[None]:
+    """What TensorBoard raises when its files in ``folder`` cannot be written, as an error of the user's.
+
+    Its writing thread raises first, and prints a traceback; then the call that finds the thread dead raises.
+    """
+    printed = threading.excepthook
+
+    def quiet(args: Any) -> None:
+        if not issubclass(args.exc_type, OSError):
+            printed(args)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write the logs in {folder}: {error.strerror or error}; is the disk full?") from error
+    finally:
+        threading.excepthook = printed
