@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from timecyclegan.data.colormaps import NEWEST_CARLA, Translation
 from timecyclegan.data.deeplab.segmentation import Segmenter
-from timecyclegan.datasets.labels import ids_to_colours
+from timecyclegan.datasets.labels import NEWEST_CARLA, Translation, ids_to_colours
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
 from timecyclegan.util.hub import sha256
