@@ -42,7 +42,7 @@ def seen_of(monkeypatch, model, clip="clip.mp4"):
 
 
 @pytest.mark.parametrize(("source", "size", "split"), [
-    *((source, size, None) for source in MAKERS for size in ({}, {"height": 30}, {"height": H, "width": W})),
+    *((source, size, 0.0) for source in MAKERS for size in ({}, {"height": 30}, {"height": H, "width": W})),
     ("edges", {}, 0.9),
 ])  # fmt: skip
 def test_training_and_testing_see_the_same(monkeypatch, source, size, split):

@@ -88,6 +88,6 @@ def test_levels_are_exchanged(tmp_path, capsys, stray):
     """a/b and b/a exist both, and change places."""
     switched = {"b/a/1.png": b"1", "b/a/deep/2.npz": b"2", "c/a/1.png": b"3", "a/b/1.png": b"4", "c/b/1.png": b"5"}
     check_killed_anywhere(tmp_path, DEEP | stray, switched, lambda *folders: done(switch_subfolders, *folders))
-    assert ("2 files of" in (said := capsys.readouterr().out) and "left out: a/stray.txt, top.txt" in said) == bool(stray)
+    assert ("left out: a/stray.txt, top.txt" in capsys.readouterr().out) == bool(stray)
     done(switch_subfolders, tmp_path / "out0", tmp_path / "twice")
     assert contents(tmp_path / "twice") == DEEP

@@ -1,4 +1,4 @@
-"""make_folder: wherever it is killed and whatever is in the way, FOLDER stays as it is and OUT becomes what it should."""
+"""make_folder: wherever it is killed and whatever is in the way, FOLDER stays as it is, and OUT is as it should be."""
 import errno
 import os
 import subprocess
@@ -66,8 +66,8 @@ def test_conflicts_are_found_before_anything_is_written(tmp_path):
         ({"a/1": "x", "a/2": "x"}, f"{folder}/a/1 and {folder}/a/2 would both become {out}/x"),
         ({"a/1": "d/x", "a/2": "d/X"}, "would become d/x and d/X, names that some file systems do not tell apart"),
         ({"a/1": "D/x", "a/2": "d/y"}, "would become D and d, names"),
-        ({"a/1": "x", "a/2": "x/y"}, f"would make {out}/x a file and a folder"),
-        ({"a/1": "x/y", "a/2": "x"}, f"would make {out}/x a file and a folder"),
+        ({"a/1": "x", "a/2": "x/y"}, f"would make a file and a folder of {out}/x"),
+        ({"a/1": "x/y", "a/2": "x"}, f"would make a file and a folder of {out}/x"),
         ({"a/1": "taken/below"}, f"{out}/taken is a file where a folder must be"),
         ({"a/1": 231 * "n"}, "a longer name than file systems take"), ({"gone": "1"}, "is no file that can be read"),
         ({"a/1": "../x"}, "no name below"), ({"a/1": "/x"}, "no name below"), ({"a/1": ""}, "no name below"),

@@ -50,12 +50,17 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
         print(f"nothing was written; without --dry_run: {len(todo)} files{more}{there}")
         return
     before()
-    for torn in out.rglob(".*.[0-9]*.tmp*"):  # of a run that was killed amid writing, see util.files.replacing
+    for torn in torn_files(out):
         torn.unlink()
     links = sum(_write(root / old, out / new, make, copy)
                 for old, new in tqdm(todo.items(), unit="file", disable=None))
     warning = f"; {links} are hard links: to edit them in place would change {root}, see --copy" if links else ""
     print(f"{len(chosen)} files in {out}{there}{warning}")
+
+
+def torn_files(out: Path) -> list[Path]:
+    """What runs that were killed amid writing left in a folder: see ``util.files.replacing``."""
+    return list(out.rglob(".*.[0-9]*.tmp*"))
 
 
 def check_apart(root: Path, out: Path) -> None:
@@ -68,7 +73,8 @@ def files_below(root: Path, out: Path) -> list[str]:
     """All files below ``root`` but hidden ones, relative to it, in natural order. Links are followed.
 
     Raises:
-        UserError: there is none, a folder cannot be read, a link leads to a folder above it, or see :func:`check_apart`.
+        UserError: there is none, a folder cannot be read, a link leads to a folder above it or into ``out``, or
+            ``out`` lies in ``root``.
     """
     def below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         real = folder.resolve()
@@ -126,7 +132,8 @@ def _check_names(root: Path, out: Path, names: Mapping[str, str]) -> None:
             if is_file and place == path and of != old:
                 raise UserError(f"{root / of} and {root / old} would both become {out / place}; rename one")
             if is_file != (place == path):
-                raise UserError(f"{root / of} and {root / old} would make {out / place} a file and a folder; rename one")
+                raise UserError(f"{root / of} and {root / old} would make a file and a folder of {out / place}; rename "
+                                "one")
     for folder in {(out / new).parent for new in names.values()}:
         above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
         if not above.is_dir():
