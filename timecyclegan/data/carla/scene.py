@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from timecyclegan.data.carla.options import CarlaOptions
-from timecyclegan.data.carla.server import Server, try_twice
+from timecyclegan.data.carla.server import Server
 from timecyclegan.util.errors import UserError, unknown
 
 CAMERAS = {"target": "sensor.camera.rgb", "source": "sensor.camera.semantic_segmentation",
@@ -38,8 +38,7 @@ class Scene:
         self._server, self._world, self._manager, self._options = server, world, manager, options
         self._random, self._seed, self._check = random.Random(seed), seed, check
         self._actors: list[Any] = []  # all, in the order in which they were spawned
-        self._controllers: list[Any] = []
-        self._cameras: list[Any] = []
+        self._stopped: list[Any] = []  # cameras and controllers, which have to be stopped first
         self._images: dict[str, queue.SimpleQueue] = {}
 
     def __enter__(self) -> "Scene":
@@ -53,12 +52,25 @@ class Scene:
             for _ in range(round(WARM_UP_SECONDS * self._options.fps / self._options.period)):
                 self.step()
         except BaseException:
-            self._clear()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._clear()
+        """Destroy what was spawned, latest first: sensors before the car, controllers before the pedestrians."""
+        def stop() -> None:
+            for actor in self._stopped:
+                if actor.is_alive:
+                    actor.stop()
+
+        if self._actors:
+            destroy = self._server.carla.command.DestroyActor
+            self._server.put_back({
+                "stop cameras and pedestrians": stop,
+                f"destroy {len(self._actors)} actors; restart the server": lambda: self._server.client.apply_batch_sync(
+                    [destroy(actor.id) for actor in reversed(self._actors)]),
+            })
+        self._actors.clear()
 
     def step(self) -> dict[str, Any]:
         """Move on to the cameras' next images: ``carla.Image`` by folder, all of the same tick.
@@ -66,25 +78,22 @@ class Scene:
         Raises:
             MissedTick: they are not.
         """
-        ticks = []
+        ticks, images = [], {}
         for _ in range(self._options.period):
             self._check()
             ticks.append(self._world.tick())
-        images = {folder: self._image(folder, ticks[0], ticks[-1]) for folder in self._images}
+        for folder, sent in self._images.items():
+            try:
+                image = sent.get(timeout=IMAGE_SECONDS)
+                while image.frame < ticks[0]:  # late ones are of no use
+                    image = sent.get(timeout=IMAGE_SECONDS)
+            except queue.Empty:
+                raise MissedTick(f"{CAMERAS[folder]} sent no image of tick {ticks[-1]}") from None
+            images[folder] = image
         if len({image.frame for image in images.values()}) > 1:
             raise MissedTick("the cameras' images are of " + ", ".join(
                 f"tick {image.frame} ({CAMERAS[folder]})" for folder, image in images.items()))
         return images
-
-    def _image(self, folder: str, first: int, last: int) -> Any:
-        """The next image of a camera from tick ``first`` on; older ones are dropped."""
-        while True:
-            try:
-                image = self._images[folder].get(timeout=IMAGE_SECONDS)
-            except queue.Empty:
-                raise MissedTick(f"{CAMERAS[folder]} sent no image of tick {last}") from None
-            if image.frame >= first:
-                return image
 
     def _spawn(self, blueprint: Any, place: Any, parent: Any = None) -> Any | None:
         """A new actor, or None where something else stands."""
@@ -99,14 +108,13 @@ class Scene:
 
     def _add_vehicles(self) -> Any:
         """Spawn and start the car that films, which is returned, and the others."""
-        own = self._blueprints(self._options.ego)
+        own, others = self._blueprints(self._options.ego), self._blueprints("vehicle.*")
         if not own:
-            raise unknown("--ego", self._options.ego, [blueprint.id for blueprint in self._blueprints("vehicle.*")])
+            raise unknown("--ego", self._options.ego, [blueprint.id for blueprint in others])
         own[0].set_attribute("role_name", "hero")
         places = list(self._world.get_map().get_spawn_points())
         self._random.shuffle(places)
         vehicles: list[Any] = []
-        others = self._blueprints("vehicle.*")
         for place in places:
             if len(vehicles) == 1 + self._options.vehicles:
                 break
@@ -127,21 +135,20 @@ class Scene:
         """Spawn pedestrians, each with a controller that lets it walk somewhere."""
         carla, wanted = self._server.carla, self._options.pedestrians
         people, mind = self._blueprints("walker.pedestrian.*"), self._library.find("controller.ai.walker")
-        speeds: list[float] = []
+        walking: list[tuple[Any, float]] = []  # controllers and speeds
         for _ in range(3 * wanted):  # some places are taken
-            if len(speeds) == wanted:
+            if len(walking) == wanted:
                 break
             place, blueprint = self._world.get_random_location_from_navigation(), self._random.choice(people)
             if place is None or (walker := self._spawn(blueprint, carla.Transform(place))) is None:
                 continue
-            controller = self._spawn(mind, carla.Transform(), walker)
-            if controller is not None:
-                self._controllers.append(controller)
+            if (controller := self._spawn(mind, carla.Transform(), walker)) is not None:
+                self._stopped.append(controller)
                 still_walking_running = blueprint.get_attribute("speed").recommended_values
-                speeds.append(float(still_walking_running[1]))
-        _say_fewer("pedestrians", len(speeds), wanted)
+                walking.append((controller, float(still_walking_running[1])))
+        _say_fewer("pedestrians", len(walking), wanted)
         self._world.tick()  # controllers know their pedestrians only after it
-        for controller, speed in zip(self._controllers, speeds, strict=True):
+        for controller, speed in walking:
             controller.start()
             controller.go_to_location(self._world.get_random_location_from_navigation())
             controller.set_max_speed(speed)
@@ -162,27 +169,9 @@ class Scene:
             camera = self._spawn(found[0], place, car)
             if camera is None:
                 raise UserError(f"this CARLA server could not make a {kind}; restart it")
-            self._cameras.append(camera)
+            self._stopped.append(camera)
             self._images[folder] = queue.SimpleQueue()
             camera.listen(self._images[folder].put)
-
-    def _clear(self) -> None:
-        """Destroy what was spawned, latest first: sensors before the car, controllers before the pedestrians."""
-        if not self._actors:
-            return
-        destroy, client = self._server.carla.command.DestroyActor, self._server.client
-        with self._server.restoring():
-            try_twice(lambda: _stop(self._cameras), "stop the cameras")
-            try_twice(lambda: _stop(self._controllers), "stop the pedestrians")
-            try_twice(lambda: client.apply_batch_sync([destroy(actor.id) for actor in reversed(self._actors)]),
-                       f"destroy {len(self._actors)} actors; restart the server")
-        self._actors.clear()
-
-
-def _stop(actors: list[Any]) -> None:
-    for actor in actors:
-        if actor.is_alive:
-            actor.stop()
 
 
 def _say_fewer(what: str, found: int, wanted: int) -> None:

@@ -39,20 +39,6 @@ class Server:
             raise UserError(f"no CARLA server answers at {host}:{port} ({_line(error)}); start one (CarlaUE4.sh), or "
                             "say where it is with --host and --port") from error
 
-    def towns(self) -> list[str]:
-        """The names of the maps that the server can load."""
-        return sorted({path.rsplit("/", 1)[-1] for path in self.client.get_available_maps()})
-
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        """What the package raises inside the block, about a server that hangs or died, as an error of the user's."""
-        try:
-            yield
-        except RuntimeError as error:
-            if type(error) is not RuntimeError:  # one of Python's or ours
-                raise
-            raise UserError(f"the CARLA server failed: {_line(error)}") from error
-
     @contextlib.contextmanager
     def synchronous(self, town: str, fps: int, tm_port: int) -> Iterator[tuple[Any, Any]]:
         """Let the world move only by ``tick()``, by 1 / ``fps`` s each; yields it and its traffic manager.
@@ -61,7 +47,7 @@ class Server:
         """
         world = self.client.get_world()
         found = world.get_settings()
-        manager = None
+        restore = {"restore the world's settings; restart the server": lambda: world.apply_settings(found)}
         try:
             if town and town != world.get_map().name.rsplit("/", 1)[-1]:
                 world = self.client.load_world(town)
@@ -70,32 +56,39 @@ class Server:
             settings.no_rendering_mode = False
             world.apply_settings(settings)
             manager = self.client.get_trafficmanager(tm_port)
+            restore = {"release the traffic manager": lambda: manager.set_synchronous_mode(False)} | restore
             manager.set_synchronous_mode(True)
             yield world, manager
         finally:
-            with self.restoring():
-                if manager is not None:
-                    try_twice(lambda: manager.set_synchronous_mode(False), "release the traffic manager")
-                try_twice(lambda: world.apply_settings(found), "restore the world's settings; restart the server")
+            self.put_back(restore)
 
-    @contextlib.contextmanager
-    def restoring(self) -> Iterator[None]:
-        """Inside the block nothing waits for long, and a signal is heard only if it is repeated."""
+    def put_back(self, calls: dict[str, Callable[[], Any]]) -> None:
+        """Make calls, each of which puts back what its key names: one that fails twice is said, and the others follow.
+
+        None waits for long, and a signal is heard only if it is repeated.
+        """
+        calls = {"shorten the time-out": lambda: self.client.set_timeout(RESTORE_SECONDS), **calls,
+                 "lengthen the time-out": lambda: self.client.set_timeout(CALL_SECONDS)}
         with signals(lambda number: None):
-            try_twice(lambda: self.client.set_timeout(RESTORE_SECONDS), "shorten the time-out")
-            yield
-            try_twice(lambda: self.client.set_timeout(CALL_SECONDS), "lengthen the time-out")
+            for what, call in calls.items():
+                for attempt in (1, 2):
+                    try:
+                        call()
+                        break
+                    except RuntimeError as error:
+                        if attempt == 2:
+                            print(f"warning: could not {what} ({_line(error)})", file=sys.stderr)
 
 
-def try_twice(call: Callable[[], Any], what: str) -> None:
-    """A call that puts something back: a failure is said, and the next thing is put back all the same."""
-    for attempt in (1, 2):
-        try:
-            call()
-            return
-        except RuntimeError as error:
-            if attempt == 2:
-                print(f"warning: could not {what} ({_line(error)})", file=sys.stderr)
+@contextlib.contextmanager
+def server_errors() -> Iterator[None]:
+    """What the package raises inside the block, about a server that hangs or died, as an error of the user's."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is not RuntimeError:  # one of Python's or ours
+            raise
+        raise UserError(f"the CARLA server failed: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:
