@@ -11,7 +11,7 @@ import pytest
 from tests.data import carla_standin
 from tests.data.carla_standin import CLASSES, MOTION, Simulator, street
 from timecyclegan.data.carla import scene as carla_scene
-from timecyclegan.data.carla.options import CarlaOptions
+from timecyclegan.data.carla.scene import CarlaOptions
 from timecyclegan.data.generate_carla import generate, main
 from timecyclegan.datasets.labels import CITYSCAPES
 from timecyclegan.evaluation.flow import load_flow

@@ -12,15 +12,17 @@ and SIGTERM too. The carla package has to be installed (pip install carla, in th
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from timecyclegan.data import CommandParser, take_options
-from timecyclegan.data.carla.images import FlowCheck, class_ids, flow_back, rgb, visible
-from timecyclegan.data.carla.options import CarlaOptions
-from timecyclegan.data.carla.scene import CAMERAS, MissedTick, Scene
-from timecyclegan.data.carla.server import Server, server_errors
+from timecyclegan.data.carla.images import READINGS, bgra, flow_back, reading_errors, visible
+from timecyclegan.data.carla.scene import CAMERAS, CarlaOptions, MissedTick, scene
+from timecyclegan.data.carla.server import connect, server_errors, synchronous
 from timecyclegan.datasets.labels import Label, carla_labels, ids_to_colours, in_cityscapes
 from timecyclegan.flow.pictures import write_npz
 from timecyclegan.util.errors import UserError, command, unknown
@@ -45,70 +47,71 @@ def generate(options: CarlaOptions) -> None:
     if not runs:
         print(f"{out} holds {options.num_runs} runs already; raise --num_runs for more, or pass --overwrite")
         return
-    server = Server(options.host, options.port)
+    carla, client, version = connect(options.host, options.port)
     try:
-        labels = in_cityscapes(carla_labels(options.label_set or server.version))
+        labels = in_cityscapes(carla_labels(options.label_set or version))
     except UserError as error:
         raise UserError(f"{error}; say whose classes the server has with --label_set, such as 0.9.15") from error
+    with server_errors():
+        towns = sorted({path.rsplit("/", 1)[-1] for path in client.get_available_maps()})
+    if options.town and options.town not in towns:
+        raise unknown("--town", options.town, towns)
+    if options.dry_run:
+        print(f"CARLA {version} at {options.host}:{options.port} with {len(labels)} classes; would record "
+              f"{options.num_frames} frames each for {few([f'{run:03d}' for run in runs])} in {out}")
+        return
 
     def check() -> None:
         if asked:
             raise KeyboardInterrupt
 
     try:
-        with server_errors():
-            towns = sorted({path.rsplit("/", 1)[-1] for path in server.client.get_available_maps()})
-            if options.town and options.town not in towns:
-                raise unknown("--town", options.town, towns)
-            if options.dry_run:
-                print(f"CARLA {server.version} at {options.host}:{options.port} with {len(labels)} classes; would "
-                      f"record {options.num_frames} frames each for {few([f'{run:03d}' for run in runs])} in {out}")
-                return
-            (out / _PARTIAL).mkdir(parents=True, exist_ok=True)
-            with (signals(asked.append),
-                  server.synchronous(options.town, options.fps, options.tm_port) as (world, manager),
-                  tqdm(total=len(runs) * options.num_frames, unit="frame", disable=None) as progress):
-                for run in runs:
-                    for attempt in range(1, ATTEMPTS + 1):
-                        start = progress.n
-                        shutil.rmtree(out / _PARTIAL, ignore_errors=True)  # also what a run that was killed left
-                        try:
-                            with Scene(server, world, manager, options, options.seed + run, check) as scene:
-                                _record(scene, out / _PARTIAL, f"{run:03d}", labels, options, progress)
-                            break
-                        except MissedTick as error:
-                            progress.update(start - progress.n)
-                            found = f"run {run:03d} missed a tick: {error}"
-                            if attempt == ATTEMPTS:
-                                raise UserError(f"{found}; thrown away {ATTEMPTS} times: is the server overloaded? Try "
-                                                "smaller pictures or fewer vehicles") from error
-                            progress.write(f"note: {found}; recorded again", file=sys.stderr)
-                    _move_in(out, f"{run:03d}")
+        (out / _PARTIAL).mkdir(parents=True, exist_ok=True)
+        with (signals(asked.append), server_errors(),
+              synchronous(client, options.town, options.fps, options.tm_port) as (world, manager),
+              tqdm(total=len(runs) * options.num_frames, unit="frame", disable=None) as progress):
+            for run in runs:
+                for attempt in range(1, ATTEMPTS + 1):
+                    start = progress.n
+                    shutil.rmtree(out / _PARTIAL, ignore_errors=True)  # also what a run that was killed left
+                    try:
+                        with scene(carla, client, world, manager, options, options.seed + run, check) as step:
+                            _record(step, out / _PARTIAL, f"{run:03d}", labels, options, progress)
+                        break
+                    except MissedTick as error:
+                        progress.update(start - progress.n)
+                        found = f"run {run:03d} missed a tick: {error}"
+                        if attempt == ATTEMPTS:
+                            raise UserError(f"{found}; thrown away {ATTEMPTS} times: is the server overloaded? Try "
+                                            "smaller pictures or fewer vehicles") from error
+                        progress.write(f"note: {found}; recorded again", file=sys.stderr)
+                _move_in(out, f"{run:03d}")
     except OSError as error:
         raise UserError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(out / _PARTIAL, ignore_errors=True)
 
 
-def _record(scene: Scene, folder: Path, run: str, labels: tuple[Label, ...], options: CarlaOptions,
-            progress: tqdm) -> None:
+def _record(step: Callable[[], dict[str, Any]], folder: Path, run: str, labels: tuple[Label, ...],
+            options: CarlaOptions, progress: tqdm) -> None:
     """Write a run below ``folder``."""
-    fits, earlier = FlowCheck(), None
+    earlier, errors = None, np.zeros(len(READINGS))
     for t in range(options.num_frames):
         for _ in range(options.time_inter):
-            images = scene.step()
-        picture = rgb(images["target"])
-        classes = ids_to_colours(class_ids(images["source"]), labels, "CARLA's semantic image")
+            images = step()
+        picture = np.ascontiguousarray(bgra(images["target"])[..., 2::-1])
+        classes = ids_to_colours(bgra(images["source"])[..., 2], labels, "CARLA's semantic image")
         write_image(folder / "target" / run / f"{t:05d}.png", picture)
         write_image(folder / "source" / run / f"{t:05d}.png", classes)
         if "flow" in images and earlier is not None:
             flow = flow_back(images["flow"], options.flow_scale)
             write_npz(folder / "flow" / run / f"{t:05d}.npz", flow, visible(flow, earlier[1], classes))
-            fits.add(flow, earlier[0], picture)
+            errors += reading_errors(flow, earlier[0], picture)
         earlier = picture, classes
         progress.update()
-    if (better := fits.better()) is not None:
-        scale = " ".join(f"{factor * old:g}" for factor, old in zip(better, options.flow_scale, strict=True))
+    if errors.min() < 0.8 * errors[0]:
+        scale = " ".join(f"{factor * old:g}"
+                         for factor, old in zip(READINGS[errors.argmin()], options.flow_scale, strict=True))
         print(f"warning: the flow of run {run} does not fit its frames; record it again with --flow_scale {scale} "
               "--overwrite", file=sys.stderr)
 

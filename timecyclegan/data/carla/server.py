@@ -1,10 +1,9 @@
-"""A connection to a CARLA server: its world moves tick by tick for a while, then is as it was.
+"""A connection to a CARLA server, whose world moves tick by tick for a while and then is as it was.
 
-The calls are those of the package ``carla`` 0.9.16.
+The calls, here and in ``scene``, are those of the package ``carla`` 0.9.16.
 """
 import contextlib
 import sys
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,68 +15,26 @@ CALL_SECONDS = 60.0  # loading a town takes long
 RESTORE_SECONDS = 10.0  # per call; a server that died must not hold us up for long
 
 
-class Server:
-    """A connection to a server: ``carla`` (the package), ``client``, ``version``.
+def connect(host: str, port: int) -> tuple[Any, Any, str]:
+    """The package ``carla``, a client, and the server's version.
 
     Raises:
         UserError: the package is not installed, or nothing answers.
     """
-
-    def __init__(self, host: str, port: int):
-        try:
-            import carla
-        except ImportError as error:
-            raise UserError("recording needs CARLA's Python package: pip install carla, in the version of your "
-                            f"server ({error})") from error
-        self.carla: types.ModuleType = carla
-        try:
-            self.client = carla.Client(host, port)  # raises for a name that is no machine
-            self.client.set_timeout(CONNECT_SECONDS)
-            self.version: str = self.client.get_server_version()
-            self.client.set_timeout(CALL_SECONDS)
-        except RuntimeError as error:
-            raise UserError(f"no CARLA server answers at {host}:{port} ({_line(error)}); start one (CarlaUE4.sh), or "
-                            "say where it is with --host and --port") from error
-
-    @contextlib.contextmanager
-    def synchronous(self, town: str, fps: int, tm_port: int) -> Iterator[tuple[Any, Any]]:
-        """Let the world move only by ``tick()``, by 1 / ``fps`` s each; yields it and its traffic manager.
-
-        At the end the settings are those that were found. A ``town`` that had to be loaded stays.
-        """
-        world = self.client.get_world()
-        found = world.get_settings()
-        restore = {"restore the world's settings; restart the server": lambda: world.apply_settings(found)}
-        try:
-            if town and town != world.get_map().name.rsplit("/", 1)[-1]:
-                world = self.client.load_world(town)
-            settings = world.get_settings()
-            settings.synchronous_mode, settings.fixed_delta_seconds = True, 1 / fps
-            settings.no_rendering_mode = False
-            world.apply_settings(settings)
-            manager = self.client.get_trafficmanager(tm_port)
-            restore = {"release the traffic manager": lambda: manager.set_synchronous_mode(False)} | restore
-            manager.set_synchronous_mode(True)
-            yield world, manager
-        finally:
-            self.put_back(restore)
-
-    def put_back(self, calls: dict[str, Callable[[], Any]]) -> None:
-        """Make calls, each of which puts back what its key names: one that fails twice is said, and the others follow.
-
-        None waits for long, and a signal is heard only if it is repeated.
-        """
-        calls = {"shorten the time-out": lambda: self.client.set_timeout(RESTORE_SECONDS), **calls,
-                 "lengthen the time-out": lambda: self.client.set_timeout(CALL_SECONDS)}
-        with signals(lambda number: None):
-            for what, call in calls.items():
-                for attempt in (1, 2):
-                    try:
-                        call()
-                        break
-                    except RuntimeError as error:
-                        if attempt == 2:
-                            print(f"warning: could not {what} ({_line(error)})", file=sys.stderr)
+    try:
+        import carla
+    except ImportError as error:
+        raise UserError("recording needs CARLA's Python package: pip install carla, in the version of your server "
+                        f"({error})") from error
+    try:
+        client = carla.Client(host, port)  # raises for a name that is no machine
+        client.set_timeout(CONNECT_SECONDS)
+        version = client.get_server_version()
+        client.set_timeout(CALL_SECONDS)
+    except RuntimeError as error:
+        raise UserError(f"no CARLA server answers at {host}:{port} ({_line(error)}); start one (CarlaUE4.sh), or say "
+                        "where it is with --host and --port") from error
+    return carla, client, version
 
 
 @contextlib.contextmanager
@@ -89,6 +46,48 @@ def server_errors() -> Iterator[None]:
         if type(error) is not RuntimeError:  # one of Python's or ours
             raise
         raise UserError(f"the CARLA server failed: {_line(error)}") from error
+
+
+@contextlib.contextmanager
+def synchronous(client: Any, town: str, fps: int, tm_port: int) -> Iterator[tuple[Any, Any]]:
+    """Let the world move only by ``tick()``, by 1 / ``fps`` s each; yields it and its traffic manager.
+
+    At the end the settings are those that were found. A ``town`` that had to be loaded stays.
+    """
+    world = client.get_world()
+    found = world.get_settings()
+    restore = {"restore the world's settings; restart the server": lambda: world.apply_settings(found)}
+    try:
+        if town and town != world.get_map().name.rsplit("/", 1)[-1]:
+            world = client.load_world(town)
+        settings = world.get_settings()
+        settings.synchronous_mode, settings.fixed_delta_seconds = True, 1 / fps
+        settings.no_rendering_mode = False
+        world.apply_settings(settings)
+        manager = client.get_trafficmanager(tm_port)
+        restore = {"release the traffic manager": lambda: manager.set_synchronous_mode(False)} | restore
+        manager.set_synchronous_mode(True)
+        yield world, manager
+    finally:
+        put_back(client, restore)
+
+
+def put_back(client: Any, calls: dict[str, Callable[[], Any]]) -> None:
+    """Make calls that put back what their keys name; one that fails twice is said, and the others follow.
+
+    None waits for long, and a signal is heard only if it is repeated.
+    """
+    calls = {"shorten the time-out": lambda: client.set_timeout(RESTORE_SECONDS), **calls,
+             "lengthen the time-out": lambda: client.set_timeout(CALL_SECONDS)}
+    with signals(lambda number: None):
+        for what, call in calls.items():
+            for attempt in (1, 2):
+                try:
+                    call()
+                    break
+                except RuntimeError as error:
+                    if attempt == 2:
+                        print(f"warning: could not {what} ({_line(error)})", file=sys.stderr)
 
 
 def _line(error: Exception) -> str:
