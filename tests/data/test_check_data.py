@@ -169,7 +169,7 @@ def test_the_first_steps_may_fail(data, run, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(check_data, "_measure", fail)
+    monkeypatch.setattr(check_data, "_estimate", fail)
     assert "the GPU's memory is too small" in run(*data, code=2).err
 
 
