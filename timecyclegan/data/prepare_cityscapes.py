@@ -59,6 +59,7 @@ class Frame(NamedTuple):
 
 
 Sequences = dict[tuple[str, str], list[Frame]]  # by split and name, frames in the order of time
+Begins = dict[str, list[list[int]]]  # by "split/city": sequence and number of the first frame of every snippet
 
 
 def prepare_cityscapes(folder: Path, out: Path, snippet_length: int = 30, copy: bool = False,
@@ -73,10 +74,14 @@ def prepare_cityscapes(folder: Path, out: Path, snippet_length: int = 30, copy: 
         raise UserError(f"--snippet_length {snippet_length}: expected 1 or more")
     files = _find(folder, out)
     sequences = group((frame for frame, kinds in files.items() if _PICTURE in kinds), snippet_length)
+    own: Begins = defaultdict(list)
+    for first, *_ in sequences.values():
+        if first.inconsistent:
+            own[f"{first.split}/{first.city}"].append([first.sequence, first.number])
     remembered = _read_snippets(out / SNIPPETS)
-    begins = dict(remembered)  # by "split/city": sequence and number of the first frame of every snippet
-    for city, own in _snippets_begin(sequences).items():
-        if begins.setdefault(city, own) != own:
+    begins = own | remembered
+    for city in own:
+        if begins[city] != own[city]:
             raise UserError(f"{out} holds other pictures or snippets of {city} than would be made now; prepare all "
                             "pictures of a city at once, with one --snippet_length, or choose another folder")
     names: dict[str, str | None] = {}
@@ -130,19 +135,11 @@ def _find(folder: Path, out: Path) -> dict[Frame, dict[str, str]]:
     return found
 
 
-def _read_snippets(path: Path) -> dict[str, list[list[int]]]:
+def _read_snippets(path: Path) -> Begins:
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; prepare the pictures anew, in another folder") from error
-
-
-def _snippets_begin(sequences: Sequences) -> dict[str, list[list[int]]]:
-    begins: dict[str, list[list[int]]] = defaultdict(list)
-    for first, *_ in sequences.values():
-        if first.inconsistent:
-            begins[f"{first.split}/{first.city}"].append([first.sequence, first.number])
-    return begins
 
 
 def group(frames: Iterable[Frame], snippet_length: int) -> Sequences:

@@ -72,7 +72,11 @@ def prepare_video(videos: Path, out: Path, settings: Settings, dry_run: bool = F
     Raises:
         UserError: no video, one that cannot be read, an ``out`` that holds something else or cannot be written to.
     """
-    clips = find_clips(videos, out)
+    check_apart(videos, out)
+    found = find_sequences(videos)
+    if not isinstance(next(iter(found.values()))[0], VideoFrame):
+        raise UserError(f"{videos} holds images, which can be used as they are; expected videos")
+    clips = {videos.stem if name == "." else name: frames for name, frames in found.items()}
     if not any(_within(frames, settings) for frames in clips.values()):
         raise UserError(f"{videos} has no frames from {settings.start} s on; give an earlier --start")
     facts = {"settings": dataclasses.asdict(settings),
@@ -106,15 +110,6 @@ def prepare_video(videos: Path, out: Path, settings: Settings, dry_run: bool = F
             print(f"note: --split {settings.split} leaves no frames for {out / split}: there are too few")
     if dry_run:
         print("nothing was written")
-
-
-def find_clips(videos: Path, out: Path) -> dict[str, list[VideoFrame]]:
-    """The frames of the videos by name."""
-    check_apart(videos, out)
-    found = find_sequences(videos)
-    if not isinstance(next(iter(found.values()))[0], VideoFrame):
-        raise UserError(f"{videos} holds images, which can be used as they are; expected videos")
-    return {videos.stem if name == "." else name: frames for name, frames in found.items()}
 
 
 def plan(name: str, frames: list[VideoFrame], cuts: list[int], settings: Settings) -> Iterator[Sequence]:

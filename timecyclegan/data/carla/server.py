@@ -23,14 +23,14 @@ def connect(host: str, port: int) -> tuple[Any, Any, str]:
     """
     try:
         import carla
-    except ImportError as error:
-        raise UserError("recording needs CARLA's Python package: pip install carla, in the version of your server "
-                        f"({error})") from error
-    try:
+
         client = carla.Client(host, port)  # raises for a name that is no machine
         client.set_timeout(CONNECT_SECONDS)
         version = client.get_server_version()
         client.set_timeout(CALL_SECONDS)
+    except ImportError as error:
+        raise UserError("recording needs CARLA's Python package: pip install carla, in the version of your server "
+                        f"({error})") from error
     except RuntimeError as error:
         raise UserError(f"no CARLA server answers at {host}:{port} ({_line(error)}); start one (CarlaUE4.sh), or say "
                         "where it is with --host and --port") from error
