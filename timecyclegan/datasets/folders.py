@@ -66,7 +66,7 @@ def torn_files(out: Path) -> list[Path]:
 def check_apart(root: Path, out: Path) -> None:
     """Raise a UserError if ``out`` is ``root`` or lies in it, also by links."""
     if out.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"{out} lies in {root}, which is only read; choose another OUT")
+        raise UserError(f"{out} is or lies in {root}, which is only read; choose another OUT")
 
 
 def files_below(root: Path, out: Path) -> list[str]:
