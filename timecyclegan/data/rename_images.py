@@ -31,8 +31,8 @@ def rename_images(folder: Path, out: Path, digits: int = 5, first: int = 0, name
         raise UserError(f"--digits {digits} --first {first}: expected 1 or more, and 0 or more")
     files = files_below(folder, out)
     renamed = dict(_read_names(undo)) if undo else {}
-    if lost := [name for name in renamed if name not in files]:
-        raise UserError(f"{undo} lists files that {folder} lacks: {few(lost)}")
+    if lost := renamed.keys() - set(files):
+        raise UserError(f"{undo} lists files that {folder} lacks: {few(sorted(lost))}")
     for name, frames in {} if undo else find_sequences(folder).items():
         width = max(digits, len(str(first + len(frames) - 1)))
         for number, frame in enumerate(frames, first):

@@ -41,7 +41,8 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
     if left := [old for old, new in names.items() if new is None]:
         print(f"note: {len(left)} file{'s' * (len(left) > 1)} of {root} left out: {few(left)}")
     _check_names(root, out, chosen)
-    todo = {old: new for old, new in chosen.items() if not _is_there(root / old, out / new, make, copy)}
+    todo = {old: new for old, new in tqdm(chosen.items(), "checking", unit="file", leave=False, disable=None)
+            if not _is_there(root / old, out / new, make, copy)}
     there = f" ({len(chosen) - len(todo)} were there already)" if len(todo) < len(chosen) else ""
     if dry_run:
         for old, new in list(todo.items())[:_SHOWN]:
