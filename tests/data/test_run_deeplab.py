@@ -187,6 +187,8 @@ def test_maps_of_other_models_and_flags_are_not_mixed(frames, network, tmp_path,
     assert list(maps_of(out)) == ["0.png", "1.png", "2.png"]
     run_deeplab(frames / "a", out, other)
     assert len(maps_of(out)) == 5 and all((found == (128, 64, 128)).all() for found in maps_of(out).values())
+    run_deeplab(frames / "a", out, network, batch_size=1, overwrite=True)
+    assert_maps_are_the_frames(frames / "a", out)
 
 
 def test_images_of_unknown_origin_are_not_taken_for_maps(frames, network, tmp_path):

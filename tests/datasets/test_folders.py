@@ -56,13 +56,16 @@ def test_what_is_there_is_kept_and_a_second_run_writes_nothing(tmp_path, capsys)
 def test_conflicts_are_found_before_anything_is_written(tmp_path):
     folder = write(tmp_path / "in", FILES)
     out = write(tmp_path / "out", {"taken": b"else", "folder/1": b"", "two": b"two"})
+    times = (folder / "a/1").stat()
+    (out / "one").write_bytes(b"ONE")
+    os.utime(out / "one", ns=(times.st_atime_ns, times.st_mtime_ns))
     (out / "nowhere").symlink_to("gone")
     (out / "back").symlink_to(folder)
     before = contents(tmp_path)
     for names, words in [
         ({"a/1": "taken"}, f"{out}/taken is there and is not what {folder}/a/1 becomes"),
-        ({"a/3": "two"}, f"{out}/two is there and is not"), ({"a/1": "folder"}, f"{out}/folder is there"),
-        ({"a/1": "nowhere"}, "nowhere is there"),
+        ({"a/1": "one"}, f"{out}/one is there and is not"), ({"a/3": "two"}, f"{out}/two is there and is not"),
+        ({"a/1": "folder"}, f"{out}/folder is there"), ({"a/1": "nowhere"}, "nowhere is there"),
         ({"a/1": "x", "a/2": "x"}, f"{folder}/a/1 and {folder}/a/2 would both become {out}/x"),
         ({"a/1": "d/x", "a/2": "d/X"}, "would become d/x and d/X, names that some file systems do not tell apart"),
         ({"a/1": "D/x", "a/2": "d/y"}, "would become D and d, names"),

@@ -90,11 +90,11 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
         print(f"nothing was done; without --dry_run: {len(todo)} maps in {out}, from pictures in {options.range}")
         return
     with tqdm(total=len(todo), unit="frame", disable=None) as progress:
-        for batch in _batches(todo.items(), options, batch_size):
+        for number, batch in enumerate(_batches(todo.items(), options, batch_size)):
             results = segmenter(np.stack([picture for *_, picture, _ in batch]), [shape for *_, shape in batch])
             maps = [(out / path, ids_to_colours(found, classes, f"what {model} makes of {frame}"))
                     for (path, frame, _, _), found in zip(batch, results, strict=True)]
-            if progress.n == 0:  # not before the network has shown that it can be used
+            if number == 0:  # not before the network has shown that it can be used
                 begin(out / MANIFEST, manifest, old)
             for path, colours in maps:
                 write_image(path, colours)
