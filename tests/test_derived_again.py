@@ -42,8 +42,8 @@ def seen_of(monkeypatch, model, clip="clip.mp4"):
 
 
 @pytest.mark.parametrize(("source", "size", "split"), [
-    *((source, {"height": 30}, None) for source in MAKERS),
-    ("lowres", {}, None), ("flow", {"height": H, "width": W}, None), ("edges", {}, 0.9),
+    *((source, {"height": 30}, 0.0) for source in MAKERS),
+    ("lowres", {}, 0.0), ("flow", {"height": H, "width": W}, 0.0), ("edges", {}, 0.9),
 ])  # fmt: skip
 def test_training_and_testing_see_the_same(monkeypatch, source, size, split):
     prepare_video(Path("clip.mp4"), Path("data"), Settings(source=source, split=split, **size))

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.killing import check_killed_anywhere, contents
+from tests.data.killing import check_killed_anywhere
 from tests.datasets.helpers import message
-from timecyclegan.data.colormaps import FORMS, Translation, main
-from timecyclegan.datasets.labels import CITYSCAPES, CITYSCAPES_TRAIN, carla_labels
+from timecyclegan.data.colormaps import main
+from timecyclegan.datasets.labels import CITYSCAPES, CITYSCAPES_TRAIN, FORMS, Translation, carla_labels
 
 TRAIN = {label.name: label.id for label in CITYSCAPES_TRAIN}
 FULL = {label.name: label.id for label in CITYSCAPES}
@@ -63,9 +63,9 @@ def test_labels_become_what_they_should(tmp_path, origin, goal, given, expected)
 @pytest.mark.parametrize("version, road, person, car", [
     ("0.9.5", 7, 4, 10), ("0.9.13", 7, 4, 10), ("0.9.15", 1, 12, 14)])
 def test_carla_ids_differ_by_version(tmp_path, version, road, person, car):
-    write(tmp_path / "1.png", [[road, person, car]])
-    done(tmp_path, "--from", "carla_ids", "--to", "cityscapes_ids", "--carla_version", version)
-    assert read(tmp_path / "1.png").tolist() == [[FULL["road"], FULL["person"], FULL["car"]]]
+    write(tmp_path / "in/1.png", [[road, person, car]])
+    done(tmp_path / "in", tmp_path / "out", "--from", "carla_ids", "--to", "cityscapes_ids", "--carla_version", version)
+    assert read(tmp_path / "out/1.png").tolist() == [[FULL["road"], FULL["person"], FULL["car"]]]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -99,38 +99,28 @@ def test_ids_are_read_from_gray_palette_red_channel_and_16_bits(tmp_path):
         np.testing.assert_array_equal(translation(path), gray([TRAIN["road"], TRAIN["car"]]), str(path))
 
 
-def test_what_is_no_label_is_named_and_nothing_is_changed(tmp_path, capsys):
-    write(tmp_path / "1.png", gray([7]))
-    write(tmp_path / "2.png", gray([7, 77]))
-    before = contents(tmp_path)
-    text = refused(capsys, tmp_path, "--from", "cityscapes_ids", "--to", "cityscapes_colours")
-    assert f"{tmp_path}/2.png holds ids that are no labels: 77" in text
-    assert contents(tmp_path) == before
-    write(tmp_path / "2.png", [[(1, 2, 3)]])
-    assert "2.png holds no ids" in refused(capsys, tmp_path, "--from", "carla_ids", "--to", "carla_colours")
-    write(tmp_path / "1.png", [[(0, 0, 142)]])
-    text = refused(capsys, tmp_path, "--from", "cityscapes_colours", "--to", "cityscapes_ids")
-    assert f"{tmp_path}/2.png holds 1 colour of no label: (1, 2, 3)" in text
-    write(tmp_path / "1.jpg", [[(0, 0, 142)]])
-    assert "1.jpg: this kind of file loses colours" in refused(
-        capsys, tmp_path, "--from", "cityscapes_colours", "--to", "cityscapes_ids")
+def test_what_is_no_label_is_named(tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
 
+    def said(origin, goal):
+        return refused(capsys, folder, out, "--from", origin, "--to", goal)
 
-def test_ways_that_do_not_exist_are_refused(tmp_path, capsys):
+    write(folder / "2.png", gray([7, 77]))
+    assert f"{folder}/2.png holds ids that are no labels: 77" in said("cityscapes_ids", "cityscapes_colours")
+    write(folder / "2.png", [[(1, 2, 3)]])
+    assert "2.png holds no ids" in said("carla_ids", "carla_colours")
+    assert f"{folder}/2.png holds 1 colour of no label: (1, 2, 3)" in said("cityscapes_colours", "cityscapes_ids")
+    write(folder / "1.jpg", [[(0, 0, 142)]])
+    assert "1.jpg: this kind of file loses colours" in said("cityscapes_colours", "cityscapes_ids")
     assert "no way from" in message(Translation, "cityscapes_ids", "carla_ids")
-    write(tmp_path / "1.png", gray([1]))
-    assert "expected 0.9.5 or newer" in refused(
-        capsys, tmp_path, "--from", "carla_ids", "--to", "carla_colours", "--carla_version", "0.9")
+    assert "expected 0.9.5 or newer" in message(Translation, "carla_ids", "carla_colours", "0.9")
+    assert not out.exists()
 
 
-def test_in_place_wherever_killed(tmp_path):
-    """A map that was turned twice would be another one: id 7 becomes 0, and 0 becomes 255."""
-    def make(number):
-        for name in ("a/1.png", "a/2.png", "b/1.png"):
-            write(tmp_path / f"{number}" / name, gray([7, 26, 0]))
-        return tmp_path / str(number)
-
-    write(tmp_path / "expected.png", gray([0, 13, 255]))
-    expected = dict.fromkeys(("a/1.png", "a/2.png", "b/1.png"), (tmp_path / "expected.png").read_bytes())
-    check_killed_anywhere(make, lambda folder: done(
-        folder, "--from", "cityscapes_ids", "--to", "cityscapes_train_ids"), expected, [], stride=2)
+def test_wherever_it_is_killed(tmp_path):
+    write(tmp_path / "given.png", gray([7, 26, 0]))
+    write(tmp_path / "made.png", gray([0, 13, 255]))
+    given, made = (dict.fromkeys(("a/1.png", "b/1.png"), (tmp_path / name).read_bytes())
+                   for name in ("given.png", "made.png"))
+    check_killed_anywhere(tmp_path, given, made, lambda *folders: done(
+        *folders, "--from", "cityscapes_ids", "--to", "cityscapes_train_ids"))

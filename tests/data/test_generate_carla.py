@@ -10,8 +10,9 @@ import pytest
 
 from tests.data import carla_standin
 from tests.data.carla_standin import CLASSES, MOTION, Simulator, street
+from tests.datasets.helpers import message
 from timecyclegan.data.carla import scene as carla_scene
-from timecyclegan.data.carla.options import CarlaOptions
+from timecyclegan.data.carla.scene import CarlaOptions
 from timecyclegan.data.generate_carla import generate, main
 from timecyclegan.datasets.labels import CITYSCAPES
 from timecyclegan.evaluation.flow import load_flow
@@ -117,8 +118,7 @@ def test_classes_have_cityscapes_colours_in_each_generation(record, tmp_path, mo
 
 
 def test_a_version_that_is_none_needs_a_label_set(record, tmp_path):
-    with pytest.raises(UserError, match="--label_set"):
-        record(Simulator("0a1b2c3"))
+    assert "--label_set" in message(record, Simulator("0a1b2c3"))
     record(Simulator("0a1b2c3"), label_set="0.9.16")
     assert frames_of(tmp_path / "out")
 
@@ -263,23 +263,23 @@ def test_dry_run_changes_nothing(record, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("options", "text"), [
-    ({"town": "Town3"}, "did you mean Town03"), ({"ego": "vehicle.tesla.model4"}, "did you mean vehicle.tesla.model3"),
-    ({"fps": 5}, "--fps must be 10 to 1000"), ({"sensor_tick": 0.15}, "--sensor_tick 0.15 is no multiple"),
-    ({"flow_scale": (1.0,)}, "takes two numbers"), ({"num_runs": 0}, "--num_runs must be 1 to 1000")])
-def test_wrong_options_are_one_line(record, tmp_path, options, text):
-    simulator = Simulator()
-    with pytest.raises(UserError, match=text) as caught:
-        record(simulator, **options)
-    assert "\n" not in str(caught.value)
-    assert_left_as_found(simulator, tmp_path / "out")
+def test_wrong_options_are_one_line(record, tmp_path):
+    for options, text in [
+        ({"town": "Town3"}, "did you mean Town03"),
+        ({"ego": "vehicle.tesla.model4"}, "did you mean vehicle.tesla.model3"),
+        ({"fps": 5}, "--fps must be 10 to 1000"),
+        ({"sensor_tick": 0.15}, "--sensor_tick 0.15 is no multiple"), ({"flow_scale": (1.0,)}, "takes two numbers"),
+        ({"num_runs": 0}, "--num_runs must be 1 to 1000"),
+    ]:
+        simulator = Simulator()
+        assert text in message(record, simulator, **options)
+        assert_left_as_found(simulator, tmp_path / "out")
 
 
 def test_folder_that_cannot_be_written(record, tmp_path):
     (tmp_path / "out").touch()
     simulator = Simulator()
-    with pytest.raises(UserError, match="cannot write"):
-        record(simulator)
+    assert "cannot write" in message(record, simulator)
     assert_left_as_found(simulator, tmp_path / "out")
 
 

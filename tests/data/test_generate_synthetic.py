@@ -10,9 +10,8 @@ from PIL import Image
 from timecyclegan.data import generate_synthetic
 from timecyclegan.data.generate_synthetic import generate, main
 from timecyclegan.data.synthetic.labels import CITYSCAPES_COLOURS, PALETTE, noisy_classes
-from timecyclegan.data.synthetic.street import HILLS, HOUSES, ROAD, SKY, draw_street
+from timecyclegan.data.synthetic.street import ROAD, draw_street
 from timecyclegan.data.synthetic.view import Viewer
-from timecyclegan.util.errors import UserError
 
 FRAMES = 6
 
@@ -244,22 +243,13 @@ def test_label_noise_loses_thin_objects_but_no_large_ones():
     assert min(left[2]) > 0.5
 
 
-@pytest.mark.parametrize("width, height", [(97, 53), (16, 16), (33, 80), (300, 40)])
+@pytest.mark.parametrize("width, height", [(97, 53), (16, 16)])
 def test_any_size(tmp_path, width, height):
-    generate(tmp_path, sequences=1, val_sequences=1, frames=2, width=width, height=height, label_noise=0.5)
-    assert pictures(tmp_path / "train/source/000").shape == (2, height, width, 3)
+    generate(tmp_path, sequences=0, val_sequences=1, frames=2, width=width, height=height, label_noise=0.5)
     (earlier, later, flow, visible), = pairs(tmp_path)
     assert flow.shape == (height, width, 2) and np.isfinite(flow).all() and visible.mean() > 0.3
     error = abs(warp(earlier, flow) - later).mean(-1)
     assert error[visible].mean() < 4
-
-
-def test_all_fixed_surfaces_and_both_sides_are_seen():
-    viewer, street = straight_ride(1)
-    seen = set(np.unique(viewer.view(0).surface))
-    assert {SKY, HILLS, ROAD} <= seen
-    for plots in street.plots:
-        assert plots.first >= HOUSES and seen & set(range(plots.first, plots.first + len(plots.heights)))
 
 
 def test_streets_go_on_for_ever():
@@ -272,43 +262,33 @@ def test_streets_go_on_for_ever():
     assert visible.mean() > 0.7 and abs(warp(one, flow) - two)[visible].mean() < 2.5
 
 
-@pytest.mark.parametrize("flags, named", [
-    (["--frames", "0"], "--frames 0"), (["--width", "15"], "--width 15"), (["--height", "8"], "--height 8"),
-    (["--sequences", "-1"], "--sequences -1"), (["--val_sequences", "-2"], "--val_sequences -2"),
-    (["--seed", "-1"], "--seed -1"), (["--label_noise", "-0.5"], "--label_noise -0.5"),
-    (["--label_noise", "nan"], "--label_noise nan"), (["--sequences", "0", "--val_sequences", "0"], "nothing"),
-])
-def test_bad_values_are_one_line_and_exit_code_2(tmp_path, capsys, flags, named):
-    assert main([str(tmp_path / "out"), *flags]) == 2
-    message = capsys.readouterr().err
-    assert named in message and message.startswith("error: ") and message.count("\n") == 1
+def test_bad_values_are_one_line_and_exit_code_2(tmp_path, capsys):
+    for flags, named in [
+        ("--frames 0", "--frames must be 1 to 10000"), ("--width 15", "--width must"), ("--height 8", "--height must"),
+        ("--sequences -1", "--sequences must"), ("--val_sequences -2", "--val_sequences must"),
+        ("--seed -1", "--seed must"), ("--label_noise -0.5", "--label_noise must"),
+        ("--label_noise nan", "--label_noise must"), ("--sequences 0 --val_sequences 0", "nothing to make"),
+    ]:
+        assert main([str(tmp_path / "out"), *flags.split()]) == 2
+        message = capsys.readouterr().err
+        assert named in message and message.startswith("error: ") and message.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_existing_data_need_overwrite(tmp_path, capsys):
-    small = ["--sequences", "1", "--val_sequences", "0", "--width", "16", "--height", "16"]
-    assert main([str(tmp_path), *small, "--frames", "3"]) == 0
-    assert main([str(tmp_path), *small, "--frames", "2"]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert len(list((tmp_path / "train/source/000").iterdir())) == 3
-    assert main([str(tmp_path), *small, "--frames", "2", "--overwrite"]) == 0
-    assert len(list((tmp_path / "train/source/000").iterdir())) == 2
-
-
-def test_unwritable_folder(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert main([str(tmp_path / "file" / "out"), "--frames", "1"]) == 2
-    assert "file" in capsys.readouterr().err
-
-
-def test_a_failure_leaves_the_old_data_and_nothing_half_written(tmp_path, monkeypatch):
-    generate(tmp_path, sequences=1, val_sequences=0, frames=1, width=16, height=16)
+def test_old_data_stay_until_new_data_are_whole(tmp_path, monkeypatch, capsys):
+    small = "--sequences 1 --val_sequences 0 --width 16 --height 16 --frames"
+    assert main([str(tmp_path), *small.split(), "3"]) == 0
     before = contents(tmp_path)
+    assert main([str(tmp_path), *small.split(), "2"]) == 2 and "--overwrite" in capsys.readouterr().err
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(generate_synthetic, "render", full)
-    with pytest.raises(UserError, match="No space left"):
-        generate(tmp_path, sequences=2, frames=1, width=16, height=16, overwrite=True)
-    assert contents(tmp_path) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(generate_synthetic, "render", full)
+        assert main([str(tmp_path), *small.split(), "2", "--overwrite"]) == 2
+    assert "No space left" in capsys.readouterr().err and contents(tmp_path) == before
+    assert main([str(tmp_path), *small.split(), "2", "--overwrite"]) == 0
+    assert len(list((tmp_path / "train/source/000").iterdir())) == 2
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / "file/out"), *small.split(), "1"]) == 2 and "file" in capsys.readouterr().err

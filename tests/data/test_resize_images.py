@@ -37,22 +37,12 @@ def test_pixels_are_those_that_training_sees(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / "out" / name), expected)
 
 
-def test_in_place_wherever_killed(tmp_path):
-    right, other = encoded(picture(3, size=(10, 6)), compress_level=1), b"no image"
-    files = {"a/1.png": encoded(picture(1)), "a/2.png": encoded(picture(2)), "b/right.png": right, "b/notes.txt": other}
-    small = {name: encoded(picture(seed).resize((10, 6), Image.Resampling.BICUBIC))
-             for seed, name in ((1, "a/1.png"), (2, "a/2.png"))}
-    check_killed_anywhere(lambda number: write(tmp_path / str(number), files),
-                          lambda folder: done(folder, "--height", 6), files | small, [right, other], stride=2)
-
-
-def test_to_another_folder_wherever_killed(tmp_path):
-    files = {"1.png": encoded(picture(1)), "right.png": encoded(picture(3, size=(10, 6)), compress_level=1)}
-    small = {"1.png": encoded(picture(1).resize((10, 6), Image.Resampling.BICUBIC)), "right.png": files["right.png"]}
-    both = {f"in/{name}": content for name, content in files.items()}
-    check_killed_anywhere(lambda number: write(tmp_path / str(number), both),
-                          lambda folder: done(folder / "in", folder / "out", "--width", 10),
-                          both | {f"out/{name}": content for name, content in small.items()}, files.values(), stride=2)
+def test_wherever_it_is_killed(tmp_path, capsys):
+    files = {"a/1.png": encoded(picture(1)), "right.PNG": encoded(picture(3, size=(10, 6)), compress_level=1)}
+    small = {"a/1.png": encoded(picture(1).resize((10, 6), Image.Resampling.BICUBIC)), "right.PNG": files["right.PNG"]}
+    given = files | {"a/notes.txt": b"no image"}
+    check_killed_anywhere(tmp_path, given, small, lambda *folders: done(*folders, "--width", 10))
+    assert "left out: a/notes.txt" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "I;16"])
@@ -60,9 +50,9 @@ def test_nearest_makes_no_new_values_and_keeps_the_kind_of_pixels(tmp_path, mode
     image = picture(1, "L" if mode == "P" else mode)
     if mode == "P":
         image.putpalette(list(range(256)) * 3)
-    write(tmp_path, {"1.png": encoded(image)})
-    done(tmp_path, "--height", 5, "--width", 7, "--nearest")
-    with Image.open(tmp_path / "1.png") as small:
+    write(tmp_path / "in", {"1.png": encoded(image)})
+    done(tmp_path / "in", tmp_path / "out", "--height", 5, "--width", 7, "--nearest")
+    with Image.open(tmp_path / "out/1.png") as small:
         assert (small.size, small.mode) == ((7, 5), image.mode)
         rows, columns = ((np.arange(n) + 0.5) * size // n for n, size in ((5, H), (7, W)))
         expected = np.asarray(image)[rows.astype(int)][:, columns.astype(int)]
@@ -72,9 +62,9 @@ def test_nearest_makes_no_new_values_and_keeps_the_kind_of_pixels(tmp_path, mode
 @pytest.mark.parametrize("mode, kept", [("L", "L"), ("RGBA", "RGBA"), ("LA", "LA"), ("I;16", "I;16"), ("P", "RGB")])
 def test_bicubic_keeps_what_can_be_mixed(tmp_path, mode, kept):
     image = picture(1, "RGB").quantize(16) if mode == "P" else picture(1, mode)
-    write(tmp_path, {"1.png": encoded(image)})
-    done(tmp_path, "--width", 10)
-    with Image.open(tmp_path / "1.png") as small:
+    write(tmp_path / "in", {"1.png": encoded(image)})
+    done(tmp_path / "in", tmp_path / "out", "--width", 10)
+    with Image.open(tmp_path / "out/1.png") as small:
         assert (small.size, small.mode) == ((10, 6), kept)
 
 
@@ -88,37 +78,39 @@ def test_a_picture_that_lies_on_its_side_is_set_upright(tmp_path):
     assert abs(read_image(tmp_path / "out/1.jpg") - expected).max() < 12  # compressed again
 
 
-@pytest.mark.parametrize("flags, word", [((), "expected the new size"), (("--width", -1), "expected the new size"),
-                                         (("--width", 0, "--height", 0), "expected the new size")])
-def test_a_size_must_be_given(tmp_path, capsys, flags, word):
-    write(tmp_path, {"1.png": encoded(picture(1))})
-    assert main([str(tmp_path), *map(str, flags)]) == 2
-    assert word in capsys.readouterr().err
+def refused(capsys, *arguments):
+    assert main([*map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+def test_a_size_and_images_must_be_given(tmp_path, capsys):
+    folder, out = write(tmp_path / "in", {"1.png": encoded(picture(1))}), tmp_path / "out"
+    for flags in ((), ("--width", -1), ("--width", 0, "--height", 0)):
+        assert "expected the new size" in refused(capsys, folder, out, *flags)
+    assert "OUT" in refused(capsys, folder, "--width", 10)
+    assert "which is only read" in refused(capsys, folder, folder, "--width", 10)
+    (tmp_path / "empty").mkdir()
+    assert "holds no files" in refused(capsys, tmp_path / "empty", out, "--width", 10)
 
 
 @pytest.mark.parametrize("suffix, channels", [(".png", 3), (".png", 4), (".tif", 3)])
-def test_deep_colours_are_refused_before_anything_is_touched(tmp_path, capsys, suffix, channels):
+def test_deep_colours_are_refused_before_anything_is_written(tmp_path, capsys, suffix, channels):
     deep = np.random.default_rng(1).integers(0, 65536, (H, W, channels), dtype=np.uint16)
     files = {"1.png": encoded(picture(1)), f"2{suffix}": cv2.imencode(suffix, deep)[1].tobytes()}
-    write(tmp_path, files)
-    assert main([str(tmp_path), "--width", "10"]) == 2
-    error = capsys.readouterr().err
-    assert f"2{suffix} has colours of more than 8 bits" in error and error.count("\n") == 1
-    assert contents(tmp_path) == files
-    done(tmp_path, "--width", W)  # nothing is to be resized
-    assert contents(tmp_path) == files
+    folder, out = write(tmp_path / "in", files), tmp_path / "out"
+    assert f"2{suffix} has colours of more than 8 bits" in refused(capsys, folder, out, "--width", 10)
+    assert not out.exists()
+    done(folder, out, "--width", W)  # nothing is to be resized
+    assert contents(out) == files
 
 
-def test_a_broken_image_is_named_and_nothing_is_changed(tmp_path, capsys):
+def test_a_broken_image_is_named(tmp_path, capsys):
     whole = encoded(picture(1))
-    files = {"1.png": whole, "2.png": whole[:-60], "3.png": whole}
-    write(tmp_path, files)
-    assert main([str(tmp_path), "--width", "10"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: cannot read image {tmp_path}/2.png") and error.count("\n") == 1
-    assert contents(tmp_path) == files
-    (tmp_path / "2.png").unlink()
-    done(tmp_path, "--width", 10)
-    assert read_image(tmp_path / "3.png").shape == (6, 10, 3)
-    (tmp_path / "empty").mkdir()
-    assert main([str(tmp_path / "empty"), "--width", "10"]) == 2
+    folder = write(tmp_path / "in", {"1.png": whole, "2.png": whole[:-60], "3.png": whole})
+    error = refused(capsys, folder, tmp_path / "out", "--width", 10)
+    assert error.startswith(f"error: cannot read image {folder}/2.png")
+    (folder / "2.png").unlink()
+    done(folder, tmp_path / "out", "--width", 10)
+    assert contents(tmp_path / "out").keys() == {"1.png", "3.png"}

@@ -6,10 +6,14 @@ import torch
 from tests.data.segmentation_networks import COLOURS, Nearest, frozen_graph, onnx_file, tarball, torchscript
 from timecyclegan.data import run_deeplab as run_deeplab_module
 from timecyclegan.data.deeplab.segmentation import Segmenter
-from timecyclegan.data.run_deeplab import main, run_deeplab
+from timecyclegan.data.run_deeplab import DeepLabOptions, main
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import read_image, write_image
 from timecyclegan.video.writer import VideoWriter
+
+
+def run_deeplab(frames, out, model, batch_size=4, gpu=-1, overwrite=False, dry_run=False, **options):
+    run_deeplab_module.run_deeplab(frames, out, model, DeepLabOptions(**options), batch_size, gpu, overwrite, dry_run)
 
 
 def coloured(seed, height=10, width=14):
@@ -44,7 +48,7 @@ def assert_maps_are_the_frames(frames, out):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_torchscript(frames, network, tmp_path, batch_size):
-    run_deeplab(frames, tmp_path / "out", network, batch_size=batch_size, gpu=-1)
+    run_deeplab(frames, tmp_path / "out", network, batch_size=batch_size)
     assert_maps_are_the_frames(frames, tmp_path / "out")
 
 
@@ -63,8 +67,8 @@ def test_deeplab_tarball_is_cut_to_its_network(frames, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "low", "high", "deeplab"), [
-    ({}, 0, 1, False), ({"value_range": (0, 255)}, 0, 255, False), ({"output": "logits"}, 0, 1, False),
-    ({"input": "sub_7", "output": "logits", "value_range": (-1, 1)}, -1, 1, True)])
+    ({}, 0, 1, False), ({"range": (0, 255)}, 0, 255, False), ({"output": "logits"}, 0, 1, False),
+    ({"input": "sub_7", "output": "logits", "range": (-1, 1)}, -1, 1, True)])
 def test_frozen_graph(frames, tmp_path, options, low, high, deeplab):
     (tmp_path / "graph.pb").write_bytes(frozen_graph(low, high, deeplab))
     run_deeplab(frames, tmp_path / "out", tmp_path / "graph.pb", **options)
@@ -72,9 +76,9 @@ def test_frozen_graph(frames, tmp_path, options, low, high, deeplab):
 
 
 def test_mean_and_std_are_those_of_the_network(frames, tmp_path):
-    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     model = torchscript(tmp_path / "network.pt", Nearest(mean, std))
-    run_deeplab(frames, tmp_path / "out", model, mean=mean, std=std, gpu=-1)
+    run_deeplab(frames, tmp_path / "out", model, mean=mean, std=std)
     assert_maps_are_the_frames(frames, tmp_path / "out")
 
 
@@ -88,7 +92,7 @@ def test_a_size_that_the_network_wants_leaves_maps_in_the_frames_size(tmp_path):
             return super().forward(x.reshape(-1, 3, 32, 48))
 
     model = torchscript(tmp_path / "network.pt", Fixed(), size=(32, 48))
-    run_deeplab(tmp_path / "in", tmp_path / "out", model, size=(32, 48), gpu=-1)
+    run_deeplab(tmp_path / "in", tmp_path / "out", model, size=(32, 48))
     found = read_image(tmp_path / "out" / "0.png")
     inner = np.ones((20, 30), bool)
     inner[8:12], inner[:, 13:17] = False, False  # bicubic and bilinear scaling mix at the edges
@@ -131,7 +135,7 @@ def test_classes_are_those_of_the_nearest_pixel(tmp_path, shape):
 def test_ids_and_colours(tmp_path, ids, colormap, number, colour):
     write_image(tmp_path / "in" / "0.png", coloured(0))
     model = torchscript(tmp_path / "network.pt", Constant(np.full((1, 2, 2), number)))
-    run_deeplab(tmp_path / "in", tmp_path / "out", model, ids=ids, colormap=colormap, gpu=-1)
+    run_deeplab(tmp_path / "in", tmp_path / "out", model, ids=ids, colormap=colormap)
     assert (read_image(tmp_path / "out" / "0.png") == colour).all()
 
 
@@ -140,7 +144,7 @@ def test_video(tmp_path, network):
     with VideoWriter(tmp_path / "clip.webm", 10, 64, 96) as writer:
         for _ in range(3):
             writer.write(picture)
-    run_deeplab(tmp_path / "clip.webm", tmp_path / "out", network, gpu=-1)
+    run_deeplab(tmp_path / "clip.webm", tmp_path / "out", network)
     found = maps_of(tmp_path / "out")
     assert list(found) == ["00000.png", "00001.png", "00002.png"]
     assert all((one[8:24, 8:24] == picture[8, 8]).all() for one in found.values())  # within a patch: video smears edges
@@ -150,45 +154,48 @@ def test_a_run_that_broke_off_goes_on(frames, network, tmp_path, capsys):
     whole, out = (frames / "a" / "3.png").read_bytes(), tmp_path / "out"
     (frames / "a" / "3.png").write_bytes(whole[:60])
     with pytest.raises(UserError, match=r"3\.png"):
-        run_deeplab(frames, out, network, batch_size=1, gpu=-1)
+        run_deeplab(frames, out, network, batch_size=1)
     assert sorted(path.name for path in out.rglob("*.*")) == ["0.png", "1.png", "2.png", "run_deeplab.json"]
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     (frames / "a" / "3.png").write_bytes(whole)
-    run_deeplab(frames, out, network, batch_size=1, gpu=-1)
+    run_deeplab(frames, out, network, batch_size=1)
     assert "3 of 7 maps are there already" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert_maps_are_the_frames(frames, out)
     write_image(out / "a" / "0.png", coloured(77))
-    run_deeplab(frames, out, network, gpu=-1, overwrite=True)
+    run_deeplab(frames, out, network, overwrite=True)
     assert_maps_are_the_frames(frames, out)
 
 
 def test_maps_of_other_models_and_flags_are_not_mixed(frames, network, tmp_path, monkeypatch):
     out, other = tmp_path / "out", torchscript(tmp_path / "other.pt", Constant(np.full((1, 2, 2), 0)))
-    run_deeplab(frames / "a", out, network, gpu=-1)
+    run_deeplab(frames / "a", out, network)
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
     for model, options, word in ((other, {}, "model_sha256"), (network, {"std": (0.5,)}, "std"),
                                  (network, {"colormap": "cityscapes", "ids": "full"}, "ids")):
         for dry_run in (True, False):
-            with pytest.raises(UserError, match=f"holds images of other {word}; choose another folder"):
-                run_deeplab(frames / "a", out, model, gpu=-1, dry_run=dry_run, **options)
-    with pytest.raises(UserError, match="images that would not be overwritten"):
-        run_deeplab(frames / "b", out, other, gpu=-1, overwrite=True)
+            with pytest.raises(UserError, match=f"was made with other {word} .*choose another folder"):
+                run_deeplab(frames / "a", out, model, dry_run=dry_run, **options)
+    with pytest.raises(UserError, match="would be removed but not made again"):
+        run_deeplab(frames / "b", out, other, overwrite=True)
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
 
     write, count = run_deeplab_module.write_image, iter(range(3))
     with monkeypatch.context() as patch, pytest.raises(StopIteration):  # killed before the fourth
         patch.setattr(run_deeplab_module, "write_image", lambda *given: (next(count), write(*given)))
-        run_deeplab(frames / "a", out, other, gpu=-1, overwrite=True)
+        run_deeplab(frames / "a", out, other, overwrite=True)
     assert list(maps_of(out)) == ["0.png", "1.png", "2.png"]
-    run_deeplab(frames / "a", out, other, gpu=-1)
+    run_deeplab(frames / "a", out, other)
     assert len(maps_of(out)) == 5 and all((found == (128, 64, 128)).all() for found in maps_of(out).values())
+    run_deeplab(frames / "a", out, network, batch_size=1, overwrite=True)
+    assert_maps_are_the_frames(frames / "a", out)
 
 
 def test_images_of_unknown_origin_are_not_taken_for_maps(frames, network, tmp_path):
     write_image(tmp_path / "out" / "a" / "0.png", coloured(50))
-    with pytest.raises(UserError, match="holds images of another command"):
-        run_deeplab(frames, tmp_path / "out", network, gpu=-1)
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"holds what this command did not make \(a/0.png\)"):
+            run_deeplab(frames, tmp_path / "out", network, overwrite=overwrite)
 
 
 def test_dry_run_and_command(frames, network, tmp_path, capsys):
@@ -202,7 +209,7 @@ def test_dry_run_and_command(frames, network, tmp_path, capsys):
 def test_frames_are_not_overwritten(frames, network, tmp_path):
     for folder, out in ((frames, frames), (frames, frames / "maps"), (frames / "a", frames / "a")):
         with pytest.raises(UserError, match="choose another OUT"):
-            run_deeplab(folder, out, network, gpu=-1, overwrite=True)
+            run_deeplab(folder, out, network, overwrite=True)
 
 
 def bad_models(tmp_path):
@@ -228,12 +235,14 @@ def bad_models(tmp_path):
     ("graph.pb", {"input": "logits"}, "does not depend on logits"), ("graph.pb", {"output": "w"}, "does not depend"),
     ("one.pt", {}, "expected classes, whole numbers"), ("vector.pt", {}, "expected scores"),
     ("unknown.pt", {}, "holds ids that are no labels: 30"), ("gray.pt", {}, "cannot take 4x3x10x14"),
-    ("one.pt", {"batch_size": 0}, "--batch_size 0"), ("one.pt", {"size": (0, 5)}, "--size 0 5"),
-    ("one.pt", {"mean": (1.0, 2.0)}, "--mean takes one number, or three"), ("one.pt", {"std": (0.0,)}, "--std 0.0"),
+    ("one.pt", {"batch_size": 0}, "--batch_size 0"), ("one.pt", {"size": (0, 5)}, "--size must be above 0"),
+    ("one.pt", {"size": (5,)}, "--size takes 2, not 1"),
+    ("one.pt", {"mean": (1.0, 2.0)}, "--mean takes one number or 3, not 2"),
+    ("one.pt", {"std": (0.0,)}, "--std must be above 0"),
     ("one.pt", {"colormap": "carla"}, "no way from Cityscapes")])
 def test_errors_are_one_line_and_nothing_is_written(frames, tmp_path, model, options, text):
     bad_models(tmp_path)
     with pytest.raises(UserError) as caught:
-        run_deeplab(frames, tmp_path / "out", tmp_path / model, gpu=-1, **options)
+        run_deeplab(frames, tmp_path / "out", tmp_path / model, **options)
     assert text in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,62 @@
+"""Commands that make data, and what their command lines have in common."""
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from timecyclegan.util.argparser import add_option
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.options import Check, check_value
+
+T = TypeVar("T", bound="CommandOptions")
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandOptions:
+    """Flags of a command, as fields that ``util.options.option`` made.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if wrong := check_value(field, getattr(self, field.name)):
+                raise UserError(f"--{field.name} {wrong}")
+
+
+def between(low: float, high: float) -> Check:
+    """The check of an option for a range with both of its ends."""
+    return lambda value: low <= value <= high, f"{low} to {high}"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of ``python -m timecyclegan.data.NAME``, described by its docstring; a mistake is one line."""
+
+    def __init__(self, name: str, doc: str, *kinds: type[CommandOptions]):
+        head, _, more = doc.partition("\n\n")
+        super().__init__(f"python -m timecyclegan.data.{name}", description=head, epilog=" ".join(more.split()))
+        for field in (field for kind in kinds for field in dataclasses.fields(kind)):
+            add_option(self, field)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def take_options(kind: type[T], given: dict[str, Any]) -> T:
+    """The options among what a :class:`CommandParser` found, which are taken out of ``given``."""
+    names = [field.name for field in dataclasses.fields(kind) if field.name in given]
+    values = {name: given.pop(name) for name in names}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def folder_parser(name: str, doc: str, copy: bool = True) -> CommandParser:
+    """The parser of a command that makes a folder OUT of FOLDER, which is only read (see ``datasets.folders``)."""
+    parser = CommandParser(name, doc)
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="is only read")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the new folder; what is there already is not made again")
+    if copy:
+        parser.add_argument("--copy", action="store_true",
+                            help="copy files that stay as they are; else they are hard links, which share content")
+    parser.add_argument("--dry_run", action="store_true", help="only say what would be made")
+    return parser

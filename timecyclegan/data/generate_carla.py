@@ -9,24 +9,22 @@ A run appears in OUT when it is whole; a second call goes on with the next one. 
 thrown away and recorded again. At the end the server has its old settings and none of our actors, after errors, Ctrl-C
 and SIGTERM too. The carla package has to be installed (pip install carla, in the server's version).
 """
-import argparse
-import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from timecyclegan.data.carla.images import FlowCheck, class_ids, flow_back, rgb, visible
-from timecyclegan.data.carla.options import CarlaOptions
-from timecyclegan.data.carla.scene import CAMERAS, MissedTick, Scene
-from timecyclegan.data.carla.server import Server
+from timecyclegan.data import CommandParser, take_options
+from timecyclegan.data.carla.images import READINGS, bgra, flow_back, reading_errors, visible
+from timecyclegan.data.carla.scene import CAMERAS, CarlaOptions, MissedTick, scene
+from timecyclegan.data.carla.server import connect, server_errors, synchronous
 from timecyclegan.datasets.labels import Label, carla_labels, ids_to_colours, in_cityscapes
 from timecyclegan.flow.pictures import write_npz
-from timecyclegan.util.argparser import add_option
 from timecyclegan.util.errors import UserError, command, unknown
 from timecyclegan.util.signals import signals
 from timecyclegan.video.frames import few, write_image
@@ -44,34 +42,24 @@ def generate(options: CarlaOptions) -> None:
         UserError: the carla package is missing, no server answers or it fails, the town or car does not exist, a run
             missed ticks too often, or the folder cannot be written to.
     """
-    out = Path(options.output_dir)
-    runs = [number for number in range(options.num_runs)
-            if options.overwrite or not (out / _LAST / _name(number)).is_dir()]
+    out, asked = Path(options.output_dir), []
+    runs = [run for run in range(options.num_runs) if options.overwrite or not (out / _LAST / f"{run:03d}").is_dir()]
     if not runs:
         print(f"{out} holds {options.num_runs} runs already; raise --num_runs for more, or pass --overwrite")
         return
-    server = Server(options.host, options.port)
-    with server.errors():
-        labels = _labels(server.version, options.label_set)
-        towns = server.towns()
-        if options.town and options.town not in towns:
-            raise unknown("--town", options.town, towns)
-        if options.dry_run:
-            print(f"CARLA {server.version} at {options.host}:{options.port} with {len(labels)} classes; would record "
-                  f"{options.num_frames} frames each for {few([_name(number) for number in runs])} in {out}")
-            return
-        _record_all(server, options, runs, labels)
-
-
-def _labels(version: str, label_set: str) -> tuple[Label, ...]:
+    carla, client, version = connect(options.host, options.port)
     try:
-        return in_cityscapes(carla_labels(label_set or version))
+        labels = in_cityscapes(carla_labels(options.label_set or version))
     except UserError as error:
         raise UserError(f"{error}; say whose classes the server has with --label_set, such as 0.9.15") from error
-
-
-def _record_all(server: Server, options: CarlaOptions, runs: list[int], labels: tuple[Label, ...]) -> None:
-    out, asked = Path(options.output_dir), []
+    with server_errors():
+        towns = sorted({path.rsplit("/", 1)[-1] for path in client.get_available_maps()})
+    if options.town and options.town not in towns:
+        raise unknown("--town", options.town, towns)
+    if options.dry_run:
+        print(f"CARLA {version} at {options.host}:{options.port} with {len(labels)} classes; would record "
+              f"{options.num_frames} frames each for {few([f'{run:03d}' for run in runs])} in {out}")
+        return
 
     def check() -> None:
         if asked:
@@ -79,63 +67,57 @@ def _record_all(server: Server, options: CarlaOptions, runs: list[int], labels: 
 
     try:
         (out / _PARTIAL).mkdir(parents=True, exist_ok=True)
-        with (signals(asked.append), server.synchronous(options.town, options.fps, options.tm_port) as (world, manager),
+        with (signals(asked.append), server_errors(),
+              synchronous(client, options.town, options.fps, options.tm_port) as (world, manager),
               tqdm(total=len(runs) * options.num_frames, unit="frame", disable=None) as progress):
-            for number in runs:
-                _try_run(out, number, progress, labels, options,
-                         lambda seed: Scene(server, world, manager, options, seed, check))
+            for run in runs:
+                for attempt in range(1, ATTEMPTS + 1):
+                    start = progress.n
+                    shutil.rmtree(out / _PARTIAL, ignore_errors=True)  # also what a run that was killed left
+                    try:
+                        with scene(carla, client, world, manager, options, options.seed + run, check) as step:
+                            _record(step, out / _PARTIAL, f"{run:03d}", labels, options, progress)
+                        break
+                    except MissedTick as error:
+                        progress.update(start - progress.n)
+                        found = f"run {run:03d} missed a tick: {error}"
+                        if attempt == ATTEMPTS:
+                            raise UserError(f"{found}; thrown away {ATTEMPTS} times: is the server overloaded? Try "
+                                            "smaller pictures or fewer vehicles") from error
+                        progress.write(f"note: {found}; recorded again", file=sys.stderr)
+                _move_in(out, f"{run:03d}")
     except OSError as error:
         raise UserError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(out / _PARTIAL, ignore_errors=True)
 
 
-def _try_run(out: Path, number: int, progress: tqdm, labels: tuple[Label, ...], options: CarlaOptions,
-             new_scene: Callable[[int], Scene]) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
-        start = progress.n
-        shutil.rmtree(out / _PARTIAL, ignore_errors=True)  # also what a run that was killed left
-        try:
-            with new_scene(options.seed + number) as scene:
-                for _ in _record(scene, out / _PARTIAL, number, labels, options):
-                    progress.update()
-            _move_in(out, _name(number))
-            return
-        except MissedTick as error:
-            progress.update(start - progress.n)
-            found = f"run {_name(number)} missed a tick: {error}"
-            if attempt == ATTEMPTS:
-                raise UserError(f"{found}; thrown away {ATTEMPTS} times: is the server overloaded? Try smaller "
-                                "pictures or fewer vehicles") from error
-            progress.write(f"note: {found}; recorded again", file=sys.stderr)
-
-
-def _record(scene: Scene, folder: Path, number: int, labels: tuple[Label, ...],
-            options: CarlaOptions) -> Iterator[int]:
-    """Write a run below ``folder``; yields each frame's number once it is written."""
-    fits, earlier = FlowCheck(), None
+def _record(step: Callable[[], dict[str, Any]], folder: Path, run: str, labels: tuple[Label, ...],
+            options: CarlaOptions, progress: tqdm) -> None:
+    """Write a run below ``folder``."""
+    earlier, errors = None, np.zeros(len(READINGS))
     for t in range(options.num_frames):
         for _ in range(options.time_inter):
-            images = scene.step()
-        picture = rgb(images["target"])
-        classes = ids_to_colours(class_ids(images["source"]), labels, "CARLA's semantic image")
-        place = Path(_name(number)) / f"{t:05d}.png"
-        write_image(folder / "target" / place, picture)
-        write_image(folder / "source" / place, classes)
+            images = step()
+        picture = np.ascontiguousarray(bgra(images["target"])[..., 2::-1])
+        classes = ids_to_colours(bgra(images["source"])[..., 2], labels, "CARLA's semantic image")
+        write_image(folder / "target" / run / f"{t:05d}.png", picture)
+        write_image(folder / "source" / run / f"{t:05d}.png", classes)
         if "flow" in images and earlier is not None:
             flow = flow_back(images["flow"], options.flow_scale)
-            write_npz(folder / "flow" / place.with_suffix(".npz"), flow, visible(flow, earlier[1], classes))
-            fits.add(flow, earlier[0], picture)
+            write_npz(folder / "flow" / run / f"{t:05d}.npz", flow, visible(flow, earlier[1], classes))
+            errors += reading_errors(flow, earlier[0], picture)
         earlier = picture, classes
-        yield t
-    if (better := fits.better()) is not None:
-        scale = " ".join(f"{factor * old:g}" for factor, old in zip(better, options.flow_scale, strict=True))
-        print(f"warning: the flow of run {_name(number)} does not fit its frames; record it again with "
-              f"--flow_scale {scale} --overwrite", file=sys.stderr)
+        progress.update()
+    if errors.min() < 0.8 * errors[0]:
+        scale = " ".join(f"{factor * old:g}"
+                         for factor, old in zip(READINGS[errors.argmin()], options.flow_scale, strict=True))
+        print(f"warning: the flow of run {run} does not fit its frames; record it again with --flow_scale {scale} "
+              "--overwrite", file=sys.stderr)
 
 
 def _move_in(out: Path, run: str) -> None:
-    """Move a whole run to its place. The folder in ``_LAST``, by which it counts as whole, comes last."""
+    """Move a whole run to its place. The folder in ``_LAST``, by which it counts as whole, goes first, comes last."""
     folders = sorted(CAMERAS, key=lambda folder: folder == _LAST)
     for folder in reversed(folders):
         if (out / folder / run).exists():
@@ -146,20 +128,10 @@ def _move_in(out: Path, run: str) -> None:
             os.replace(out / _PARTIAL / folder / run, out / folder / run)
 
 
-def _name(number: int) -> str:
-    return f"{number:03d}"
-
-
 @command
 def main(arguments: list[str] | None = None) -> None:
-    summary, description = __doc__.split("\n\n", 1)
-    parser = argparse.ArgumentParser(prog="python -m timecyclegan.data.generate_carla", description=summary,
-                                     epilog=description)
-    for field in dataclasses.fields(CarlaOptions):
-        add_option(parser, field)
-    given: dict[str, Any] = vars(parser.parse_args(arguments))
-    generate(CarlaOptions(**{name: tuple(value) if isinstance(value, list) else value
-                             for name, value in given.items()}))
+    given = vars(CommandParser("generate_carla", __doc__, CarlaOptions).parse_args(arguments))
+    generate(take_options(CarlaOptions, given))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of semantic classes, Cityscapes' and CARLA's, and the way from ids to colours and back.
+"""Tables of semantic classes, Cityscapes' and CARLA's, and the ways between ids, colours and label sets.
 
 Sources: Cityscapes, cityscapesscripts/helpers/labels.py (Cordts et al. 2016); CARLA, the reference of its semantic
 segmentation camera, whose colours were compared with the palettes in the packages 0.9.5, 0.9.12 to 0.9.16.
@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from timecyclegan.datasets.raw_images import open_image
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import read_image
 
 Colour = tuple[int, int, int]
 
@@ -147,3 +149,60 @@ def _ranges(numbers: np.ndarray) -> str:
     """"0 to 18, 255" for 0, 1, ..., 18, 255."""
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+NEWEST_CARLA = "0.9.16"
+FORMS = ("cityscapes_ids", "cityscapes_train_ids", "cityscapes_colours", "carla_ids", "carla_colours")
+
+
+class Translation:
+    """From one of the FORMS to another.
+
+    Attributes:
+        table: the labels of the origin, with the colours of the goal or, as gray, its ids.
+
+    Raises:
+        UserError: from Cityscapes to CARLA, or a CARLA version that is not known.
+    """
+
+    def __init__(self, origin: str, goal: str, carla_version: str = NEWEST_CARLA):
+        if goal.startswith("carla") and not origin.startswith("carla"):
+            raise UserError(f"--to {goal}: there is no way from Cityscapes' labels to CARLA's")
+        sets = {"cityscapes_train_ids": CITYSCAPES_TRAIN, "cityscapes_ids": CITYSCAPES,
+                "cityscapes_colours": CITYSCAPES}
+        self.origin, self.goal = origin, goal
+        self.labels = sets.get(origin) or carla_labels(carla_version)
+        across = origin.startswith("carla") and not goal.startswith("carla")
+        goals = {label.name: label for label in sets.get(goal) or carla_labels(carla_version)}
+        self.table = []
+        for old, named in zip(self.labels, in_cityscapes(self.labels) if across else self.labels, strict=True):
+            new = goals.get(named.name, goals["unlabeled"])
+            self.table.append(Label(old.id, new.name, new.colour if goal.endswith("colours") else (new.id,) * 3))
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """Read a label map and translate it: uint8 ids (H, W) or colours (H, W, 3).
+
+        Raises:
+            UserError: it cannot be read, or holds what is no label.
+        """
+        colours = self.origin.endswith("colours")
+        ids = colours_to_ids(read_image(path), self.labels, path) if colours else read_ids(path)
+        result = ids_to_colours(ids, self.table, path)
+        return result if self.goal.endswith("colours") else result[..., 0]
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """A gray label map as uint8 ids (H, W): gray, palette entries, or the red channel where green and blue are 0.
+
+    Raises:
+        UserError: the file cannot be read, or holds colours.
+    """
+    image = open_image(path)
+    channels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
+    if channels.ndim == 3:
+        red, others = channels[..., :1], channels[..., 1:]
+        if not others.any() or (others == red).all():
+            return red[..., 0]
+    elif channels.dtype != bool and channels.min() >= 0 and channels.max() < 256:
+        return channels.astype(np.uint8)
+    raise UserError(f"{path} holds no ids (Pillow's mode {image.mode}); is it a map of colours?")

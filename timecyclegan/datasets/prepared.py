@@ -1,16 +1,18 @@
-"""What ``prepare_video`` says of a folder that it makes, and what a training run keeps of that for videos to come."""
+"""Manifests: what tools say of a folder that they make, and what a training run keeps of that for videos to come."""
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from timecyclegan.datasets.folders import torn_files
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import write_json
 from timecyclegan.video.frames import few
 
-MANIFEST = "prepare_video.json"  # in OUT: what is made there, and the scenes that were found
-SPLITS, SIDES = ("train", "val"), ("target", "source")
+MANIFEST = "prepare_video.json"
+SPLITS = ("train", "val")
 
 
 def picture_size(shape: tuple[int, ...], height: int, width: int) -> tuple[int, int]:
@@ -25,10 +27,10 @@ def keep_settings(run: Path, source: Path | None) -> None:
     settings = {}
     if source and source.name == "source":
         out = source.parent.parent if source.parent.name in SPLITS else source.parent
-        settings = _read(out, strict=False).get("settings", {})
+        settings = _read(out / MANIFEST).get("settings", {})
     (run / MANIFEST).unlink(missing_ok=True)
     if settings.get("source"):
-        write_manifest(run, {"settings": settings})
+        write_json(run / MANIFEST, {"settings": settings}, sync=True)
 
 
 def kept_size(run: Path, source: str) -> tuple[int, int] | None:
@@ -37,7 +39,7 @@ def kept_size(run: Path, source: str) -> tuple[int, int] | None:
     Raises:
         UserError: it was trained on another source.
     """
-    settings = _read(run, strict=False).get("settings") if source else None
+    settings = _read(run / MANIFEST).get("settings") if source else None
     if not settings:
         if source:
             print(f"note: {run} does not say of what size the pictures were that its {source} was made of: it is made "
@@ -48,85 +50,59 @@ def kept_size(run: Path, source: str) -> tuple[int, int] | None:
     return settings["height"], settings["width"]
 
 
-def open_manifest(out: Path, facts: dict[str, Any], overwrite: bool, dry_run: bool) -> dict[str, Any]:
-    """The manifest of the work that was begun in ``out``, else a new one.
+def check_begun(path: Path, facts: Mapping[str, Any], overwrite: bool,
+                files: Iterable[str] | None = None) -> tuple[dict[str, Any], list[Path]]:
+    """The manifest of the work on a folder: that which is there if it tells the same ``facts``, so that it goes on.
+
+    Args:
+        path: of the manifest, a JSON file in the folder. It holds the facts and, as "files", what the work makes there.
+        facts: what the files depend on, JSON-ready.
+        overwrite: what other work made is to be removed; no other file ever is.
+        files: what will be made, paths relative to the folder: all that is to be removed must be among them.
+
+    Returns:
+        the manifest, and the files that are to be removed.
 
     Raises:
-        UserError: there is other work and it is not to be lost, or other files; or ``out`` cannot be changed.
+        UserError: the manifest cannot be read, or files are in the way.
     """
-    begun = _read(out)
-    if begun is not None and not overwrite and {key: begun.get(key) for key in facts} == facts:
-        for torn in [] if dry_run else list(out.rglob(".*.tmp.*")):  # of a kill amid writing
-            torn.unlink()
-        return begun
-    if begun is not None:
-        files = list(_files(out))
-        if files and not overwrite:
-            raise UserError(f"{out} holds what another command made (see {out / MANIFEST}): choose another folder, or "
-                            "lose it with --overwrite")
-        _check_made(out, files, begun)
-    manifest = facts | {"scenes": {}}
-    if not dry_run:
-        _remove(out)
-        write_manifest(out, manifest)
-    return manifest
+    out, begun, facts = path.parent, _read(path), json.loads(json.dumps(facts))
+    if {key: begun.get(key) for key in facts} == facts:
+        return begun, []
+    there = {entry.relative_to(out).as_posix() for entry in out.rglob("[!.]*")
+             if entry != path and (entry.is_symlink() or not entry.is_dir())}
+    if foreign := sorted(there.difference(begun.get("files", ()))):
+        raise UserError(f"{out} holds what this command did not make ({few(foreign)}); move it away, or choose another "
+                        "folder")
+    if there and not overwrite:
+        other = few([key for key in facts if begun.get(key) != facts[key]])
+        raise UserError(f"{out} holds what was made with other {other} (see {path}); choose another folder, or lose it "
+                        "with --overwrite")
+    if files is not None and (kept := sorted(there.difference(files))):
+        raise UserError(f"{out} holds what would be removed but not made again ({few(kept)}); choose another folder")
+    return facts, [out / name for name in sorted(there)]
 
 
-def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    write_json(out / MANIFEST, manifest, sync=True)
+def begin(path: Path, manifest: Mapping[str, Any], old: Iterable[Path]) -> None:
+    """Write a manifest when the ``old`` files are gone: a run that is killed must leave no mixture.
 
-
-def _read(out: Path, strict: bool = True) -> dict[str, Any] | None:
-    """The manifest in ``out``. Without one: None if ``out`` is empty, else an error; or, unless ``strict``, nothing."""
-    path = out / MANIFEST
+    Raises:
+        UserError: the folder cannot be changed.
+    """
+    out = path.parent
     try:
-        if path.exists():
-            return json.loads(path.read_text())
-        if not strict:
-            return {}
-        there = sorted(entry.name for entry in out.iterdir() if ".tmp" not in entry.name) if out.exists() else []
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; choose another folder") from error
-    if there:
-        raise UserError(f"{out} holds something else ({few(there)}); choose a new folder, or an empty one")
-    return None
-
-
-def _files(out: Path) -> Iterator[Path]:
-    """All files, and links, in the folders that ``prepare_video`` makes."""
-    for part in (*SPLITS, *SIDES):
-        if (out / part).is_symlink() or (out / part).is_file():
-            yield out / part
-            continue
-        for folder, folders, files in os.walk(out / part):
-            yield from (Path(folder, name) for name in files)
-            yield from (Path(folder, name) for name in folders if Path(folder, name).is_symlink())
-
-
-def _check_made(out: Path, files: list[Path], manifest: dict[str, Any]) -> None:
-    """Raise a UserError if any of ``files`` was not made as ``manifest`` says."""
-    try:
-        cut = manifest["settings"]["scene_cuts"] == "auto"
-        names = {f"{name}_{number:03}" if cut else name: manifest["videos"][name]["frames"]
-                 for name, cuts in manifest["scenes"].items() for number in range(len(cuts))}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read {out / MANIFEST}: it is damaged; choose another folder") from error
-    sides = [Path(split, side) for split in ("", *SPLITS) for side in SIDES]
-    folders = {out / side / name: frames for side in sides for name, frames in names.items()}
-    for path in files:
-        number = path.stem.lstrip(".").split(".")[0]  # also of what was cut off amid writing
-        known = path.suffix == ".png" and number.isdecimal() and int(number) < folders.get(path.parent, 0)
-        if not known or path.is_symlink():
-            raise UserError(f"{path} was not made by this command, which removes nothing else; move it, or choose "
-                            "another folder")
-
-
-def _remove(out: Path) -> None:
-    try:
-        for path in list(_files(out)):
-            path.unlink()
-        for part in (*SPLITS, *SIDES):
-            for folder, _, _ in os.walk(out / part, topdown=False):
-                os.rmdir(folder)
+        for file in (*old, *torn_files(out)):
+            file.unlink()
+            with suppress(OSError):  # it holds something else
+                os.removedirs(file.parent)
     except OSError as error:
         raise UserError(f"cannot remove {error.filename}: {error.strerror}") from error
+    if _read(path) != manifest:
+        write_json(path, manifest, sync=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; choose another folder") from error

@@ -6,19 +6,12 @@ import cv2
 import numpy as np
 
 SAMPLED = 4  # every fourth row and column of a frame tells how well a flow fits
+READINGS = tuple((size * x, size * y) for size in (1, 0.5, 2) for x in (1, -1) for y in (1, -1))
+"""What the same numbers might mean: a flow (x, y) as it is, then with other signs, half, twice."""
 
 
-def rgb(image: Any) -> np.ndarray:
-    """``carla.Image`` -> uint8 (H, W, 3), RGB."""
-    return np.ascontiguousarray(_bgra(image)[..., 2::-1])
-
-
-def class_ids(image: Any) -> np.ndarray:
-    """``carla.Image`` of the semantic camera -> uint8 (H, W); the id is its red channel."""
-    return np.ascontiguousarray(_bgra(image)[..., 2])
-
-
-def _bgra(image: Any) -> np.ndarray:
+def bgra(image: Any) -> np.ndarray:
+    """``carla.Image`` -> uint8 (H, W, 4). Of the semantic camera's, red is the id of the class."""
     return np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4)
 
 
@@ -28,7 +21,7 @@ def flow_back(image: Any, scale: tuple[float, ...] = (-0.5, 0.5)) -> np.ndarray:
     The camera shows the velocity buffer of Unreal Engine 4: how far a pixel came since the last frame, in
     coordinates that go from -1 to 1 over the picture, upwards in y (so a picture's width is 2, which is CARLA's
     range [-2, 2]). Back, downwards in y and in pixels, that is (-W / 2, H / 2) times as much. This follows from the
-    engine's conventions and was not tried against a server; :class:`FlowCheck` tries it against each run's frames.
+    engine's conventions and was not tried against a server; :func:`reading_errors` tries it against each run's frames.
 
     Args:
         scale: multiples of the width and the height that 1 means.
@@ -59,31 +52,24 @@ def visible(flow: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray
     return seen
 
 
-class FlowCheck:
-    """How well a run's flow explains its frames, beside other readings of the same numbers: other signs, half, twice.
+def reading_errors(flow: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """How far a frame is from the one before, sampled where the flow points in each of the :data:`READINGS`.
 
-    Each frame is compared with the one before, sampled where the flow points.
+    Args:
+        flow: (H, W, 2) back to ``before``.
+        before, now: pictures, uint8 (H, W, 3).
+
+    Returns:
+        mean differences in grey levels over the pixels that all readings find in the picture; 0 if there are none.
     """
-
-    READINGS = tuple((size * x, size * y) for size in (1, 0.5, 2) for x in (1, -1) for y in (1, -1))
-
-    def __init__(self) -> None:
-        self.errors = np.zeros(len(self.READINGS))  # the sum of the frames' mean differences, in grey levels
-
-    def add(self, flow: np.ndarray, before: np.ndarray, now: np.ndarray) -> None:
-        """Take a frame, its flow (H, W, 2) back to ``before``, and both pictures, uint8 (H, W, 3)."""
-        height, width = now.shape[:2]
-        x, y = np.meshgrid(np.arange(0, width, SAMPLED), np.arange(0, height, SAMPLED))
-        motion = flow[::SAMPLED, ::SAMPLED]
-        places = [((x + across * motion[..., 0]).astype(np.float32), (y + down * motion[..., 1]).astype(np.float32))
-                  for across, down in self.READINGS]
-        inside = np.all([(x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) for x, y in places], axis=0)
-        if inside.any():
-            pictures = (cv2.remap(before, *place, cv2.INTER_LINEAR) for place in places)
-            shown = now[::SAMPLED, ::SAMPLED].astype(np.float32)[inside]
-            self.errors += [np.abs(picture[inside] - shown).mean() for picture in pictures]
-
-    def better(self) -> tuple[float, float] | None:
-        """What the flow (x, y) has to be multiplied by to fit the frames clearly better; None if it is right."""
-        best = int(self.errors.argmin())
-        return self.READINGS[best] if self.errors[best] < 0.8 * self.errors[0] else None
+    height, width = now.shape[:2]
+    x, y = np.meshgrid(np.arange(0, width, SAMPLED), np.arange(0, height, SAMPLED))
+    motion = flow[::SAMPLED, ::SAMPLED]
+    places = [((x + across * motion[..., 0]).astype(np.float32), (y + down * motion[..., 1]).astype(np.float32))
+              for across, down in READINGS]
+    inside = np.all([(x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) for x, y in places], axis=0)
+    if not inside.any():
+        return np.zeros(len(READINGS))
+    shown = now[::SAMPLED, ::SAMPLED].astype(np.float32)[inside]
+    pictures = (cv2.remap(before, *place, cv2.INTER_LINEAR) for place in places)
+    return np.array([np.abs(picture[inside] - shown).mean() for picture in pictures])

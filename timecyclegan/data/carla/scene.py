@@ -1,13 +1,16 @@
 """Traffic in a CARLA town, and a car with cameras in it; the blueprints are those of CARLA's catalogue."""
+import contextlib
+import dataclasses
 import queue
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from timecyclegan.data.carla.options import CarlaOptions
-from timecyclegan.data.carla.server import Server, try_twice
+from timecyclegan.data import CommandOptions, between
+from timecyclegan.data.carla.server import put_back
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.options import NON_NEGATIVE, option
 
 CAMERAS = {"target": "sensor.camera.rgb", "source": "sensor.camera.semantic_segmentation",
            "flow": "sensor.camera.optical_flow"}
@@ -22,167 +25,187 @@ class MissedTick(Exception):
     """A camera sent no image of a tick, or one of another tick than the others."""
 
 
-class Scene:
+@dataclasses.dataclass(frozen=True)
+class CarlaOptions(CommandOptions):
+    """What is recorded, and where the server is."""
+
+    output_dir: str = option("carla", None, "folder in which source, target and flow are made")
+    num_runs: int = option(1, None, "sequences that the folder shall hold; those that are there stay",
+                           between(1, 1000))
+    num_frames: int = option(100, None, "frames of each run", between(1, 100000))
+    fps: int = option(20, None, "ticks per simulated second; for fewer frames see time_inter", between(10, 1000))
+    time_inter: int = option(1, None, "record each n-th image of the cameras; flow needs 1", between(1, 10000))
+    sensor_tick: float = option(0.0, None, "simulated seconds between two images of a camera, a multiple of 1 / fps; "
+                                "0 is each tick, which flow needs", NON_NEGATIVE)
+    vehicles: int = option(50, None, "other vehicles", between(0, 1000))
+    pedestrians: int = option(30, None, "pedestrians", between(0, 1000))
+    window_width: int = option(1024, None, "width of the pictures", between(16, 8192))
+    window_height: int = option(512, None, "height of the pictures", between(16, 8192))
+    fov: float = option(90.0, None, "horizontal field of view in degrees", between(1, 170))
+    town: str = option("", None, "map to load, such as Town03; else the one that is loaded")
+    ego: str = option("vehicle.tesla.model3", None, "blueprint of the car that films")
+    seed: int = option(0, None, "run n places its traffic by seed + n; CARLA does not promise to repeat a drive",
+                       between(0, 2**31 - 1001))
+    label_set: str = option("", None, "CARLA version whose classes the server has, where it does not tell its own")
+    flow_scale: tuple[float, ...] = option(
+        (-0.5, 0.5), None, "widths and heights of the picture, from a pixel back to where it came from, that 1 "
+        "means in the x and y of CARLA's flow")  # fmt: skip
+    host: str = option("localhost", None, "machine of the server")
+    port: int = option(2000, None, "port of the server", between(1, 65535))
+    tm_port: int = option(8000, None, "port for the traffic manager", between(1, 65535))
+    overwrite: bool = option(False, None, "record the runs that are there anew, too")
+    dry_run: bool = option(False, None, "ask the server, say what would be recorded, change nothing")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.flow_scale) != 2:
+            raise UserError(f"--flow_scale takes two numbers, for x and y, not {len(self.flow_scale)}")
+        ticks = self.sensor_tick * self.fps
+        if abs(ticks - round(ticks)) > 1e-6:
+            raise UserError(f"--sensor_tick {self.sensor_tick} is no multiple of a tick, 1 / {self.fps} s; "
+                            f"with --fps {self.fps} try {max(1, round(ticks)) / self.fps:g}")
+
+    @property
+    def period(self) -> int:
+        """Ticks between two images of a camera."""
+        return max(1, round(self.sensor_tick * self.fps))
+
+    @property
+    def every_tick(self) -> bool:
+        """Whether each tick is recorded: CARLA's flow goes back by one."""
+        return self.period == self.time_inter == 1
+
+
+@contextlib.contextmanager
+def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptions, seed: int,
+          check: Callable[[], None]) -> Iterator[Callable[[], dict[str, Any]]]:
     """A car with cameras, driven by the traffic manager, among vehicles and pedestrians.
 
-    As a context manager: what it spawned is destroyed at the end, whatever happens.
+    Yields a function that moves on to the cameras' next images, all of one tick: ``carla.Image`` by folder. It raises
+    :class:`MissedTick` where they are not. What was spawned is destroyed at the end, whatever happens.
 
     Args:
-        world, manager: from :meth:`Server.synchronous`.
+        carla: the package.
+        world, manager: from :func:`server.synchronous`.
         seed: of what is spawned where. CARLA itself does not promise to repeat a drive.
         check: called before every tick and whatever is spawned; raises to leave.
     """
+    rng = random.Random(seed)
+    actors: list[Any] = []  # all, in the order in which they were spawned
+    stopped: list[Any] = []  # cameras and controllers, which have to be stopped before they are destroyed
+    sent: dict[str, queue.SimpleQueue] = {}
 
-    def __init__(self, server: Server, world: Any, manager: Any, options: CarlaOptions, seed: int,
-                 check: Callable[[], None]):
-        self._server, self._world, self._manager, self._options = server, world, manager, options
-        self._random, self._seed, self._check = random.Random(seed), seed, check
-        self._actors: list[Any] = []  # all, in the order in which they were spawned
-        self._controllers: list[Any] = []
-        self._cameras: list[Any] = []
-        self._images: dict[str, queue.SimpleQueue] = {}
+    def spawn(blueprint: Any, place: Any, parent: Any = None) -> Any | None:
+        """A new actor, or None where something else stands."""
+        check()
+        actor = world.try_spawn_actor(blueprint, place, attach_to=parent)
+        if actor is not None:
+            actors.append(actor)
+        return actor
 
-    def __enter__(self) -> "Scene":
-        try:
-            self._world.set_pedestrians_seed(self._seed)
-            self._manager.set_random_device_seed(self._seed)
-            self._library = self._world.get_blueprint_library()
-            self._add_cameras(self._add_vehicles())
-            self._add_pedestrians()
-            self._world.tick()  # the first images of new cameras may come late
-            for _ in range(round(WARM_UP_SECONDS * self._options.fps / self._options.period)):
-                self.step()
-        except BaseException:
-            self._clear()
-            raise
-        return self
+    def blueprints(pattern: str) -> list[Any]:
+        return sorted(library.filter(pattern), key=lambda blueprint: blueprint.id)
 
-    def __exit__(self, *_error: object) -> None:
-        self._clear()
-
-    def step(self) -> dict[str, Any]:
-        """Move on to the cameras' next images: ``carla.Image`` by folder, all of the same tick.
-
-        Raises:
-            MissedTick: they are not.
-        """
-        ticks = []
-        for _ in range(self._options.period):
-            self._check()
-            ticks.append(self._world.tick())
-        images = {folder: self._image(folder, ticks[0], ticks[-1]) for folder in self._images}
+    def step() -> dict[str, Any]:
+        ticks, images = [], {}
+        for _ in range(options.period):
+            check()
+            ticks.append(world.tick())
+        for folder, waiting in sent.items():
+            try:
+                image = waiting.get(timeout=IMAGE_SECONDS)
+                while image.frame < ticks[0]:  # late ones are of no use
+                    image = waiting.get(timeout=IMAGE_SECONDS)
+            except queue.Empty:
+                raise MissedTick(f"{CAMERAS[folder]} sent no image of tick {ticks[-1]}") from None
+            images[folder] = image
         if len({image.frame for image in images.values()}) > 1:
             raise MissedTick("the cameras' images are of " + ", ".join(
                 f"tick {image.frame} ({CAMERAS[folder]})" for folder, image in images.items()))
         return images
 
-    def _image(self, folder: str, first: int, last: int) -> Any:
-        """The next image of a camera from tick ``first`` on; older ones are dropped."""
-        while True:
-            try:
-                image = self._images[folder].get(timeout=IMAGE_SECONDS)
-            except queue.Empty:
-                raise MissedTick(f"{CAMERAS[folder]} sent no image of tick {last}") from None
-            if image.frame >= first:
-                return image
+    def stop() -> None:
+        for actor in stopped:
+            if actor.is_alive:
+                actor.stop()
 
-    def _spawn(self, blueprint: Any, place: Any, parent: Any = None) -> Any | None:
-        """A new actor, or None where something else stands."""
-        self._check()
-        actor = self._world.try_spawn_actor(blueprint, place, attach_to=parent)
-        if actor is not None:
-            self._actors.append(actor)
-        return actor
+    def destroy() -> None:
+        """The latest first: sensors before the car, controllers before the pedestrians."""
+        client.apply_batch_sync([carla.command.DestroyActor(actor.id) for actor in reversed(actors)])
 
-    def _blueprints(self, pattern: str) -> list[Any]:
-        return sorted(self._library.filter(pattern), key=lambda blueprint: blueprint.id)
+    try:
+        world.set_pedestrians_seed(seed)
+        manager.set_random_device_seed(seed)
+        library = world.get_blueprint_library()
 
-    def _add_vehicles(self) -> Any:
-        """Spawn and start the car that films, which is returned, and the others."""
-        own = self._blueprints(self._options.ego)
+        # Vehicles, first the one that films.
+        own, others, vehicles = blueprints(options.ego), blueprints("vehicle.*"), []
         if not own:
-            raise unknown("--ego", self._options.ego, [blueprint.id for blueprint in self._blueprints("vehicle.*")])
+            raise unknown("--ego", options.ego, [blueprint.id for blueprint in others])
         own[0].set_attribute("role_name", "hero")
-        places = list(self._world.get_map().get_spawn_points())
-        self._random.shuffle(places)
-        vehicles: list[Any] = []
-        others = self._blueprints("vehicle.*")
+        places = list(world.get_map().get_spawn_points())
+        rng.shuffle(places)
         for place in places:
-            if len(vehicles) == 1 + self._options.vehicles:
+            if len(vehicles) == 1 + options.vehicles:
                 break
-            blueprint = self._random.choice(others) if vehicles else own[0]
+            blueprint = rng.choice(others) if vehicles else own[0]
             if blueprint.has_attribute("color"):
-                blueprint.set_attribute("color", self._random.choice(
-                    list(blueprint.get_attribute("color").recommended_values)))
-            if (vehicle := self._spawn(blueprint, place)) is not None:
+                colours = list(blueprint.get_attribute("color").recommended_values)
+                blueprint.set_attribute("color", rng.choice(colours))
+            if (vehicle := spawn(blueprint, place)) is not None:
                 vehicles.append(vehicle)
         if not vehicles:
             raise UserError("the town has no free place for a car; remove other actors, or choose another --town")
-        _say_fewer("vehicles", len(vehicles) - 1, self._options.vehicles)
+        _say_fewer("vehicles", len(vehicles) - 1, options.vehicles)
         for vehicle in vehicles:
-            vehicle.set_autopilot(True, self._manager.get_port())
-        return vehicles[0]
+            vehicle.set_autopilot(True, manager.get_port())
 
-    def _add_pedestrians(self) -> None:
-        """Spawn pedestrians, each with a controller that lets it walk somewhere."""
-        carla, wanted = self._server.carla, self._options.pedestrians
-        people, mind = self._blueprints("walker.pedestrian.*"), self._library.find("controller.ai.walker")
-        speeds: list[float] = []
-        for _ in range(3 * wanted):  # some places are taken
-            if len(speeds) == wanted:
-                break
-            place, blueprint = self._world.get_random_location_from_navigation(), self._random.choice(people)
-            if place is None or (walker := self._spawn(blueprint, carla.Transform(place))) is None:
-                continue
-            controller = self._spawn(mind, carla.Transform(), walker)
-            if controller is not None:
-                self._controllers.append(controller)
-                still_walking_running = blueprint.get_attribute("speed").recommended_values
-                speeds.append(float(still_walking_running[1]))
-        _say_fewer("pedestrians", len(speeds), wanted)
-        self._world.tick()  # controllers know their pedestrians only after it
-        for controller, speed in zip(self._controllers, speeds, strict=True):
-            controller.start()
-            controller.go_to_location(self._world.get_random_location_from_navigation())
-            controller.set_max_speed(speed)
-
-    def _add_cameras(self, car: Any) -> None:
-        carla, options = self._server.carla, self._options
+        # Cameras.
         values = {"image_size_x": options.window_width, "image_size_y": options.window_height, "fov": options.fov,
                   "sensor_tick": options.sensor_tick}
-        place = carla.Transform(carla.Location(*_BEHIND_THE_WINDSCREEN))
         for folder, kind in CAMERAS.items():
-            found = self._blueprints(kind)
+            found = blueprints(kind)
             if folder == "flow" and not (found and options.every_tick):
                 continue
             if not found:
                 raise UserError(f"this CARLA server has no {kind}; use a newer one")
             for name, value in values.items():
                 found[0].set_attribute(name, str(value))
-            camera = self._spawn(found[0], place, car)
+            camera = spawn(found[0], carla.Transform(carla.Location(*_BEHIND_THE_WINDSCREEN)), vehicles[0])
             if camera is None:
                 raise UserError(f"this CARLA server could not make a {kind}; restart it")
-            self._cameras.append(camera)
-            self._images[folder] = queue.SimpleQueue()
-            camera.listen(self._images[folder].put)
+            stopped.append(camera)
+            sent[folder] = queue.SimpleQueue()
+            camera.listen(sent[folder].put)
 
-    def _clear(self) -> None:
-        """Destroy what was spawned, latest first: sensors before the car, controllers before the pedestrians."""
-        if not self._actors:
-            return
-        destroy, client = self._server.carla.command.DestroyActor, self._server.client
-        with self._server.restoring():
-            try_twice(lambda: _stop(self._cameras), "stop the cameras")
-            try_twice(lambda: _stop(self._controllers), "stop the pedestrians")
-            try_twice(lambda: client.apply_batch_sync([destroy(actor.id) for actor in reversed(self._actors)]),
-                       f"destroy {len(self._actors)} actors; restart the server")
-        self._actors.clear()
+        # Pedestrians, each with a controller that lets it walk somewhere.
+        people, mind = blueprints("walker.pedestrian.*"), library.find("controller.ai.walker")
+        walking: list[tuple[Any, float]] = []  # controllers and speeds
+        for _ in range(3 * options.pedestrians):  # some places are taken
+            if len(walking) == options.pedestrians:
+                break
+            place, blueprint = world.get_random_location_from_navigation(), rng.choice(people)
+            if place is None or (walker := spawn(blueprint, carla.Transform(place))) is None:
+                continue
+            if (controller := spawn(mind, carla.Transform(), walker)) is not None:
+                stopped.append(controller)
+                still_walking_running = blueprint.get_attribute("speed").recommended_values
+                walking.append((controller, float(still_walking_running[1])))
+        _say_fewer("pedestrians", len(walking), options.pedestrians)
+        world.tick()  # controllers know their pedestrians only after it
+        for controller, speed in walking:
+            controller.start()
+            controller.go_to_location(world.get_random_location_from_navigation())
+            controller.set_max_speed(speed)
 
-
-def _stop(actors: list[Any]) -> None:
-    for actor in actors:
-        if actor.is_alive:
-            actor.stop()
+        world.tick()  # the first images of new cameras may come late
+        for _ in range(round(WARM_UP_SECONDS * options.fps / options.period)):
+            step()
+        yield step
+    finally:
+        if actors:
+            put_back(client, {"stop cameras and pedestrians": stop,
+                              f"destroy {len(actors)} actors; restart the server": destroy})
 
 
 def _say_fewer(what: str, found: int, wanted: int) -> None:

@@ -2,7 +2,6 @@
 import io
 import tarfile
 from pathlib import Path
-from typing import NamedTuple
 
 from timecyclegan.util.errors import UserError, unknown
 
@@ -11,14 +10,7 @@ DEEPLAB_IMAGE, DEEPLAB_INPUT = "ImageTensor", "sub_7"
 _FLOAT = 1  # DT_FLOAT of TensorFlow's types.proto
 
 
-class FrozenGraph(NamedTuple):
-    """A serialized GraphDef from a placeholder of floats to scores; ``deeplab``: cut out of one of DeepLab's."""
-
-    graph: bytes
-    deeplab: bool
-
-
-def read_frozen_graph(path: Path, start: str = "", end: str = "") -> FrozenGraph:
+def read_frozen_graph(path: Path, start: str = "", end: str = "") -> tuple[bytes, bool]:
     """Read the network of a ``.pb`` file, or of ``frozen_inference_graph.pb`` in a tarball.
 
     What is around it is cut off: the preparation of the picture, which OpenCV does not know, and the choice of the
@@ -27,6 +19,9 @@ def read_frozen_graph(path: Path, start: str = "", end: str = "") -> FrozenGraph
     Args:
         start: the node that becomes the input; by default DeepLab's, else the placeholder.
         end: the node with the scores; by default what the last ArgMax looks at, before it is enlarged.
+
+    Returns:
+        a serialized GraphDef from a placeholder of floats to the scores; whether it was cut out of one of DeepLab's.
 
     Raises:
         UserError: the file is missing or no frozen graph, there is no such node, or the nodes are not connected.
@@ -43,8 +38,11 @@ def read_frozen_graph(path: Path, start: str = "", end: str = "") -> FrozenGraph
         raise UserError(f"{path} holds no frozen TensorFlow graph ({error})") from error
     nodes = {node.name: node for node in graph.node}
     deeplab = not start and {DEEPLAB_IMAGE, DEEPLAB_INPUT} <= set(nodes)
-    start = start or (DEEPLAB_INPUT if deeplab else _placeholder(path, nodes))
-    end = end or _scores(path, nodes)
+    placeholders = [DEEPLAB_INPUT] if deeplab else [name for name, node in nodes.items() if node.op == "Placeholder"]
+    if not start and len(placeholders) != 1:
+        raise UserError(f"{path} has {len(placeholders)} placeholders ({', '.join(placeholders)}); say which node is "
+                        "the input with --input")
+    start, end = start or placeholders[0], end or _scores(path, nodes)
     for flag, name in (("--input", start), ("--output", end)):
         if name not in nodes:
             raise unknown(flag, name, nodes)
@@ -54,7 +52,7 @@ def read_frozen_graph(path: Path, start: str = "", end: str = "") -> FrozenGraph
     cut.node.extend(node for node in graph.node if node.name in needed)
     for node in cut.node:
         node.input[:] = [name for name in node.input if not name.startswith("^")]  # what only has to be done before
-    return FrozenGraph(cut.SerializeToString(), deeplab)
+    return cut.SerializeToString(), deeplab
 
 
 def _bytes(path: Path) -> bytes:
@@ -65,14 +63,6 @@ def _bytes(path: Path) -> bytes:
             if member.isfile() and Path(member.name).name == "frozen_inference_graph.pb":
                 return (archive.extractfile(member) or io.BytesIO()).read()
     raise UserError(f"{path} holds no frozen_inference_graph.pb; give the .pb file itself")
-
-
-def _placeholder(path: Path, nodes: dict) -> str:
-    found = [name for name, node in nodes.items() if node.op == "Placeholder"]
-    if len(found) != 1:
-        raise UserError(f"{path} has {len(found)} placeholders ({', '.join(found)}); say which node is the input with "
-                        "--input")
-    return found[0]
 
 
 def _scores(path: Path, nodes: dict) -> str:

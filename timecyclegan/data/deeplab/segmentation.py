@@ -13,8 +13,6 @@ from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.torchscript import brief, load_torchscript
 
-Network = Callable[[np.ndarray], Any]  # float32 (N, 3, H, W) -> scores or classes
-
 SUFFIXES = {".pt": "torchscript", ".pth": "torchscript", ".ts": "torchscript", ".torchscript": "torchscript",
             ".onnx": "onnx", ".pb": "tensorflow", ".tar.gz": "tensorflow", ".tgz": "tensorflow", ".tar": "tensorflow"}
 
@@ -44,15 +42,34 @@ class Segmenter:
             raise UserError(f"--model {path}: unknown kind of file; known are {' '.join(SUFFIXES)}")
         if not self._path.is_file():
             raise UserError(f"--model {path} does not exist")
-        self._network: Network
+        self._network: Callable[[np.ndarray], Any]  # float32 (N, 3, H, W) -> scores or classes
         if kind == "torchscript":
-            self._network = _torchscript(self._path, pick_device(gpu))
+            device = pick_device(gpu)
+            network = load_torchscript(self._path, device, "--model")
+            self._network = lambda pictures: network(torch.from_numpy(pictures).to(device))
         elif kind == "onnx":
-            self._network = _onnx(self._path)
+            self._network = self._opencv(lambda dnn: dnn.readNetFromONNX(str(path)))
         else:
-            graph = read_frozen_graph(self._path, start, end)
-            self._network = _tensorflow(self._path, graph.graph)
-            self.range = (-1.0, 1.0) if graph.deeplab else self.range
+            graph, deeplab = read_frozen_graph(self._path, start, end)
+            self._network = self._opencv(lambda dnn: dnn.readNetFromTensorflow(np.frombuffer(graph, np.uint8)))
+            self.range = (-1.0, 1.0) if deeplab else self.range
+
+    def _opencv(self, read: Callable[[Any], Any]) -> Callable[[np.ndarray], Any]:
+        import cv2
+
+        # It prints what it also raises; 0 is silent. In OpenCV 4 and 5 the function lies in different places.
+        (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+        try:
+            network = read(cv2.dnn)
+        except cv2.error as error:
+            raise UserError(f"--model {self._path} cannot be run by OpenCV {cv2.__version__} "
+                            f"({brief(error)})") from error
+
+        def run(pictures: np.ndarray) -> np.ndarray:
+            network.setInput(pictures)
+            return network.forward()
+
+        return run
 
     def __call__(self, pictures: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         """Classes of each picture at its own size.
@@ -71,7 +88,8 @@ class Segmenter:
         """
         shape = "x".join(map(str, pictures.shape))
         try:
-            found = self._network(pictures)
+            with torch.inference_mode():
+                found = self._network(pictures)
         except Exception as error:  # whatever OpenCV, PyTorch or a compiled network raises
             raise UserError(f"--model {self._path} cannot take {shape} ({brief(error)}); try the --size that it was "
                             "made for, and --batch_size 1") from error
@@ -84,57 +102,15 @@ class Segmenter:
             raise UserError(f"--model {self._path} gives {tuple(result.shape)} for {shape}; expected scores (N, C, h, "
                             "w) or classes (N, h, w)")
         if result.ndim == 4 and result.shape[1] > 1:
-            return [_best(scores, size) for scores, size in zip(result, sizes, strict=True)]
-        classes = self._classes(result.reshape(len(result), *result.shape[-2:]).cpu().numpy())
+            full = (scores[None] if tuple(scores.shape[1:]) == tuple(size) else
+                    functional.interpolate(scores[None].float(), size, mode="bilinear", align_corners=False)
+                    for scores, size in zip(result, sizes, strict=True))  # (1, C, height, width) each
+            return [scores[0].argmax(0).to(torch.uint8).cpu().numpy() for scores in full]
+        values = result.reshape(len(result), *result.shape[-2:]).cpu().numpy()
+        with np.errstate(invalid="ignore"):
+            classes = values.astype(np.uint8)
+        if not (classes == values).all():
+            raise UserError(f"--model {self._path} gives values from {values.min():g} to {values.max():g}; expected "
+                            "classes, whole numbers from 0 to 255, or a channel of scores for each class")
         return [np.asarray(Image.fromarray(one).resize(size[::-1], Image.Resampling.NEAREST))
                 for one, size in zip(classes, sizes, strict=True)]
-
-    def _classes(self, result: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):
-            classes = result.astype(np.uint8)
-        if not (classes == result).all():
-            raise UserError(f"--model {self._path} gives values from {result.min():g} to {result.max():g}; expected "
-                            "classes, whole numbers from 0 to 255, or a channel of scores for each class")
-        return classes
-
-
-def _best(scores: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    """(C, h, w) -> the class with the highest score, uint8 ``size``."""
-    if tuple(scores.shape[1:]) != tuple(size):
-        scores = functional.interpolate(scores[None].float(), size, mode="bilinear", align_corners=False)[0]
-    return scores.argmax(0).to(torch.uint8).cpu().numpy()
-
-
-def _torchscript(path: Path, device: torch.device) -> Network:
-    network = load_torchscript(path, device, "--model")
-
-    def run(pictures: np.ndarray) -> Any:
-        with torch.inference_mode():
-            return network(torch.from_numpy(pictures).to(device))
-
-    return run
-
-
-def _onnx(path: Path) -> Network:
-    return _opencv(path, lambda dnn: dnn.readNetFromONNX(str(path)))
-
-
-def _tensorflow(path: Path, graph: bytes) -> Network:
-    return _opencv(path, lambda dnn: dnn.readNetFromTensorflow(np.frombuffer(graph, np.uint8)))
-
-
-def _opencv(path: Path, read: Callable[[Any], Any]) -> Network:
-    import cv2
-
-    # It prints what it also raises; 0 is silent. In OpenCV 4 and 5 the function lies in different places.
-    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
-    try:
-        network = read(cv2.dnn)
-    except cv2.error as error:
-        raise UserError(f"--model {path} cannot be run by OpenCV {cv2.__version__} ({brief(error)})") from error
-
-    def run(pictures: np.ndarray) -> np.ndarray:
-        network.setInput(pictures)
-        return network.forward()
-
-    return run

@@ -1,0 +1,176 @@
+"""A new folder made of an old one, which is only read: files as hard links or copies, or made of the old ones."""
+import filecmp
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from timecyclegan.util.errors import UserError
+from timecyclegan.util.files import replacing
+from timecyclegan.video.frames import IMAGE_SUFFIXES, few, natural_key
+
+_LONGEST_NAME = 230  # bytes: file systems take 255, and a temporary name needs a few
+_SHOWN = 10  # files that a dry run lists
+
+
+def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
+                make: Callable[[Path], bytes | None] = lambda path: None, copy: bool = False, dry_run: bool = False,
+                before: Callable[[], None] = lambda: None) -> None:
+    """Bring ``root/old`` to ``out/new`` for every (old, new) of ``names``; what has no new name is left out, and named.
+
+    All is checked before anything is written, and nothing is written into ``root``. Every file appears whole under its
+    name, and one that is there with the content that it would get is skipped: a run that was killed goes on when it is
+    repeated, and ends in the same folder.
+
+    Args:
+        names: relative paths, posix.
+        make: gives the new content; None where that is the old one. Then the new file is a hard link to the old one (or
+            to what it links to), or a copy with ``copy`` and where the file system does not link them.
+        dry_run: only say what would be made.
+        before: called when all is checked, before the first file is written.
+
+    Raises:
+        UserError: an old file cannot be read; two files would get one name, or names that differ only in case; a new
+            name leads out of ``out`` or into ``root``, is too long, is a file and a folder, or is there with other
+            content; a file cannot be written.
+    """
+    check_apart(root, out)
+    chosen = {old: new for old, new in names.items() if new is not None}
+    if left := [old for old, new in names.items() if new is None]:
+        print(f"note: {len(left)} file{'s' * (len(left) > 1)} of {root} left out: {few(left)}")
+    _check_names(root, out, chosen)
+    todo = {old: new for old, new in tqdm(chosen.items(), "checking", unit="file", leave=False, disable=None)
+            if not _is_there(root / old, out / new, make, copy)}
+    there = f" ({len(chosen) - len(todo)} were there already)" if len(todo) < len(chosen) else ""
+    if dry_run:
+        for old, new in list(todo.items())[:_SHOWN]:
+            print(f"{root / old} -> {out / new}")
+        more = f", {len(todo) - _SHOWN} of them not shown" if len(todo) > _SHOWN else ""
+        print(f"nothing was written; without --dry_run: {len(todo)} files{more}{there}")
+        return
+    before()
+    for torn in torn_files(out):
+        torn.unlink()
+    links = sum(_write(root / old, out / new, make, copy)
+                for old, new in tqdm(todo.items(), unit="file", disable=None))
+    warning = f"; {links} are hard links: to edit them in place would change {root}, see --copy" if links else ""
+    print(f"{len(chosen)} files in {out}{there}{warning}")
+
+
+def torn_files(out: Path) -> list[Path]:
+    """What runs that were killed amid writing left in a folder: see ``util.files.replacing``."""
+    return list(out.rglob(".*.[0-9]*.tmp*"))
+
+
+def check_apart(root: Path, out: Path) -> None:
+    """Raise a UserError if ``out`` is ``root`` or lies in it, also by links."""
+    if out.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{out} is or lies in {root}, which is only read; choose another OUT")
+
+
+def files_below(root: Path, out: Path) -> list[str]:
+    """All files below ``root`` but hidden ones, relative to it, in natural order. Links are followed.
+
+    Raises:
+        UserError: there is none, a folder cannot be read, a link leads to a folder above it or into ``out``, or
+            ``out`` lies in ``root``.
+    """
+    def below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+        real = folder.resolve()
+        if real in above:
+            raise UserError(f"{folder} is a link to a folder above it; remove the link")
+        if real.is_relative_to(into) and not root.resolve().is_relative_to(into):
+            raise UserError(f"{folder} leads into {out}; choose another OUT")
+        try:
+            with os.scandir(folder) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise UserError(f"cannot read folder {folder}: {error.strerror}; give a folder that is there") from error
+        for entry in visible:
+            if entry.is_dir():
+                yield from below(folder / entry.name, (*above, real))
+            else:
+                yield (folder / entry.name).relative_to(root)
+
+    check_apart(root, out)
+    into = out.resolve()
+    found = sorted(below(root, ()), key=lambda path: [natural_key(part) for part in path.parts])
+    if not found:
+        raise UserError(f"folder {root} holds no files")
+    return [path.as_posix() for path in found]
+
+
+def images_below(root: Path, out: Path) -> dict[str, str | None]:
+    """Names for :func:`make_folder` under which images keep theirs, and other files are left out.
+
+    Raises:
+        UserError: there is no image, or see :func:`files_below`.
+    """
+    names = {name: name if Path(name).suffix.lower() in IMAGE_SUFFIXES else None for name in files_below(root, out)}
+    if not any(names.values()):
+        raise UserError(f"folder {root} holds no images")
+    return names
+
+
+def _check_names(root: Path, out: Path, names: Mapping[str, str]) -> None:
+    """See the first errors of :func:`make_folder`."""
+    seen: dict[str, tuple[PurePosixPath, bool, str]] = {}  # files and folders by name in small letters; who needs them
+    for old, new in names.items():
+        path = PurePosixPath(new)
+        if not path.parts or path.is_absolute() or ".." in path.parts:
+            raise UserError(f"{root / old} would become {new!r}, which is no name below {out}")
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+            raise UserError(f"{root / old} would become {out / new}, a longer name than file systems take; rename it")
+        if not (root / old).is_file() or not os.access(root / old, os.R_OK):
+            raise UserError(f"{root / old} is no file that can be read, or a link to none; remove it")
+        for place in (path, *path.parents[:-1]):
+            other, is_file, of = seen.setdefault(str(place).casefold(), (place, place == path, old))
+            if other != place:
+                raise UserError(f"{root / of} and {root / old} would become {other} and {place}, names that some file "
+                                "systems do not tell apart; rename one")
+            if is_file and place == path and of != old:
+                raise UserError(f"{root / of} and {root / old} would both become {out / place}; rename one")
+            if is_file != (place == path):
+                raise UserError(f"{root / of} and {root / old} would make a file and a folder of {out / place}; rename "
+                                "one")
+    for folder in {(out / new).parent for new in names.values()}:
+        above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+        if not above.is_dir():
+            raise UserError(f"{above} is a file where a folder must be; move it away or choose another OUT")
+        check_apart(root, folder)  # by a link in OUT
+
+
+def _is_there(old: Path, new: Path, make: Callable[[Path], bytes | None], copy: bool) -> bool:
+    """Whether nothing is left to do.
+
+    Raises:
+        UserError: something else is there.
+    """
+    if not os.path.lexists(new):
+        return False
+    content = make(old) if new.is_file() else None
+    if new.is_file() and content is not None and new.read_bytes() == content:
+        return True
+    if new.is_file() and content is None and (new.samefile(old) or filecmp.cmp(old, new, shallow=False)):
+        return not (copy and new.samefile(old))
+    raise UserError(f"{new} is there and is not what {old} becomes; move it away or choose another OUT")
+
+
+def _write(old: Path, new: Path, make: Callable[[Path], bytes | None], copy: bool) -> bool:
+    """Write one file; returns whether it is a hard link."""
+    content = make(old)
+    if content is None and not copy:
+        try:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            os.link(old.resolve(), new)  # of a link it would be one more link
+            return True
+        except OSError:  # not from this file system, or not for this user; what else is wrong, the copy tells
+            pass
+    with replacing(new) as temporary:
+        if content is None:
+            shutil.copy2(old, temporary)
+        else:
+            temporary.write_bytes(content)
+    return False
