@@ -103,7 +103,7 @@ def test_10_each_domain_is_judged_by_its_own_discriminators(model_type, kind):
     model.discriminator_losses()
     model.generator_losses()
     for domain, pictures in seen.items():
-        assert len(pictures) >= 3 and all((sign[domain] * shown > 0).all() for shown in pictures)
+        assert len(pictures) >= 2 and all((sign[domain] * shown > 0).all() for shown in pictures)
 
 
 def test_12_logged_terms_are_those_of_the_loss(monkeypatch):

@@ -180,7 +180,12 @@ def test_sequences_side_by_side_are_the_same_pictures(script, data, inside):
     """Of different length, so that rows leave the batch on the way."""
     for size in ("1", "2", "3"):
         assert script("test", "run", data[2], "-gpu", "-1", "-tbs", size, "-to", f"by{size}") == 0
-    assert pictures("by1/run") == pictures("by2/run") == pictures("by3/run")
+    names = [path.relative_to("by1") for path in Path("by1/run").glob("*/*.png")]
+    assert len(names) == len(pictures("by1/run")) and pictures("by1/run").keys() == pictures("by3/run").keys()
+    for name in names:
+        shown = [np.asarray(Image.open(f"by{size}/{name}")).astype(int) for size in (1, 2, 3)]
+        # A batch of another size may round the last bits of a float otherwise, and so a pixel.
+        assert max(abs(shown[0] - other).max() for other in shown[1:]) <= 1
 
 
 def test_a_sequence_alone_is_the_same_as_after_another(script, data, inside, folder):

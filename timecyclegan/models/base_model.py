@@ -73,7 +73,7 @@ class BaseModel(AdversarialTraining, nn.Module):
         super().__init_subclass__(**kwargs)
         bases = [vars(base) for base in reversed(cls.__mro__)]
         cls.defaults = {key: value for base in bases for key, value in base.get("defaults", {}).items()}
-        cls.parts = tuple(dict.fromkeys(part for base in bases for part in base.get("parts", ())))
+        cls.parts = tuple(dict.fromkeys(part for base in reversed(bases) for part in base.get("parts", ())))
         cls.uses = frozenset().union(*(base.get("uses", ()) for base in bases), *(part.uses for part in cls.parts))
 
     @classmethod

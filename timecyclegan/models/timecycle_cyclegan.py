@@ -34,7 +34,7 @@ class TimeCycleCycleGAN(TimeCycleMixin, SeqDMixin, SequentialCycleGAN):
     (``timecycle_pix2pix``), with images p_t, s_t, rl_t, rs_t.
     """
 
-    parts = (SEQUENCES, WALK)
+    parts = (WALK, SEQUENCES)
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         super().__init__(options, training, **walk_arguments(options), **sequence_arguments(options), **kwargs)

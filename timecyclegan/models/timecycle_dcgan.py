@@ -32,7 +32,7 @@ class TimeCycleDCGAN(TimeCycleMixin, SeqDMixin, SequentialDCGAN):
     frame by frame on what it made (p_t), and from every p_t and p_(t+1) forward again to frame L (rl_t).
     """
 
-    parts = (SEQUENCES, WALK)
+    parts = (WALK, SEQUENCES)
     defaults: ClassVar = {"timecycle_type": "unconditional"}
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):

@@ -40,7 +40,7 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
     from every s_t in one step (rs_t).
     """
 
-    parts = (SEQUENCES, WALK)
+    parts = (WALK, SEQUENCES)
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
         own = walk_arguments(options) | sequence_arguments(options, options.feature_matching_loss_weight)

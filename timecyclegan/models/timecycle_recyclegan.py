@@ -26,7 +26,7 @@ class TimeCycleRecycleGAN(TimeCycleMixin, SeqDMixin, RecycleGANModel):
     made of noise.
     """
 
-    parts = (SEQUENCES, WALK)
+    parts = (WALK, SEQUENCES)
     translates_last = True
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
