@@ -5,7 +5,7 @@ shown what, and which terms they minimise.
 """
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -17,8 +17,7 @@ from timecyclegan.util.choices import CYCLE_TYPES
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options, TimeCycleOptions
 
-if TYPE_CHECKING:
-    from timecyclegan.models.base_model import BaseModel
+Model, Kind = Any, Any  # a ``BaseModel``, which has parts, and its class
 
 MOTION_MODEL = "--timecycle_motion_model_architecture"
 
@@ -34,8 +33,8 @@ class Part:
     """
 
     uses: frozenset[str]
-    check: Callable[["type[BaseModel]", Options, bool], None] = lambda *_: None
-    further_networks: Callable[["type[BaseModel]", Options], dict[str, Architecture]] = lambda *_: {}
+    check: Callable[[Kind, Options, bool], None] = lambda *_: None
+    further_networks: Callable[[Kind, Options], dict[str, Architecture]] = lambda *_: {}
 
 
 RECURRENCE = Part(frozenset({"n_frames_generator"}))
@@ -44,7 +43,7 @@ RECURRENCE = Part(frozenset({"n_frames_generator"}))
 # ---- sequence discriminators
 
 
-def sequence_shape(kind: "type[BaseModel]", options: Options) -> tuple[int, int]:
+def sequence_shape(kind: Kind, options: Options) -> tuple[int, int]:
     """How many frames a sequence discriminator sees, and how many discriminators there are for a domain."""
     judged = (options.block_size or kind.default_block_size) - kind.n_frames_ignored()
     n_frames = options.n_frames_discriminator or judged
@@ -52,7 +51,7 @@ def sequence_shape(kind: "type[BaseModel]", options: Options) -> tuple[int, int]
     return n_frames, options.discriminator_temporal_scales if 2 <= n_frames <= judged else 0
 
 
-def _check_sequences(kind: "type[BaseModel]", options: Options, training: bool) -> None:
+def _check_sequences(kind: Kind, options: Options, training: bool) -> None:
     """Clips that have no window for a sequence discriminator: it would be left out without a word."""
     scales, block = options.discriminator_temporal_scales, options.block_size or kind.default_block_size
     n_frames = options.n_frames_discriminator or max(block - kind.n_frames_ignored(), 2)
@@ -63,7 +62,7 @@ def _check_sequences(kind: "type[BaseModel]", options: Options, training: bool) 
         kind.check_clip_length(options, (n_frames - 1) * n_frames ** (scales - 1) + 1, flags)
 
 
-def add_sequence_discriminators(model: "BaseModel", channels: Callable[[int], int] | None = None) -> None:
+def add_sequence_discriminators(model: Model, channels: Callable[[int], int] | None = None) -> None:
     """Give a model with ``SeqDMixin`` its sequence discriminators for each domain, ``sequence_discriminator_0``, ...
 
     Args:
@@ -91,7 +90,7 @@ SEQUENCES = Part(frozenset({"n_frames_discriminator", "discriminator_temporal_sc
 # ---- the walk
 
 
-def _check_walk(kind: "type[BaseModel]", options: Options, training: bool) -> None:
+def _check_walk(kind: Kind, options: Options, training: bool) -> None:
     cycle_type, frames = options.timecycle_type, options.n_frames_generator
     if lacking := _lacks(kind, cycle_type):
         known = " or ".join(known for known in CYCLE_TYPES if not _lacks(kind, known))
@@ -104,7 +103,7 @@ def _check_walk(kind: "type[BaseModel]", options: Options, training: bool) -> No
         kind.check_clip_length(options, CYCLE_TYPES[cycle_type].history + 1, f"--timecycle_type {cycle_type}")
 
 
-def _lacks(kind: "type[BaseModel]", cycle_type: str) -> str | None:
+def _lacks(kind: Kind, cycle_type: str) -> str | None:
     """What a walk of this type needs and the model does not have."""
     if CYCLE_TYPES[cycle_type].conditional and not kind.condition_channels:
         return "a source"
@@ -113,7 +112,7 @@ def _lacks(kind: "type[BaseModel]", cycle_type: str) -> str | None:
     return "a recurrent generator" if cycle_type == "pingpong" and not kind.recurrent else None
 
 
-def _motion_model(kind: "type[BaseModel]", options: Options) -> dict[str, Architecture]:
+def _motion_model(kind: Kind, options: Options) -> dict[str, Architecture]:
     if not walks(options) or options.timecycle_type not in ("conditional", "unconditional"):
         return {}
     return {MOTION_MODEL: generator(options.timecycle_motion_model_architecture, flag=MOTION_MODEL)}
@@ -130,7 +129,7 @@ def walk_arguments(options: Options) -> dict[str, Any]:
     return own | {"timecycle_gan_mode": options.gan_mode}
 
 
-def add_walk(model: "BaseModel", domain: str, judges: list[Judge]) -> None:
+def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
     """Give a model with ``TimeCycleMixin`` a TimeCycle for what it generates of ``domain``, by ``--timecycle_type``.
 
     ``conditional``: a motion model M sees [c_t, x_(t+1)]. ``unconditional``: M sees two frames. ``pingpong``: the
@@ -166,21 +165,21 @@ WALK = Part(frozenset(field.name for field in dataclasses.fields(TimeCycleOption
 # ---- flow of the real clip
 
 
-def _check_flow(kind: "type[BaseModel]", options: Options, training: bool) -> None:
+def _check_flow(kind: Kind, options: Options, training: bool) -> None:
     """A back end that does not exist, and clips without a pair of frames to compare."""
     check_backend(options.flow_backend, options.flow_weights)
     if training and options.warp_loss_weight:
         kind.check_clip_length(options, 2, "--warp_loss_weight")
 
 
-def warp_arguments(kind: "type[BaseModel]", options: Options, training: bool) -> dict[str, Any]:
+def warp_arguments(kind: Kind, options: Options, training: bool) -> dict[str, Any]:
     """What ``WarpLossMixin`` is told by the options; a back end is made only where training asks one."""
     needed = training and kind.flow_strides(options) and not options.flow_cache
     backend = flow_backend(options.flow_backend, options.flow_weights) if needed else ""
     return {"warp_loss_weight": options.warp_loss_weight, "warp_flow_backend": backend}
 
 
-def real_flow(model: "BaseModel", stride: int = 1) -> tuple[Tensor, Tensor]:
+def real_flow(model: Model, stride: int = 1) -> tuple[Tensor, Tensor]:
     """Flow and confidence of this step's real clip, its judged frames, from each frame t + stride back to frame t:
     (N, T - stride, 2, H, W) and (N, T - stride, 1, H, W); those of the batch (``--flow_cache``), or computed once."""
     known = model.step.flows
