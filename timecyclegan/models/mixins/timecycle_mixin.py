@@ -1,4 +1,5 @@
 """TimeCycle for any GAN class by inheritance."""
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -63,15 +64,11 @@ class TimeCycleMixin:
         ):
             if value not in known:
                 raise UserError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-        self.timecycle_type = timecycle_type
-        self.timecycle_gan_mode = timecycle_gan_mode
-        self._timecycle_loss = {
-            "loss": timecycle_loss,
-            "weight": timecycle_loss_weight,
-            "warp_weight": timecycle_warp_loss_weight,
-        }
+        self.timecycle_type, self.timecycle_gan_mode = timecycle_type, timecycle_gan_mode
+        self._timecycle_loss = {"loss": timecycle_loss, "weight": timecycle_loss_weight,
+                                "warp_weight": timecycle_warp_loss_weight}  # fmt: skip
         self._timecycle_model = (timecycle_motion_model_architecture, timecycle_motion_model_filters)
-        self._timecycle_separate = timecycle_separate_motion_models
+        self._timecycle_models = 2 if timecycle_separate_motion_models else 1
         self.timecycles: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
 
     # ---- definition
@@ -99,9 +96,11 @@ class TimeCycleMixin:
                     f"{self.timecycle_type} walks with a network of yours: give it as motion_model, or for pingpong "
                     "call define_timecycle_pingpong(generator)"
                 )
-            count = 2 if self._timecycle_separate else 1
-            models = tuple(self._build_motion_model(input_channels, output_channels) for _ in range(count))
-            motion_model = models if self._timecycle_separate else models[0]
+            architecture, filters = self._timecycle_model
+            models = [define_generator(architecture, input_channels, output_channels, filters,
+                                       flag="timecycle_motion_model_architecture")
+                      for _ in range(self._timecycle_models)]  # fmt: skip
+            motion_model = models[0] if len(models) == 1 else models
         else:
             pair = motion_model if isinstance(motion_model, (tuple, list)) else (motion_model, motion_model)
             motion_model = tuple(locate(self, network) for network in pair)
@@ -171,24 +170,19 @@ class TimeCycleMixin:
 
     def timecycle_parameters(self) -> list[nn.Parameter]:
         """The motion models' parameters, each once, for the generator's optimizer."""
-        parameters = {p: None for cycle in self.timecycles.values() for p in cycle.parameters()}
-        return list(parameters)
+        return list({p: None for cycle in self.timecycles.values() for p in cycle.parameters()})
 
     def timecycle_losses(self) -> dict[str, Tensor]:
         """The unweighted terms of the last step, detached: ``timecycle_target``, ``timecycle_warp_target``, ..."""
-        return {
-            _term_name(term, name): value
-            for name, cycle in self.timecycles.items()
-            for term, value in cycle.terms().items()
-        }
+        return self._collect(TimeCycle.terms)
 
     def timecycle_terms(self) -> Losses:
         """What :meth:`timecycle_backward` adds up, as named terms with their weights."""
-        return _collect({name: cycle.generator_terms() for name, cycle in self.timecycles.items()})
+        return self._collect(TimeCycle.generator_terms)
 
     def timecycle_terms_D(self) -> Losses:
         """What :meth:`timecycle_backward_D` adds up, as named terms."""
-        return _collect({name: cycle.discriminator_terms() for name, cycle in self.timecycles.items()})
+        return self._collect(TimeCycle.discriminator_terms)
 
     def timecycle_cases(self) -> list[Case]:
         """What the terms of :meth:`timecycle_terms_D` show to each discriminator, to be judged with what others show.
@@ -200,19 +194,13 @@ class TimeCycleMixin:
 
     __deepcopy__ = copy_host
 
-    def _build_motion_model(self, input_channels: int, output_channels: int) -> nn.Module:
-        architecture, filters = self._timecycle_model
-        flag = "timecycle_motion_model_architecture"
-        return define_generator(architecture, input_channels, output_channels, filters, flag=flag)
-
     def _add_timecycle(self, motion_model, cycle_type: str, name: str | None) -> None:
         name = name or DEFAULT_NAME
         if name in self.timecycles:
             raise ValueError(f"there is a TimeCycle called {name!r} already: give this one a timecycle_name")
-        criterion = self._timecycle_criterion
         host_has_one = hasattr(self, "criterion_GAN") or hasattr(self, "criterionGAN")
         self.timecycles[name] = TimeCycle(
-            motion_model, cycle_type, criterion_GAN=criterion,
+            motion_model, cycle_type, criterion_GAN=self._timecycle_criterion,
             penalised=self.timecycle_gan_mode == "wgangp" and not host_has_one, **self._timecycle_loss,
         )  # fmt: skip
 
@@ -225,10 +213,7 @@ class TimeCycleMixin:
     def _named(self, name: str | None) -> dict[str, TimeCycle]:
         return named(self.timecycles, name, "TimeCycle", "call define_timecycle first")
 
-
-def _term_name(term: str, cycle: str) -> str:
-    return f"timecycle_{cycle}" if term == "cycle" else f"timecycle_{term}_{cycle}"
-
-
-def _collect(terms: dict[str, Losses]) -> Losses:
-    return {_term_name(key, name): term for name, losses in terms.items() for key, term in losses.items()}
+    def _collect(self, terms: Callable[[TimeCycle], dict[str, Any]]) -> dict[str, Any]:
+        """The terms of all cycles, under their names in a host."""
+        return {f"timecycle_{name}" if key == "cycle" else f"timecycle_{key}_{name}": term
+                for name, cycle in self.timecycles.items() for key, term in terms(cycle).items()}  # fmt: skip
