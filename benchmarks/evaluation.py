@@ -23,12 +23,11 @@ import scipy.linalg
 import torch
 import torchvision
 
+from timecyclegan.evaluation.base import Settings
 from timecyclegan.evaluation.compute_tof import tof
 from timecyclegan.evaluation.evaluate import Evaluator
-from timecyclegan.evaluation.feature_statistics import Statistics
-from timecyclegan.evaluation.frechet import frechet_distance
-from timecyclegan.evaluation.perceptual import URL
-from timecyclegan.evaluation.settings import Settings
+from timecyclegan.evaluation.features.alexnet import URL
+from timecyclegan.evaluation.features.frechet import Statistics, frechet_distance
 from timecyclegan.util.hub import hub_file
 from timecyclegan.video.frames import find_sequences, read_image, to_video, write_image
 

@@ -16,9 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from timecyclegan.data.generate_synthetic import generate
+from timecyclegan.evaluation.base import Settings
 from timecyclegan.evaluation.evaluate import METRICS, Evaluator
 from timecyclegan.evaluation.flow import estimator
-from timecyclegan.evaluation.settings import Settings
 from timecyclegan.util.errors import command, unknown
 from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
 
@@ -136,7 +136,7 @@ def main() -> None:
     for name in args.faults:
         if name not in FAULTS:
             raise unknown("--faults", name, FAULTS)
-    only = None if args.networks else [metric.spec.name for metric in METRICS if metric.view is None]
+    only = None if args.networks else [metric.name for metric in METRICS if metric.view is None]
     evaluator = Evaluator("paired", Settings(only, args.also, flow=estimator(args.flow_backend, gpu=args.gpu),
                                              gpu=args.gpu))
     evaluations = {}

@@ -1,20 +1,24 @@
-"""Mean and covariance of sets of feature vectors: computed as the vectors come, saved and loaded.
+"""Fréchet's distance of two sets of feature vectors, in float64: their statistics, and the metrics made of them.
 
-Everything is float64. A set of at most D vectors of D numbers is kept as it is, a larger one as its mean and its
-covariance, so memory does not grow with the number of vectors.
+A set of at most D vectors of D numbers is kept as it is, a larger one as its mean and its covariance, so memory does
+not grow with the number of vectors.
 """
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from timecyclegan.evaluation.base import Metric, Step, Value
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+
+TOO_FEW = ("{fewest} {what} on one side are fewer than the {dims} features: a covariance of so few is far from that of "
+           "all, and the distance is biased upwards; compare only with numbers of as many")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +137,10 @@ class Collected:
 
     Args:
         facts: of :class:`Statistics`.
-        keep: keep all vectors, as the MMD needs them, at the price of memory.
     """
 
-    def __init__(self, facts: Mapping[str, Any] | None = None, keep: bool = False) -> None:
-        self._facts, self._keep = facts or {}, keep
+    def __init__(self, facts: Mapping[str, Any] | None = None) -> None:
+        self._facts = facts or {}
         self._waiting: list[np.ndarray] = []
         self._folded = _Moments()
         self.n = 0
@@ -146,14 +149,11 @@ class Collected:
         """Take (N, D) features."""
         self.n += len(features)
         self._waiting.append(np.asarray(features, np.float64))
-        if not self._keep and self.n - self._folded.n > features.shape[1]:
-            self._fold(features.shape[1])
-
-    def _fold(self, dims: int) -> None:
-        rows = np.concatenate(self._waiting)
-        while len(rows) > dims:
-            self._folded, rows = self._folded.joined(rows[:dims]), rows[dims:]
-        self._waiting = [rows]
+        if self.n - self._folded.n > (dims := features.shape[1]):
+            rows = np.concatenate(self._waiting)
+            while len(rows) > dims:
+                self._folded, rows = self._folded.joined(rows[:dims]), rows[dims:]
+            self._waiting = [rows]
 
     @property
     def statistics(self) -> Statistics:
@@ -184,3 +184,110 @@ class _Moments:
         centred, shift, n = rows - mean, mean - self.mean, self.n + len(rows)
         between = np.outer(shift, shift) * (self.n * len(rows) / n)
         return _Moments(n, self.mean + shift * (len(rows) / n), self.scatter + centred.T @ centred + between)
+
+
+@dataclass(frozen=True)
+class Frechet:
+    """The squared Fréchet distance and its terms: ``value`` = mean_term + trace_real + trace_fake - 2 trace_sqrt."""
+    value: float
+    mean_term: float
+    trace_real: float
+    trace_fake: float
+    trace_sqrt: float
+
+
+def frechet_distance(real: Statistics, fake: Statistics) -> Frechet:
+    """|m1 - m2|^2 + Tr(S1) + Tr(S2) - 2 Tr((S1 S2)^1/2) (Dowson and Landau 1982; Heusel et al. 2017).
+
+    With S1 = A^T A and S2 = B^T B the eigenvalues of S1 S2 are the squares of the singular values of A B^T, whose sum
+    is thus the last trace: no square root of a matrix is taken and nothing small is squared. Never negative; exactly 0
+    for equal sets.
+
+    Raises:
+        UserError: the sets do not compare, or one does not pass its ``check``.
+    """
+    check_comparable(real, fake)
+    real.check(), fake.check()
+    if real.equals(fake):
+        return Frechet(0.0, 0.0, real.trace, real.trace, real.trace)
+    mean_term = float(np.square(real.mean - fake.mean).sum())
+    trace_sqrt = float(np.linalg.svd(real.factor @ fake.factor.T, compute_uv=False).sum())
+    value = mean_term + real.trace + fake.trace - 2 * trace_sqrt
+    return Frechet(max(value, 0.0), mean_term, real.trace, fake.trace, trace_sqrt)
+
+
+def check_comparable(real: Statistics, fake: Statistics) -> None:
+    """
+    Raises:
+        UserError: the two were made with different networks (by their weights, not by their files' names), treatments
+            of pixels, or numbers of features.
+    """
+    ours, theirs = ({**side.facts, "dims": side.dims} for side in (real, fake))
+    for key in ours:
+        if key != "network" and key in theirs and ours[key] != theirs[key]:
+            raise UserError(f"the real and the generated statistics do not compare: {key} is {ours[key]} and "
+                            f"{theirs[key]}; make both in the same manner")
+
+
+class Features(NamedTuple):
+    """What a view makes of a frame: vectors (D,) of the generated side and, where there is a partner that shows what
+    it should, of the real one; None where none ends at this frame."""
+    fake: np.ndarray | None = None
+    real: np.ndarray | None = None
+
+
+class FrechetMetric(Metric):
+    """Fréchet's distance of all features of a view; it has no value per sequence or frame.
+
+    Attributes:
+        clip: how many frames a vector stands for.
+        fake, real: the features of both sides.
+    """
+    of_sets = True
+    clip: ClassVar[int] = 1
+    what: ClassVar[str] = "pictures"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fake, self.real = Collected(), Collected()
+
+    def sample(self, step: Step) -> Features:
+        return step.seen[self.view]
+
+    def add(self, sample: Features) -> None:
+        super().add(None)  # counts the frame
+        for side, features in ((self.fake, sample.fake), (self.real, sample.real)):
+            if features is not None:
+                side.add(features[None])
+
+    def result(self) -> Value:
+        return self._against(self.real)
+
+    def beside(self, real: "FrechetMetric") -> Value:
+        """Of the frames added here against those added to ``real``, where they count as generated ones."""
+        return self._against(real.fake)
+
+    def _against(self, real: Collected) -> Value:
+        counted = replace(super().result(), per_sequence={}, per_frame={}, reason=None)
+        if skipped := counted.frames - self.fake.n * self.clip:
+            counted = replace(counted, skipped=skipped, skipped_because=self.undefined)
+        try:
+            if min(real.n, self.fake.n) < 2:
+                raise UserError(f"needs two {self.what} on each side; there are {real.n} real and {self.fake.n} "
+                                "generated")
+            sides = real.statistics, self.fake.statistics
+            distance = frechet_distance(*sides)
+        except UserError as error:
+            return replace(counted, reason=str(error))
+        what = "frames" if self.clip == 1 else "clips"
+        details = {"dims": sides[0].dims, f"real_{what}": real.n, f"fake_{what}": self.fake.n, **asdict(distance)}
+        del details["value"]
+        if warning := few(real.n, self.fake.n, sides[0].dims, self.what):
+            details["note"] = warning
+        return replace(counted, value=distance.value, details=details)
+
+
+def few(real: int | None, fake: int | None, dims: int, what: str) -> str | None:
+    """What to bear in mind of a Fréchet distance of so many; None where there are enough."""
+    fewest = min((n for n in (real, fake) if n is not None), default=dims)
+    return TOO_FEW.format(fewest=fewest, dims=dims, what=what) if fewest < dims else None
