@@ -23,8 +23,9 @@ import scipy.linalg
 import torch
 import torchvision
 
-from timecyclegan.evaluation.base import Settings
-from timecyclegan.evaluation.compute_tof import tof
+from timecyclegan.evaluation.compute_lpips import LPIPS
+from timecyclegan.evaluation.compute_tlp import TLP
+from timecyclegan.evaluation.compute_tof import TOF, tof
 from timecyclegan.evaluation.evaluate import Evaluator
 from timecyclegan.evaluation.features.alexnet import URL
 from timecyclegan.evaluation.features.frechet import Statistics, frechet_distance
@@ -67,8 +68,8 @@ def plain_tof(real: Clip, fake: Clip) -> Values:
 
 def evaluated(evaluator: Evaluator, real: Clip, fake: Clip) -> Values:
     """The package's way: all metrics that ``evaluator`` computes, of all frames and pairs."""
-    found = evaluator({"clip": real}, {"clip": fake})["metrics"].values()
-    return [value for facts in found for value in facts["per_frame"].get("clip", []) if value is not None]
+    found = evaluator({"clip": real}, {"clip": fake}).values.values()
+    return [number for value in found for number in value.per_frame.get("clip", []) if number is not None]
 
 
 def plain_frechet(real: np.ndarray, fake: np.ndarray) -> Values:
@@ -118,7 +119,7 @@ def main() -> None:
         network = lpips.LPIPS(net="alex", verbose=False)
         clips = [write_clip(Path(folder, name), args.frames, args.size, noise)
                  for name, noise in (("real", 1), ("fake", 8))]
-        perceptual, flow = (Evaluator(settings=Settings(only=only, gpu=-1)) for only in (("lpips", "tlp"), ("tof",)))
+        perceptual, flow = (Evaluator(metrics) for metrics in ((LPIPS, TLP), (TOF,)))
         print(f"{args.frames} frames of {args.size}x{args.size}, {args.threads} threads of {os.cpu_count()} cores "
               f"({platform.machine()}), {args.rounds} rounds, torch {torch.__version__}, OpenCV {cv2.__version__}\n\n"
               "| metric | plain | ours | ratio | largest difference |\n|---|---|---|---|---|")
