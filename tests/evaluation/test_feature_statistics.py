@@ -1,4 +1,6 @@
 """Statistics of feature vectors: as they come in batches, and on disk."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,8 @@ def vectors(n, seed=0):
     return np.random.default_rng(seed).normal(size=(n, DIMS)).astype(np.float32).astype(np.float64)
 
 
-def collected(features, batch, **options):
-    collected = Collected(**options)
+def collected(features, batch):
+    collected = Collected()
     for at in range(0, len(features), batch):
         collected.add(features[at:at + batch])
     assert collected.n == len(features)
@@ -59,7 +61,7 @@ def test_a_mean_far_from_0():
 
 @pytest.mark.parametrize("n", [5, 100])
 def test_saved_is_as_good_as_direct(tmp_path, n):
-    direct, other = collected(vectors(n), 8, facts=FACTS), collected(vectors(30, seed=1), 8)
+    direct, other = replace(collected(vectors(n), 8), facts=FACTS), collected(vectors(30, seed=1), 8)
     direct.save(tmp_path / "direct.npz")
     loaded = Statistics.load(tmp_path / "direct.npz")
     assert loaded.facts == FACTS and loaded.n == n and (loaded.features is None) == (n > DIMS)

@@ -148,6 +148,12 @@ class Value:
         """What the reader of a table should bear in mind."""
         return (self.details or {}).get("note")
 
+    @property
+    def best(self) -> float | None:
+        """The best value, which may be infinite; None if that cannot be said."""
+        return {LOWER: -math.inf, HIGHER: math.inf, CLOSER_TO_1: 1.0, CLOSER_TO_REAL: self.real,
+                CLOSER_TO_SOURCE: self.real}.get(self.better)
+
     def to_json(self) -> dict[str, Any]:
         """An entry of "metrics" in metrics.json; what this metric never has is left out."""
         facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("name", "has_real")}

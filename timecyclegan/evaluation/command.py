@@ -23,21 +23,10 @@ STATISTICS = ".npz"
 DIMS = (64, 192, 768, 2048)  # of Inception's features
 
 
-class _Names(argparse.Action):
-    """Names of metrics, with commas or spaces between them."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        setattr(namespace, self.dest, [name for value in values for name in value.split(",") if name])
-
-
-def _parser(prog: str, description: str) -> argparse.ArgumentParser:
-    return Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-
 def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
                    by_name: bool) -> argparse.ArgumentParser:
     """The flags that do something for one of the metrics; the others have their defaults."""
-    parser = _parser(prog, description)
+    parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     defined = {kind: any(not rules.missing(metric) for metric in metrics) for kind, rules in KINDS.items()}
     parser.add_argument("real", help="real frames: a folder with one folder or video file per sequence, a folder of "
                         "frames, or a video file" + ("; - where there are none (then --source)" * defined[UNPAIRED]))
@@ -68,10 +57,10 @@ def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
     parser.add_argument("--per_frame", metavar="FILE", help="write a CSV with a row per frame to this file")
     if by_name:
         usual = [metric.name for metric in metrics if metric.by_default]
-        parser.add_argument("--only", action=_Names, nargs="+", metavar="NAME", help="of " + ", ".join(usual))
-        parser.add_argument("--also", action=_Names, nargs="+", default=[], metavar="NAME", help="of " + ", ".join(
+        parser.add_argument("--only", nargs="+", metavar="NAME", help="of " + ", ".join(usual))
+        parser.add_argument("--also", nargs="+", default=[], metavar="NAME", help="of " + ", ".join(
             metric.name for metric in metrics if PAIRED not in metric.by_default))
-    parser.add_argument("--require", action=_Names, nargs="+", default=[], metavar="NAME", help="metrics whose absence "
+    parser.add_argument("--require", nargs="+", default=[], metavar="NAME", help="metrics whose absence "
                         "is an error")
     parser.set_defaults(**{key: value for key, value in {
         "source": None, "unconditional": False, "flow": None, "flow_backend": "farneback", "flow_weights": "",
@@ -99,8 +88,11 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
     clips = args.source or args.real
     found, fake = find_sequences(clips), find_sequences(args.fake)
     images = find_sequences(args.real) if args.source and args.real != "-" else None
-    chosen = choose(metrics, kind, args.only, args.also, args.require)
-    evaluator = Evaluator(chosen, kind, settings, args.require, images=args.real != "-")
+    # Names of metrics have commas or spaces between them.
+    only, also, require = (names and [name for name in ",".join(names).split(",") if name]
+                           for names in (args.only, args.also, args.require))
+    chosen = choose(metrics, kind, only, also, require)
+    evaluator = Evaluator(chosen, kind, settings, require, images=args.real != "-")
     evaluator.check_any()
     if len(found) == len(fake) == 1:  # a video beside a folder, say: they are meant whatever their names
         fake = dict(zip(found, fake.values(), strict=True))
@@ -135,7 +127,7 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
     Raises:
         UserError: flags that do not go together, nothing that can be read, sets that do not compare.
     """
-    parser = _parser(prog, description)
+    parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = "a folder (of frames, or of folders or video files), a video file, or saved statistics (.npz)"
     parser.add_argument("real", help=kinds)
     parser.add_argument("fake", nargs="?", help="the same; counts, sizes and names need not match REAL's. Without it, "

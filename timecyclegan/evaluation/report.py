@@ -6,6 +6,7 @@ prints one evaluation, or several side by side.
 """
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from timecyclegan.evaluation.base import UNCONDITIONAL, Evaluation
@@ -19,10 +20,7 @@ def format_metrics(evaluation: Evaluation) -> str:
 
     The notes say what was compared, why a value is missing ("-") and what was left out of an average.
     """
-    rows = [("metric", "value", evaluation.reference, "better", "unit")]
-    rows += [(value.title, _number(value.value), _number(value.real), value.better, value.unit)
-             for value in evaluation.values.values()]
-    return "\n".join([_table(rows), "", *_notes(evaluation)])
+    return "\n".join([_table({"value": evaluation}, evaluation.values), "", *_notes(evaluation)])
 
 
 def format_comparison(evaluations: dict[str, Evaluation]) -> str:
@@ -31,16 +29,24 @@ def format_comparison(evaluations: dict[str, Evaluation]) -> str:
     Metrics that none of them has are left out; a last line names those that are not the same metric in all.
     """
     first = next(iter(evaluations.values()))
-    rows, apart = [("metric", *evaluations, first.reference, "better", "unit")], []
-    for name, own in first.values.items():
-        found = [evaluation.values.get(name) for evaluation in evaluations.values()]
-        numbers = [value and value.value for value in found]
-        if any(number is not None for number in numbers):
-            if len({value.definition for value in found if value}) > 1:
-                apart.append(own.title)
-            rows.append((own.title, *map(_number, numbers), _number(own.real), own.better, own.unit))
+    found = {name: [each.values[name] for each in evaluations.values() if name in each.values] for name in first.values}
+    shown = [name for name, values in found.items() if any(value.value is not None for value in values)]
+    apart = [first.values[name].title for name in shown if len({value.definition for value in found[name]}) > 1]
     warning = f"\nnot comparable, the definitions differ: {', '.join(apart)}" if apart else ""
-    return _table(rows) + warning
+    return _table(evaluations, shown) + warning
+
+
+def _table(evaluations: dict[str, Evaluation], names: Iterable[str]) -> str:
+    """A column of values for each evaluation; the rest is as the first one has it."""
+    first = next(iter(evaluations.values()))
+    rows = [("metric", *evaluations, first.reference, "better", "unit")]
+    for name in names:
+        own, found = first.values[name], (evaluation.values.get(name) for evaluation in evaluations.values())
+        cells = ["-" if number is None else f"{number:.6g}" for number in (*(v and v.value for v in found), own.real)]
+        rows.append((own.title, *cells, own.better, own.unit))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)
 
 
 def csv_row(evaluation: Evaluation) -> dict[str, str]:
@@ -56,25 +62,11 @@ def per_frame_csv(evaluation: Evaluation, fake: dict[str, list[Path]], path: str
     """
     tables = {f"{name}{suffix}": table for name, value in evaluation.values.items()
               for table, suffix in ((value.per_frame, ""), (value.real_per_frame, "_real")) if table}
-    rows = [{"sequence": name, "index": t, "frame": frame.name}
-            | {column: _cell(table.get(name, []), t) for column, table in tables.items()}
-            for name, frames in fake.items() for t, frame in enumerate(frames)]
+    rows = [{"sequence": name, "index": t, "frame": frame.name} | {
+        column: f"{values[t]:.8g}" for column, table in tables.items()
+        if t < len(values := table.get(name, ())) and values[t] is not None}
+        for name, frames in fake.items() for t, frame in enumerate(frames)]
     write_csv(Path(path), rows, ["sequence", "index", "frame", *tables])
-
-
-def _cell(values: list[float | None], t: int) -> str:
-    number = values[t] if t < len(values) else None
-    return "" if number is None else f"{number:.8g}"
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
 
 
 def _notes(evaluation: Evaluation) -> list[str]:

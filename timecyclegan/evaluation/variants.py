@@ -57,13 +57,10 @@ class WithoutEnds(Metric):
     def result(self) -> Value:
         """The averages of the rest; what is left out counts as skipped."""
         rest = copy.copy(self)
-        rest._sequences = {name: self._inner(samples) for name, samples in self._sequences.items()}
+        rest._sequences = {
+            name: [sample if sample is None or self.cut < t < len(samples) - self.cut else Sample(None)
+                   for t, sample in enumerate(samples)] for name, samples in self._sequences.items()}
         return super(WithoutEnds, rest).result()
-
-    def _inner(self, samples: list[Sample | None]) -> list[Sample | None]:
-        last = len(samples) - 1 - self.cut
-        return [sample if sample is None or self.cut < t <= last else Sample(None)
-                for t, sample in enumerate(samples)]
 
 
 class TOFTecoGAN(WithoutEnds):

@@ -121,13 +121,13 @@ def _drift_lines(own: Mapping, real: Mapping, other: Mapping, few: bool) -> list
     clips = _clips(own)
     if not len(clips):
         return []
-    mean = _mean(clips)
-    strong = _smoothed(mean)
-    faint = clips if few else [] if strong is mean else [mean]
+    mean, smoothed = _mean(clips), clips.shape[1] >= _LONG
+    strong = smooth(mean) if smoothed else mean
+    faint = clips if few else [mean] if smoothed else []
     lines = [("strong", strong), *(("faint", clip) for clip in faint)]
     for style, beside in (("real", _clips(real)), ("earlier", _clips(other))):
         if len(beside):
-            lines.append((style, _smoothed(_mean(beside))))
+            lines.append((style, smooth(_mean(beside)) if smoothed else _mean(beside)))
     return [_line(style, np.arange(1, len(values) + 1), values) for style, values in lines]
 
 
@@ -141,10 +141,4 @@ def _clips(table: Mapping[str, Sequence[float | None]]) -> np.ndarray:
 
 def _mean(clips: np.ndarray) -> np.ndarray:
     """(S, T) -> (T,), over the entries that are there; NaN where there are none."""
-    there = np.isfinite(clips)
-    counts = there.sum(axis=0)
-    return np.where(counts, np.where(there, clips, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
-
-
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    return smooth(values) if len(values) >= _LONG else values
+    return np.ma.masked_invalid(clips).mean(axis=0).filled(np.nan)

@@ -11,15 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.evaluation.base import (
-    CLOSER_TO_1,
-    CLOSER_TO_REAL,
-    CLOSER_TO_SOURCE,
-    HIGHER,
-    LOWER,
-    Evaluation,
-    Value,
-)
+from timecyclegan.evaluation.base import Evaluation, Value
 from timecyclegan.report.charts import drift_charts, loss_charts
 from timecyclegan.report.sequences import HEAT, ReportSequence, sequence_data
 from timecyclegan.util.files import replacing
@@ -108,12 +100,10 @@ def _comparable(evaluation: Evaluation, comparison: Evaluation) -> dict[str, Val
 
 def _best(own: Value, past: float | None) -> str | None:
     """Which value is nearer to the best one by more than noise: "value" or "past"; None if that cannot be said."""
-    target = {LOWER: -math.inf, HIGHER: math.inf, CLOSER_TO_1: 1.0, CLOSER_TO_REAL: own.real,
-              CLOSER_TO_SOURCE: own.real}.get(own.better)
-    if own.value is None or past is None or target is None:
+    if own.value is None or past is None or own.best is None:
         return None
     # How far each is from the best; from an infinite one, up to a constant.
-    ours, theirs = (abs(number - target) if math.isfinite(target) else number if target < 0 else -number
+    ours, theirs = (abs(number - own.best) if math.isfinite(own.best) else number if own.best < 0 else -number
                     for number in (own.value, past))
     if ours == theirs or abs(ours - theirs) < _LEAST_DIFFERENCE * max(abs(own.value), abs(past)):
         return None

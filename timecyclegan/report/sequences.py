@@ -101,11 +101,6 @@ def busiest_row(video: np.ndarray) -> int:
     return int(change.argmax()) if change.any() else video.shape[1] // 2
 
 
-def xt_slice(video: np.ndarray, row: int) -> np.ndarray:
-    """One row over time, time downwards: (T, H, W, 3) -> (T, W, 3)."""
-    return video[:, row]
-
-
 def data_uri(image: np.ndarray, lossless: bool = False) -> str:
     """Embed uint8 (H, W, 3) as WebP: lossless while small or if asked for, of high quality beyond."""
     file = io.BytesIO()
@@ -127,7 +122,7 @@ def sequence_data(sequence: ReportSequence, max_frames: int, max_width: int) -> 
     data = {"name": sequence.name, "note": "; ".join([f"{width} × {height} px", *clip.notes]), "width": width,
             "height": height, "row": row, "names": clip.names, "errors": [],
             "panels": {name: [data_uri(frame) for frame in video] for name, video in clip.panels.items()},
-            "slices": {name: data_uri(xt_slice(video, row), lossless=True) for name, video in clip.panels.items()}}
+            "slices": {name: data_uri(video[:, row], lossless=True) for name, video in clip.panels.items()}}
     if "real" in clip.panels:
         errors = absolute_error(clip.panels["generated"], clip.panels["real"])
         top, mean = scale_top(errors), errors.mean(axis=0)

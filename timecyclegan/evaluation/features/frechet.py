@@ -133,27 +133,31 @@ def _brief(error: Exception) -> str:
 
 
 class Collected:
-    """Takes feature vectors as they come; :attr:`statistics` are the same however they were cut into batches.
+    """Takes feature vectors as they come; :attr:`statistics` are the same however they were cut into batches."""
 
-    Args:
-        facts: of :class:`Statistics`.
-    """
-
-    def __init__(self, facts: Mapping[str, Any] | None = None) -> None:
-        self._facts = facts or {}
+    def __init__(self) -> None:
+        self.n = self._folded = 0  # vectors taken; how many of them are in the mean and the scatter alone
         self._waiting: list[np.ndarray] = []
-        self._folded = _Moments()
-        self.n = 0
+        self._mean: np.ndarray | float = 0.0
+        self._scatter: np.ndarray | float = 0.0  # the sum of (x - mean)(x - mean)^T
 
     def add(self, features: np.ndarray) -> None:
         """Take (N, D) features."""
         self.n += len(features)
         self._waiting.append(np.asarray(features, np.float64))
-        if self.n - self._folded.n > (dims := features.shape[1]):
+        if self.n - self._folded > (dims := features.shape[1]):
             rows = np.concatenate(self._waiting)
             while len(rows) > dims:
-                self._folded, rows = self._folded.joined(rows[:dims]), rows[dims:]
+                self._mean, self._scatter = self._with(rows[:dims])
+                self._folded, rows = self._folded + dims, rows[dims:]
             self._waiting = [rows]
+
+    def _with(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scatter with further rows; by Chan, Golub and LeVeque (1983), which subtracts no large numbers."""
+        mean, n = rows.mean(axis=0), self._folded + len(rows)
+        centred, shift = rows - mean, mean - self._mean
+        between = np.outer(shift, shift) * (self._folded * len(rows) / n)
+        return self._mean + shift * (len(rows) / n), self._scatter + centred.T @ centred + between
 
     @property
     def statistics(self) -> Statistics:
@@ -165,25 +169,10 @@ class Collected:
         if not self.n:
             raise UserError("there are no pictures or clips")
         rows = np.concatenate(self._waiting)
-        if not self._folded.n:
-            return Statistics.of(rows, self._facts)
-        moments = self._folded.joined(rows)
-        return Statistics(moments.mean, self.n, covariance=moments.scatter / (self.n - 1), facts=self._facts)
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """n vectors' mean, and scatter: the sum of (x - mean)(x - mean)^T."""
-    n: int = 0
-    mean: np.ndarray | float = 0.0
-    scatter: np.ndarray | float = 0.0
-
-    def joined(self, rows: np.ndarray) -> "_Moments":
-        """With further (N, D) vectors; by Chan, Golub and LeVeque (1983), which subtracts no large numbers."""
-        mean = rows.mean(axis=0)
-        centred, shift, n = rows - mean, mean - self.mean, self.n + len(rows)
-        between = np.outer(shift, shift) * (self.n * len(rows) / n)
-        return _Moments(n, self.mean + shift * (len(rows) / n), self.scatter + centred.T @ centred + between)
+        if not self._folded:
+            return Statistics.of(rows)
+        mean, scatter = self._with(rows)
+        return Statistics(mean, self.n, covariance=scatter / (self.n - 1))
 
 
 @dataclass(frozen=True)
