@@ -157,7 +157,7 @@ def test_too_few_clips(tmp_path, network):
 def test_a_clip_does_not_cross_sequences_and_only_its_pictures_are_kept(network):
     view = I3DView.__new__(I3DView)
     shown, view._clip = [], []
-    view._features = lambda clip: shown.append([int(frame[0, 0, 0]) for frame in clip]) or np.zeros(4)
+    view.features = lambda clip: shown.append([int(frame[0, 0, 0]) for frame in clip]) or np.zeros(4)
     frames = [np.full((2, 2, 3), t, np.uint8) for t in range(60)]
     starts = (0, 20, 25)  # sequences of 20, 5 and 35 frames
     steps = [Step(None, frame, None, None if t in starts else frame, fake_on_disk=frame)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timecyclegan.evaluation.base import UNCONDITIONAL
+from timecyclegan.evaluation.base import UNCONDITIONAL, Settings
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, frechet_distance
-from timecyclegan.evaluation.features.i3d import LENGTH, I3DFeatures, I3DView
+from timecyclegan.evaluation.features.i3d import LENGTH, I3DView
 
 
 def fvd(real: Sequence[Sequence[np.ndarray]], fake: Sequence[Sequence[np.ndarray]], gpu: int = -1) -> float:
@@ -20,7 +20,7 @@ def fvd(real: Sequence[Sequence[np.ndarray]], fake: Sequence[Sequence[np.ndarray
     Raises:
         UserError: the network is missing, or a side has fewer than two clips.
     """
-    features = I3DFeatures(gpu)
+    features = I3DView(Settings(gpu=gpu)).features
     return frechet_distance(*(Statistics.of(np.stack([*map(features, side)])) for side in (real, fake))).value
 
 
