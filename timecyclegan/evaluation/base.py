@@ -157,9 +157,8 @@ class Value:
     def to_json(self) -> dict[str, Any]:
         """An entry of "metrics" in metrics.json; what this metric never has is left out."""
         facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("name", "has_real")}
-        return {key: fact for key, fact in facts.items()
-                if not (key.startswith("real") and not self.has_real and key != "reason")
-                and not (key in ("details", "network") and fact is None)}
+        return {key: fact for key, fact in facts.items() if (self.has_real or not key.startswith("real"))
+                and (fact is not None or key not in ("details", "network"))}
 
     @classmethod
     def from_json(cls, name: str, facts: Mapping[str, Any]) -> "Value":
