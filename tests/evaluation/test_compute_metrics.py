@@ -103,8 +103,10 @@ def test_true_flow_replaces_the_estimate(tmp_path):
     clip = moving(3, step=2)
     for t in (1, 2):
         write_flow(tmp_path / "flow/a" / f"{t:04}.npz", np.full((24, 32, 2), (2.0, 0.0)), np.ones((24, 32), bool))
-    found = evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path / "flow")["metrics"]["e_warp"]
+    metrics = evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path / "flow", also=["ewarp-lai"])["metrics"]
+    found = metrics["e_warp"]
     assert found["value"] == found["real"] == 0
+    assert metrics["ewarp-lai"]["definition"] == "ewarp-lai-farneback-1"  # which takes the estimate all the same
     assert found["definition"] == "ewarp-fwd-true-flow-1"
     estimated = evaluated(tmp_path, {"a": clip}, {"a": clip})["metrics"]["e_warp"]
     assert estimated["value"] > 0 and estimated["definition"] == "ewarp-fwd-farneback-1"
