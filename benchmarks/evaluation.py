@@ -23,12 +23,12 @@ import scipy.linalg
 import torch
 import torchvision
 
-from timecyclegan.evaluation.compute_tof import tof
+from timecyclegan.evaluation.compute_lpips import LPIPS
+from timecyclegan.evaluation.compute_tlp import TLP
+from timecyclegan.evaluation.compute_tof import TOF, tof
 from timecyclegan.evaluation.evaluate import Evaluator
-from timecyclegan.evaluation.feature_statistics import Statistics
-from timecyclegan.evaluation.frechet import frechet_distance
-from timecyclegan.evaluation.perceptual import URL
-from timecyclegan.evaluation.settings import Settings
+from timecyclegan.evaluation.features.alexnet import URL
+from timecyclegan.evaluation.features.frechet import Statistics, frechet_distance
 from timecyclegan.util.hub import hub_file
 from timecyclegan.video.frames import find_sequences, read_image, to_video, write_image
 
@@ -68,8 +68,8 @@ def plain_tof(real: Clip, fake: Clip) -> Values:
 
 def evaluated(evaluator: Evaluator, real: Clip, fake: Clip) -> Values:
     """The package's way: all metrics that ``evaluator`` computes, of all frames and pairs."""
-    found = evaluator({"clip": real}, {"clip": fake})["metrics"].values()
-    return [value for facts in found for value in facts["per_frame"].get("clip", []) if value is not None]
+    found = evaluator({"clip": real}, {"clip": fake}).values.values()
+    return [number for value in found for number in value.per_frame.get("clip", []) if number is not None]
 
 
 def plain_frechet(real: np.ndarray, fake: np.ndarray) -> Values:
@@ -119,7 +119,7 @@ def main() -> None:
         network = lpips.LPIPS(net="alex", verbose=False)
         clips = [write_clip(Path(folder, name), args.frames, args.size, noise)
                  for name, noise in (("real", 1), ("fake", 8))]
-        perceptual, flow = (Evaluator(settings=Settings(only=only, gpu=-1)) for only in (("lpips", "tlp"), ("tof",)))
+        perceptual, flow = (Evaluator(metrics) for metrics in ((LPIPS, TLP), (TOF,)))
         print(f"{args.frames} frames of {args.size}x{args.size}, {args.threads} threads of {os.cpu_count()} cores "
               f"({platform.machine()}), {args.rounds} rounds, torch {torch.__version__}, OpenCV {cv2.__version__}\n\n"
               "| metric | plain | ours | ratio | largest difference |\n|---|---|---|---|---|")

@@ -16,9 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from timecyclegan.data.generate_synthetic import generate
-from timecyclegan.evaluation.evaluate import METRICS, Evaluator
+from timecyclegan.evaluation.base import Evaluation, Settings
+from timecyclegan.evaluation.compute_metrics import METRICS
+from timecyclegan.evaluation.evaluate import Evaluator, choose
 from timecyclegan.evaluation.flow import estimator
-from timecyclegan.evaluation.settings import Settings
 from timecyclegan.util.errors import command, unknown
 from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
 
@@ -106,12 +107,12 @@ def originals(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Ite
         yield name, (resize_image(frame, *size) if size else frame for frame in frames)
 
 
-def table(evaluations: dict[str, dict]) -> str:
+def table(evaluations: dict[str, Evaluation]) -> str:
     """A row per fault, a column per metric that has a value somewhere; the best value first."""
-    first = next(iter(evaluations.values()))
-    columns = [name for name in first if any(found[name]["value"] is not None for found in evaluations.values())]
-    rows = [["fault", *(first[name]["title"] for name in columns)], ["---"] * (1 + len(columns))]
-    rows += [[fault, *(number(found[name]["value"]) for name in columns)] for fault, found in evaluations.items()]
+    first, found = evaluations["none"].values, {fault: each.values for fault, each in evaluations.items()}
+    columns = [name for name in first if any(values[name].value is not None for values in found.values())]
+    rows = [["fault", *(first[name].title for name in columns)], ["---"] * (1 + len(columns))]
+    rows += [[fault, *(number(values[name].value) for name in columns)] for fault, values in found.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -136,16 +137,16 @@ def main() -> None:
     for name in args.faults:
         if name not in FAULTS:
             raise unknown("--faults", name, FAULTS)
-    only = None if args.networks else [metric.spec.name for metric in METRICS if metric.view is None]
-    evaluator = Evaluator("paired", Settings(only, args.also, flow=estimator(args.flow_backend, gpu=args.gpu),
-                                             gpu=args.gpu))
+    metrics = [metric for metric in choose(METRICS, "paired", also=args.also)
+               if args.networks or metric.view is None or metric.name in args.also]
+    evaluator = Evaluator(metrics, "paired", Settings(estimator(args.flow_backend, gpu=args.gpu), args.gpu))
     evaluations = {}
     with tempfile.TemporaryDirectory() as folder:
         real = write_clips(originals(args, Path(folder, "street")), Path(folder, "real"))
         for fault in tqdm(dict.fromkeys(["none", *args.faults]), unit="fault"):
             with tempfile.TemporaryDirectory(dir=folder) as copies:
                 clips = ((name, planted(fault, np.stack([*map(read_image, paths)]))) for name, paths in real.items())
-                evaluations[fault] = evaluator(real, write_clips(clips, Path(copies)))["metrics"]
+                evaluations[fault] = evaluator(real, write_clips(clips, Path(copies)))
     print(table(evaluations))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
@@ -29,6 +29,7 @@ from timecyclegan.util.options import (
 )
 
 if TYPE_CHECKING:
+    from timecyclegan.evaluation.base import Evaluation
     from timecyclegan.evaluation.evaluate import Evaluator
 
 VIDEO_TESTS = "test_init_epoch", "test_seed", "test_unpaired_target_to_source"  # test options that --video reads
@@ -168,17 +169,17 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
 
 def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
     """What will compute the metrics, with its networks."""
-    from timecyclegan.evaluation.evaluate import Evaluator
+    from timecyclegan.evaluation import compute_metrics
+    from timecyclegan.evaluation.base import Settings
+    from timecyclegan.evaluation.evaluate import Evaluator, choose
     from timecyclegan.evaluation.flow import estimator
-    from timecyclegan.evaluation.settings import Settings
 
-    test = arguments.options(TestOptions)
+    test, task = arguments.options(TestOptions), get_task(options.model_type)
     flow = estimator(test.metric_flow_backend, test.metric_flow_weights, options.gpu, "metric_flow")
-    settings = Settings(
-        also=test.also, require=test.require, flow=flow, gpu=options.gpu, fid_dims=test.fid_dims, progress=True
-    )
+    settings = Settings(flow, options.gpu, test.fid_dims, progress=True)
+    metrics = choose(compute_metrics.METRICS, task, also=test.also, require=test.require)
     both = arguments.folders["test_source_dir"] and arguments.folders["test_target_dir"]
-    return Evaluator(get_task(options.model_type), settings, images=bool(both))
+    return Evaluator(metrics, task, settings, test.require, images=bool(both))
 
 
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
@@ -208,10 +209,9 @@ def _write_videos(direction: Direction, made: Frames, folder: Path, options: Opt
 
 def _measure(
     arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, evaluator: "Evaluator"
-) -> dict[str, Any]:
+) -> "Evaluation":
     """Compute the metrics; write metrics.json, a row of metrics.csv, and the report. Returns the evaluation."""
-    from timecyclegan.evaluation.evaluate import csv_row
-    from timecyclegan.evaluation.report import format_metrics, per_frame_csv
+    from timecyclegan.evaluation.report import csv_row, format_metrics, per_frame_csv
     from timecyclegan.report.page import write_report
 
     folder = output / direction.name
@@ -219,7 +219,7 @@ def _measure(
         direction.reference, fakes, direction.flow_dir, direction.images, roots=(direction.root, folder)
     )
     source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
-    evaluation |= {
+    facts = {
         "name": arguments.name,
         "direction": direction.name,
         "epoch": arguments.options(TestOptions).test_init_epoch or "newest",
@@ -229,7 +229,8 @@ def _measure(
         "target": str(target or "-"),
         "options": options.to_dict(),
     }
-    write_json(folder / "metrics.json", evaluation)
+    evaluation = dataclasses.replace(evaluation, facts=facts)
+    write_json(folder / "metrics.json", evaluation.to_json())
     if arguments.options(TestOptions).per_frame:
         per_frame_csv(evaluation, fakes, folder / "per_frame.csv")
     write_report(
@@ -237,23 +238,28 @@ def _measure(
         evaluation=evaluation, losses_csv=RUNS / arguments.name / "losses.csv", options=options.to_dict(),
         sequences=direction.shown(fakes), comparison=_earlier(output, evaluation),
     )  # fmt: skip
-    facts = {key: evaluation[key] for key in ("direction", "epoch", "datetime")}
-    flow = {"flow_backend": evaluation["flow"]["flow_backend"]}
-    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | facts | flow)
+    told = {key: facts[key] for key in ("direction", "epoch", "datetime")}
+    flow = {"flow_backend": evaluation.flow["flow_backend"]}
+    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | told | flow)
     print(format_metrics(evaluation))
     print(f"report: {folder / 'report.html'}")
     return evaluation
 
 
-def _earlier(output: Path, evaluation: dict[str, Any]) -> dict[str, Any] | None:
-    """The evaluation of the earliest epoch below ``output``, for the report to compare with.
+def _earlier(output: Path, evaluation: "Evaluation") -> "tuple[str, Evaluation] | None":
+    """The evaluation of the earliest epoch below ``output``, and what to call it, for the report to compare with.
 
     It must be of the same options, data, direction and flow: a run that was overwritten may have left others.
     """
+    from timecyclegan.evaluation.base import Evaluation
+
     epochs = {int(m[1]): path for path in output.iterdir() if (m := re.fullmatch(r"epoch(\d+)", path.name))}
     for epoch in sorted(epochs):
-        with contextlib.suppress(OSError, ValueError, KeyError):  # there is none, or it is damaged: no comparison
-            found = json.loads((epochs[epoch] / evaluation["direction"] / "metrics.json").read_text())
-            if all(found[key] == evaluation[key] for key in ("options", "source", "target", "direction", "flow")):
-                return found | {"label": f"after epoch {epoch}"}
+        # there is none, or it is damaged: no comparison
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            file = epochs[epoch] / evaluation.facts["direction"] / "metrics.json"
+            found = Evaluation.from_json(json.loads(file.read_text()))
+            same = ("options", "source", "target", "direction")
+            if found.flow == evaluation.flow and all(found.facts[key] == evaluation.facts[key] for key in same):
+                return f"after epoch {epoch}", found
     return None

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
-from pytorch_fid.inception import FID_WEIGHTS_URL
 
 from tests.seeded import seeded_weights
-from timecyclegan.evaluation.inception import InceptionFeatures
-from timecyclegan.evaluation.perceptual import PerceptualVectors
+from timecyclegan.evaluation.features.alexnet import PerceptualVectors
+from timecyclegan.evaluation.features.inception import URL as FID_WEIGHTS_URL
+from timecyclegan.evaluation.features.inception import InceptionFeatures
 
 CONVOLUTIONS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 

@@ -10,13 +10,16 @@ import torch
 
 from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
 from tests.seeded import seeded_weights
-from timecyclegan.evaluation import measuring, report
+from timecyclegan.evaluation import evaluate as evaluating
+from timecyclegan.evaluation import report
+from timecyclegan.evaluation.base import Evaluation
+from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.compute_ewarp import e_warp
-from timecyclegan.evaluation.compute_metrics import main
+from timecyclegan.evaluation.compute_lpips import LPIPS
+from timecyclegan.evaluation.compute_metrics import METRICS, evaluate, main
 from timecyclegan.evaluation.compute_tof import tof
-from timecyclegan.evaluation.evaluate import METRIC_COLUMNS, METRICS, csv_row, evaluate
 from timecyclegan.evaluation.flow import estimator
-from timecyclegan.evaluation.report import format_metrics
+from timecyclegan.evaluation.report import csv_row, format_metrics
 from timecyclegan.flow.opencv import dis
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import resize_image
@@ -81,7 +84,7 @@ def test_sequences_of_one_frame_have_image_metrics_only(tmp_path):
         assert evaluation["metrics"][name]["value"] is None
         assert "two frames" in evaluation["metrics"][name]["reason"]
     assert all(evaluation["metrics"][name]["value"] > 0 for name in STILL)
-    row = csv_row(evaluation)
+    row = csv_row(Evaluation.from_json(evaluation))
     assert row["tof"] == row["e_warp_real"] == row["flicker"] == "" != row["psnr"]
 
 
@@ -100,8 +103,10 @@ def test_true_flow_replaces_the_estimate(tmp_path):
     clip = moving(3, step=2)
     for t in (1, 2):
         write_flow(tmp_path / "flow/a" / f"{t:04}.npz", np.full((24, 32, 2), (2.0, 0.0)), np.ones((24, 32), bool))
-    found = evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path / "flow")["metrics"]["e_warp"]
+    metrics = evaluated(tmp_path, {"a": clip}, {"a": clip}, flow_dir=tmp_path / "flow", also=["ewarp-lai"])["metrics"]
+    found = metrics["e_warp"]
     assert found["value"] == found["real"] == 0
+    assert metrics["ewarp-lai"]["definition"] == "ewarp-lai-farneback-1"  # which takes the estimate all the same
     assert found["definition"] == "ewarp-fwd-true-flow-1"
     estimated = evaluated(tmp_path, {"a": clip}, {"a": clip})["metrics"]["e_warp"]
     assert estimated["value"] > 0 and estimated["definition"] == "ewarp-fwd-farneback-1"
@@ -122,9 +127,9 @@ def test_another_back_end_gives_other_numbers_under_other_names(tmp_path):
         assert found["metrics"][name]["definition"] == definition.format("dis")
         assert usual["metrics"][name]["definition"] == definition.format("farneback")
     assert (found["flow"]["flow_backend"], usual["flow"]["flow_backend"]) == ("dis", "farneback")
-    assert "optical flow by dis" in format_metrics(found)
+    assert "optical flow by dis" in format_metrics(Evaluation.from_json(found))
     del found["flow"]  # evaluations of before there were several back ends
-    assert "optical flow" not in format_metrics(found)
+    assert "optical flow" not in format_metrics(Evaluation.from_json(found))
 
 
 def test_sets_of_clips_are_compared_by_the_back_end_too(tmp_path):
@@ -187,24 +192,23 @@ def test_results_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
     real = {"a": moving(6), "b": moving(1), "c": moving(3)}
     fake = {name: noisy(clip) for name, clip in real.items()}
     threaded = evaluated(tmp_path, real, fake)
-    monkeypatch.setattr(measuring, "MAX_THREADS", 1)
+    monkeypatch.setattr(evaluating, "MAX_THREADS", 1)
     assert evaluated(tmp_path, real, fake) == threaded
 
 
 def test_every_frame_is_read_once(tmp_path, monkeypatch):
-    read, seen = measuring.read_image, []
-    monkeypatch.setattr(measuring, "read_image", lambda path: seen.append(path) or read(path))
+    read, seen = evaluating.read_image, []
+    monkeypatch.setattr(evaluating, "read_image", lambda path: seen.append(path) or read(path))
     evaluated(tmp_path, {"a": moving(5)}, {"a": moving(5)})
     assert len(seen) == len(set(seen)) == 10
 
 
 def test_columns_and_rows(tmp_path):
-    assert METRIC_COLUMNS == ("fid", "lpips", "tlp", "tof", "e_warp", "e_warp_real", "flicker", "flicker_real",
-                              "sharpness", "psnr", "ssim", "l1")
     real = {"a": moving(3)}
     evaluation = evaluated(tmp_path, real, {"a": noisy(real["a"])})
-    row = csv_row(evaluation)
-    assert tuple(row) == METRIC_COLUMNS
+    row = csv_row(Evaluation.from_json(evaluation))
+    assert tuple(row) == ("fid", "lpips", "tlp", "tof", "e_warp", "e_warp_real", "flicker", "flicker_real",
+                          "sharpness", "psnr", "ssim", "l1")
     assert row["fid"] == row["lpips"] == row["tlp"] == ""
     assert float(row["e_warp_real"]) == pytest.approx(evaluation["metrics"]["e_warp"]["real"], rel=1e-7)
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
@@ -213,10 +217,12 @@ def test_columns_and_rows(tmp_path):
 def test_table_shows_values_floors_and_reasons(tmp_path):
     real = {"a": moving(3, 9, 30)}
     fake = noisy(real["a"])
-    table = format_metrics(evaluated(tmp_path, real, {"a": [real["a"][0], *fake[1:]]}))
+    table = format_metrics(Evaluation.from_json(evaluated(tmp_path, real, {"a": [real["a"][0], *fake[1:]]})))
     lines = {line.split("  ")[0]: line for line in table.splitlines()}
     for metric in METRICS:
-        assert metric.spec.better in lines[metric.spec.title]
+        if "paired" not in metric.by_default:
+            continue
+        assert metric.better in lines[metric.title]
     assert lines["FID"].split()[1] == "-" and lines["E_warp"].split()[2] != "-"
     assert "SSIM: no value, the pictures are smaller than its 11x11 window" in table
     assert "PSNR: 1 frame(s) left out" in table
@@ -260,7 +266,8 @@ def test_two_single_sequences_belong_together_whatever_their_names(tmp_path):
 
 def test_a_command_that_can_compute_nothing_says_why(tmp_path, capsys):
     write_clips(tmp_path / "real", {"a": moving(2)})
-    assert main([str(tmp_path / "real"), str(tmp_path / "real"), "--json", str(tmp_path / "m.json")], ["lpips"]) == 2
+    arguments = [str(tmp_path / "real"), str(tmp_path / "real"), "--json", str(tmp_path / "m.json")]
+    assert compare_frames("compute_lpips", "", [LPIPS], arguments) == 2
     assert "lpips has no value: LPIPS (AlexNet) needs weights: put https://" in capsys.readouterr().err
     assert not (tmp_path / "m.json").exists()
 

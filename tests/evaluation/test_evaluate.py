@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from tests.evaluation.helpers import moving, noisy, write_clips
-from timecyclegan.evaluation import evaluate as module
-from timecyclegan.evaluation.compute_metrics import main
-from timecyclegan.evaluation.evaluate import Evaluator, evaluate
+from timecyclegan.evaluation import compute_metrics as module
+from timecyclegan.evaluation.base import Metric, Sample, View
+from timecyclegan.evaluation.compute_metrics import METRICS, evaluate, main
+from timecyclegan.evaluation.evaluate import Evaluator, choose
 from timecyclegan.evaluation.flow import Estimator
-from timecyclegan.evaluation.metric import LOWER, Metric, Sample, Spec, View
-from timecyclegan.evaluation.settings import Settings
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import resize_image
@@ -26,10 +25,10 @@ class Brightness(View):
     def __init__(self, settings):
         type(self).shown, self.settings = [], settings
 
-    def __call__(self, frames):
-        self.shown.append([(frame.job.sequence, frame.job.first) for frame in frames])
-        return [(float(frame.fake.mean()), None if frame.real_on_disk is None else frame.real_on_disk.shape)
-                for frame in frames]
+    def __call__(self, steps):
+        self.shown.append([(step.fake.mean(), step.first) for step in steps])
+        return [(float(step.fake.mean()), None if step.real_on_disk is None else step.real_on_disk.shape)
+                for step in steps]
 
 
 class Missing(View):
@@ -38,28 +37,29 @@ class Missing(View):
 
 
 class Bright(Metric):
-    spec, view = Spec("bright", "bright", LOWER, "bright-1"), Brightness
+    name, title, definition = "bright", "bright", "bright-1"
+    by_default, view = (), Brightness
 
     def sample(self, step):
         return Sample(step.seen[Brightness][0])
 
 
 class AlsoBright(Bright):
-    spec = Spec("also", "also", LOWER, "also-1")
+    name, title, definition = "also", "also", "also-1"
 
     def sample(self, step):
         return Sample(float(step.fake.mean()))
 
 
 class Dark(Metric):
-    spec, view = Spec("dark", "dark", LOWER, "dark-1"), Missing
+    name, title, definition = "dark", "dark", "dark-1"
+    by_default, view = (), Missing
 
 
 @pytest.fixture
 def metrics(monkeypatch):
     """Three metrics beside the usual ones, two of them by the same view."""
-    more = (Bright, AlsoBright, Dark)
-    monkeypatch.setattr(module, "BY_NAME", module.BY_NAME | {metric.spec.name: metric for metric in more})
+    monkeypatch.setattr(module, "METRICS", (*METRICS, Bright, AlsoBright, Dark))
 
 
 CLIPS = {"a": noisy(moving(11)), "b": noisy(moving(3, seed=4))}
@@ -73,7 +73,7 @@ def test_a_view_sees_every_frame_once_in_order_and_serves_all_its_metrics(tmp_pa
     found = evaluated(tmp_path, only=["bright", "also", "sharpness"])["metrics"]
     assert [len(batch) for batch in Brightness.shown] == [8, 6]
     shown = [entry for batch in Brightness.shown for entry in batch]
-    assert shown == [(name, t == 0) for name, clip in CLIPS.items() for t in range(len(clip))]
+    assert shown == [(frame.mean(), t == 0) for clip in CLIPS.values() for t, frame in enumerate(clip)]
     for name, clip in CLIPS.items():
         expected = [frame.mean() for frame in clip]
         assert found["bright"]["per_frame"][name] == found["also"]["per_frame"][name] == pytest.approx(expected)
@@ -96,11 +96,11 @@ def test_missing_weights_leave_the_other_metrics(tmp_path, metrics):
 
 def test_a_required_metric_without_weights_is_an_error_before_anything_is_read(metrics):
     with pytest.raises(UserError, match=r"--require dark: it cannot be computed, put it there"):
-        Evaluator(settings=Settings(require=["tof", "dark"]))
+        Evaluator(choose(module.METRICS, "paired", require=["tof", "dark"]), require=["tof", "dark"])
     with pytest.raises(UserError, match=r"--require l1: .* no real frame shows the same moment"):
-        Evaluator("unpaired", Settings(require=["l1"]))
+        Evaluator(choose(METRICS, "unpaired", require=["l1"]), "unpaired", require=["l1"])
     with pytest.raises(UserError, match="'lpip' is not known; did you mean lpips"):
-        Evaluator(settings=Settings(require=["lpip"]))
+        choose(METRICS, "paired", require=["lpip"])
 
 
 def test_a_required_metric_that_turns_out_undefined_is_an_error_too(tmp_path):
@@ -124,7 +124,7 @@ def test_pictures_of_another_domain_reach_views_in_no_case(tmp_path, metrics):
             seen[kind] = step.seen[Brightness][1]
             return Sample(0.0)
 
-    module.BY_NAME["bright"] = Sizes
+    module.METRICS = (Sizes,)
     for kind in ("paired", "unpaired"):
         evaluated(tmp_path, larger, kind=kind, only=["bright"])
     assert seen == {"paired": (48, 64, 3), "unpaired": None}

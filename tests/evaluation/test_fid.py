@@ -8,12 +8,19 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from tests.evaluation.helpers import CASES, moving, noisy, texture, write_clips
-from timecyclegan.evaluation.compute_fid import FID, InceptionView, fid, main
-from timecyclegan.evaluation.feature_statistics import Statistics
-from timecyclegan.evaluation.frechet import frechet_distance
-from timecyclegan.evaluation.measuring import Job, measure
-from timecyclegan.evaluation.settings import Settings
+from timecyclegan.evaluation.base import Settings
+from timecyclegan.evaluation.command import compare_sets
+from timecyclegan.evaluation.compute_fid import FID, fid
+from timecyclegan.evaluation.evaluate import Job, measure
+from timecyclegan.evaluation.features import inception as features
+from timecyclegan.evaluation.features.frechet import Statistics, frechet_distance
+from timecyclegan.evaluation.features.inception import InceptionView
 from timecyclegan.video.frames import find_sequences, read_image, write_image
+
+
+def main(arguments):
+    return compare_sets("compute_fid", "", FID, arguments)
+
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())
 NAMES = {"cases": "cases(12+12)", "cases_fid": "cases_fid(96+96)"}
@@ -113,7 +120,7 @@ def test_equal_clips_have_fid_0(view, clips):
 def test_without_partners_there_is_no_value_but_a_reason(view, clips):
     real, fake = clips
     assert measured(view, fake).result().value is None
-    assert measured(view, fake, real, alike=False).result().reason == "there are no pictures or clips"
+    assert measured(view, fake, real, alike=False).result().reason.endswith("0 real and 9 generated")
     one = {"b": real["b"][:1]}
     found = measured(view, one, one).result()
     assert found.value is None and "needs two pictures" in found.reason
@@ -134,7 +141,7 @@ def test_command(tmp_path, clips, capsys, view):
     assert found["value"] == pytest.approx(measured(view, fake, real).result().value, rel=1e-5)
     assert found["value"] == fid(read(tmp_path / "real"), read(tmp_path / "fake"), dims=64)
     assert f"FID {found['value']:.8g}" in text and "fewer than the 64 features" in text
-    assert found["definition"] == "fid-inception2015-64-1" and found["extractor"] == {**view.facts, "stride": 1}
+    assert found["definition"] == "fid-inception2015-64-1" and found["extractor"] == view.facts
     assert (found["real"]["n"], found["fake"]["sequences"]) == (9, 2)
     total = found["mean_term"] + found["trace_real"] + found["trace_fake"] - 2 * found["trace_sqrt"]
     assert found["value"] == pytest.approx(total)
@@ -143,7 +150,7 @@ def test_command(tmp_path, clips, capsys, view):
 @pytest.fixture
 def loaded(inception, monkeypatch):
     """The command finds the network loaded."""
-    monkeypatch.setattr("timecyclegan.evaluation.inception.InceptionFeatures", lambda gpu, dims: inception(dims))
+    monkeypatch.setattr(features, "InceptionFeatures", lambda gpu, dims: inception(dims))
 
 
 @pytest.mark.usefixtures("loaded")
@@ -169,7 +176,7 @@ def test_saved_statistics_stand_in_for_pictures(tmp_path, monkeypatch, capsys):
     assert value.startswith("FID 0.")
     assert printed(capsys, saved["real"], tmp_path / "fake").splitlines()[0] == value
     assert "FID 0 " in printed(capsys, tmp_path / "real", saved["real"])
-    monkeypatch.setattr("timecyclegan.evaluation.inception.InceptionFeatures", None)  # nothing is left for it to see
+    monkeypatch.setattr(features, "InceptionFeatures", None)  # nothing is left for it to see
     assert printed(capsys, saved["real"], saved["fake"]).splitlines()[0] == value
 
 

@@ -6,10 +6,12 @@ import pytest
 import scipy.linalg
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_mmd
 
-from timecyclegan.evaluation.feature_statistics import Collected, Statistics
-from timecyclegan.evaluation.frechet import _kernel, frechet_distance, mmd_of_subsets, polynomial_mmd
+from timecyclegan.evaluation.features.frechet import (
+    Collected,
+    Statistics,
+    frechet_distance,
+)
 from timecyclegan.util.errors import UserError
 
 
@@ -141,46 +143,3 @@ def test_what_does_not_compare_is_refused():
         frechet_distance(Statistics.of(x), Statistics.of(np.where(x > 0, np.nan, x)))
     with pytest.raises(UserError, match="there are no pictures"):
         Collected().statistics  # noqa: B018
-
-
-def kernel(a, b):
-    return (sum(p * q for p, q in zip(a, b, strict=True)) / len(a) + 1) ** 3
-
-
-def test_mmd_pair_by_pair():
-    x, y = vectors(5, 3), vectors(4, 3, seed=1)
-    expected = (sum(kernel(x[i], x[j]) for i in range(5) for j in range(5) if i != j) / 20
-                + sum(kernel(y[i], y[j]) for i in range(4) for j in range(4) if i != j) / 12
-                - 2 * sum(kernel(a, b) for a in x for b in y) / 20)
-    assert polynomial_mmd(x, y) == pytest.approx(expected, rel=1e-12)
-    assert _kernel(x, y, rows=2) == pytest.approx(_kernel(x, y), rel=1e-14)
-
-
-def test_mmd_of_torchmetrics():
-    x, y = vectors(30, 8), vectors(30, 8, seed=1)
-    assert polynomial_mmd(x, y) == pytest.approx(poly_mmd(torch.from_numpy(x), torch.from_numpy(y)).item(), rel=1e-10)
-
-
-def test_mmd_of_points():
-    u, v = np.array([1.0, 2.0]), np.array([0.0, -1.0])
-    expected = 3.5**3 + 1.5**3 - 2 * 0
-    assert polynomial_mmd(np.tile(u, (3, 1)), np.tile(v, (5, 1))) == pytest.approx(expected, rel=1e-14)
-
-
-def test_mmd_is_unbiased():
-    """The mean over all samples of two pairs from the same two points is 0; counting a vector with itself is not."""
-    points = np.array([[1.0, 2.0], [0.0, -1.0]])
-    samples = [points[list(pair)] for pair in itertools.product((0, 1), repeat=2)]
-    values = [polynomial_mmd(x, y) for x in samples for y in samples]
-    assert np.mean(values) == pytest.approx(0, abs=1e-12)
-    assert min(values) < 0 < max(values)
-
-
-def test_mmd_of_subsets():
-    x, y = vectors(30, 8), vectors(20, 8, seed=1)
-    assert mmd_of_subsets(x[:20], y, 3) == (pytest.approx(polynomial_mmd(x[:20], y), rel=1e-10), pytest.approx(0))
-    mean, deviation = mmd_of_subsets(x, y, 200, size=10)
-    assert deviation > 0 and abs(mean - polynomial_mmd(x, y)) < 4 * deviation / 200**0.5
-    assert mmd_of_subsets(x, y, 5, size=10) == mmd_of_subsets(x, y, 5, size=10)
-    with pytest.raises(UserError, match="there are 1 and 20"):
-        polynomial_mmd(x[:1], y)

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from tests.evaluation.helpers import blurred, moving, noisy, texture
+from timecyclegan.evaluation.base import Step
 from timecyclegan.evaluation.compute_flicker import flicker
 from timecyclegan.evaluation.compute_l1 import l1
 from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM, psnr, ssim
 from timecyclegan.evaluation.compute_sharpness import Sharpness, gradient_energy
 from timecyclegan.evaluation.compute_tof import flow_distance, tof
-from timecyclegan.evaluation.metric import Step
 
 
 def gray(levels) -> np.ndarray:

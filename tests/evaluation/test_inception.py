@@ -10,7 +10,7 @@ from pytorch_fid.inception import FID_WEIGHTS_URL, InceptionV3
 
 from tests.evaluation.helpers import CASES, texture
 from tests.seeded import checksum
-from timecyclegan.evaluation.inception import InceptionFeatures
+from timecyclegan.evaluation.features.inception import InceptionFeatures
 from timecyclegan.util.errors import UserError
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())

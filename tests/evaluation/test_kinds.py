@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.evaluation.helpers import moving, noisy, write_clips
-from timecyclegan.evaluation.compute_metrics import main
-from timecyclegan.evaluation.evaluate import csv_row, evaluate
-from timecyclegan.evaluation.kinds import KINDS
-from timecyclegan.evaluation.report import format_comparison, format_metrics
+from timecyclegan.evaluation.base import Evaluation
+from timecyclegan.evaluation.compute_metrics import evaluate, main
+from timecyclegan.evaluation.evaluate import KINDS
+from timecyclegan.evaluation.report import csv_row, format_comparison, format_metrics
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import resize_image
@@ -30,7 +30,7 @@ def evaluated(tmp_path, real, fake, **options):
 def test_only_the_defined_columns_are_filled(tmp_path, kind):
     real = {"a": moving(4), "b": moving(3, seed=4)}
     evaluation = evaluated(tmp_path, real, {name: noisy(clip) for name, clip in real.items()}, kind=kind)
-    assert {column for column, text in csv_row(evaluation).items() if text} == FILLED[kind]
+    assert {column for column, text in csv_row(Evaluation.from_json(evaluation)).items() if text} == FILLED[kind]
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
     assert (evaluation["kind"], evaluation["reference"]) == (kind, KINDS[kind].reference)
     for facts in evaluation["metrics"].values():
@@ -156,13 +156,13 @@ def test_sets_without_pairs_or_frames(tmp_path):
     ("unconditional", "real clips ", "beside 5 frames in 2 real sequence(s)")])
 def test_tables_say_what_is_compared_with(tmp_path, kind, head, note):
     real = {"a": moving(3, 9, 12), "b": moving(2, 9, 12)}
-    table = format_metrics(evaluated(tmp_path, real, real, kind=kind))
+    table = format_metrics(Evaluation.from_json(evaluated(tmp_path, real, real, kind=kind)))
     assert head in table.splitlines()[0] and note in table
 
 
 def test_a_comparison_of_several_says_where_definitions_differ(tmp_path):
     real = {"a": moving(3, 9, 12)}
-    found = {kind: evaluated(tmp_path / kind, real, real, kind=kind) for kind in KINDS}
+    found = {kind: Evaluation.from_json(evaluated(tmp_path / kind, real, real, kind=kind)) for kind in KINDS}
     apart = format_comparison({"one": found["paired"], "two": found["unpaired"]})
     assert "not comparable, the definitions differ: tOF, E_warp, flicker" in apart.splitlines()[-1]
     assert "not comparable" not in format_comparison({"one": found["paired"], "two": found["paired"]})

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.evaluation.helpers import CASES, blurred, moving, noisy, texture, write_clips
+from timecyclegan.evaluation.base import Evaluation
 from timecyclegan.evaluation.compute_lpips import lpips_distance
-from timecyclegan.evaluation.evaluate import csv_row, evaluate
-from timecyclegan.evaluation.report import format_metrics
+from timecyclegan.evaluation.compute_metrics import evaluate
+from timecyclegan.evaluation.report import csv_row, format_metrics
 from timecyclegan.video.frames import find_sequences, read_image, resize_image
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())["lpips"]
@@ -103,7 +104,7 @@ def test_small_frames_have_a_reason_and_the_other_metrics(tmp_path, alexnet):
         assert evaluation["metrics"][name]["value"] is None
         assert "31x31 pixels" in evaluation["metrics"][name]["reason"]
     assert evaluation["metrics"]["ssim"]["value"] == pytest.approx(1)
-    assert "31x31 pixels" in format_metrics(evaluation)
+    assert "31x31 pixels" in format_metrics(Evaluation.from_json(evaluation))
 
 
 def test_missing_weights_are_a_reason_and_stop_nothing(tmp_path, monkeypatch):
@@ -117,7 +118,7 @@ def test_missing_weights_are_a_reason_and_stop_nothing(tmp_path, monkeypatch):
         assert facts["value"] is None and "network" not in facts
         assert str(tmp_path / "home/hub/checkpoints/alexnet-owt-7be5be79.pth") in facts["reason"]
     assert evaluation["metrics"]["l1"]["value"] == 0
-    row = csv_row(evaluation)
+    row = csv_row(Evaluation.from_json(evaluation))
     assert row["lpips"] == row["tlp"] == "" != row["l1"]
 
 

@@ -9,18 +9,16 @@ import pytest
 import torch
 
 from tests.evaluation.helpers import moving, noisy, texture
-from timecyclegan.evaluation import perceptual
-from timecyclegan.evaluation.measuring import Frame, Job
-from timecyclegan.evaluation.perceptual import (
+from timecyclegan.evaluation.base import Settings, Step
+from timecyclegan.evaluation.features import alexnet as perceptual
+from timecyclegan.evaluation.features.alexnet import (
     SMALLEST,
-    CroppedPerceptualView,
     Perceptual,
     PerceptualVectors,
     PerceptualView,
     distance,
 )
-from timecyclegan.evaluation.settings import Settings
-from timecyclegan.evaluation.tecogan import tecogan_crop
+from timecyclegan.evaluation.variants import CroppedPerceptualView, tecogan_crop
 from timecyclegan.util.errors import UserError
 
 SIZE = (40, 48)
@@ -28,9 +26,9 @@ NEAR = {"rtol": 0, "atol": 5e-8}
 
 
 def frames_of(*clips):
-    """Frames for a view from clips of (real, fake) pictures; real may be None."""
-    return [Frame(Job(f"{number}", Path(f"{t}.png"), t == 0), fake, real, fake)
-            for number, clip in enumerate(clips) for t, (real, fake) in enumerate(clip)]
+    """Steps for a view from clips of (real, fake) pictures; real may be None."""
+    return [Step(real, fake, *(clip[t - 1] if t else (None, None))) for clip in clips
+            for t, (real, fake) in enumerate(clip)]
 
 
 def clip_of(length, seed=0, height=SIZE[0], width=SIZE[1]):

@@ -5,11 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.evaluation.helpers import CASES
+from timecyclegan.evaluation.base import Step
 from timecyclegan.evaluation.compute_ewarp import Warp
-from timecyclegan.evaluation.evaluate import evaluate
-from timecyclegan.evaluation.metric import Step
-from timecyclegan.evaluation.tecogan import WithoutEnds
-from timecyclegan.evaluation.variants import WarpBack, summed_distance
+from timecyclegan.evaluation.compute_metrics import evaluate
+from timecyclegan.evaluation.variants import WarpBack, WithoutEnds, summed_distance
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.video.frames import find_sequences, read_image
 

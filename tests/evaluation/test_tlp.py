@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from tests.evaluation.helpers import CASES, moving, noisy, texture, write_clips
+from timecyclegan.evaluation.base import Settings, Step
+from timecyclegan.evaluation.compute_metrics import evaluate
 from timecyclegan.evaluation.compute_tlp import TLP, tlp
-from timecyclegan.evaluation.evaluate import evaluate
-from timecyclegan.evaluation.measuring import Frame, Job
-from timecyclegan.evaluation.metric import Step
-from timecyclegan.evaluation.perceptual import CroppedPerceptualView
-from timecyclegan.evaluation.settings import Settings
+from timecyclegan.evaluation.variants import CroppedPerceptualView
 from timecyclegan.video.frames import find_sequences, read_image
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())["tlp"]
@@ -66,8 +64,9 @@ def test_reference_of_the_crop(alexnet):
         metric.start(name)
         for t, paths in enumerate(zip(real[name], fake[name], strict=True)):
             pictures = [read_image(path) for path in paths]
-            seen = view([Frame(Job(name, paths[1], t == 0), pictures[1], pictures[0], pictures[1])])[0]
-            metric.update(Step(*pictures, *(pictures if t else (None, None)), seen={CroppedPerceptualView: seen}))
+            step = Step(*pictures, *(pictures if t else (None, None)))
+            step.seen[CroppedPerceptualView], = view([step])
+            metric.update(step)
     expected = REFERENCE["tecogan_crop_no_cut"]
     assert metric.result().value == pytest.approx(expected["mean"], abs=TOLERANCE)
     assert 100 * metric.result().value == pytest.approx(expected["x100"], abs=100 * TOLERANCE)

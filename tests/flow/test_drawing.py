@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.evaluation.helpers import moving, texture, write_clips
-from timecyclegan.evaluation.evaluate import evaluate
+from timecyclegan.evaluation.compute_metrics import evaluate
 from timecyclegan.evaluation.flow import load_flow
 from timecyclegan.flow import flow_backend
 from timecyclegan.flow.opencv import farneback

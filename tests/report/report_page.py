@@ -1,7 +1,8 @@
 """A report page made for a test, and what stands in it."""
-import html
+import json
 import re
 
+from timecyclegan.evaluation.base import Evaluation
 from timecyclegan.report.page import write_report
 
 METRICS = {
@@ -14,18 +15,25 @@ METRICS = {
 }
 
 
-def report(folder, sequences=(), metrics=METRICS, losses_csv=None, options=None, facts=None, **kwargs):
-    """The page; ``facts`` are further ones of the evaluation."""
-    evaluation = {"metrics": metrics, "frame_size": [24, 40], **(facts or {})}
+def report(folder, sequences=(), metrics=METRICS, losses_csv=None, options=None, facts=None, past=None, **kwargs):
+    """The page; ``facts`` are further ones of the evaluation, ``past`` the metrics of the one to compare with."""
+    evaluation = Evaluation.from_json({"metrics": metrics, "frame_size": [24, 40], **(facts or {})})
+    comparison = past and ("past", Evaluation.from_json({"metrics": past}))
     write_report(folder / "report.html", title="run <1>", evaluation=evaluation, losses_csv=losses_csv,
-                 options=options or {}, sequences=list(sequences), **kwargs)
+                 options=options or {}, sequences=list(sequences), comparison=comparison, **kwargs)
     return (folder / "report.html").read_text("utf-8")
 
 
-def visible(page):
-    """The text outside of tags, styles and scripts."""
-    page = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S)
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+def embedded(page, kind="sequence"):
+    """The JSON of each element of a kind."""
+    return [json.loads(text) for text in re.findall(
+        rf'<script type="application/json" class="{kind}">(.*?)</script>', page, re.S)]
+
+
+def shown(*args, **kwargs):
+    """What a page made so draws."""
+    data, = embedded(report(*args, **kwargs), "page")
+    return data
 
 
 def make_losses(folder, rows=3000):

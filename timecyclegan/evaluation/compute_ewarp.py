@@ -4,12 +4,11 @@ After Lai et al., "Learning blind video temporal consistency", 2018; what they c
 The real clip's own value is the floor: it holds the flow's errors and everything that motion does not explain.
 """
 import sys
-from dataclasses import replace
 
 import numpy as np
 
+from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
 from timecyclegan.evaluation.flow import FlowFunction, FlowSampler, TrueFlow
-from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step
 from timecyclegan.flow.opencv import farneback
 
 
@@ -62,37 +61,26 @@ class Warp:
 def e_warp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
            true_flow: TrueFlow | None = None, flow: FlowFunction = farneback) -> Sample:
     """E_warp of one pair, fake and real, each frame uint8 (H, W, 3); without true flow by what ``flow`` computes."""
-    if true_flow is not None:
-        warp = Warp.from_true_flow(true_flow)
-    else:
-        warp = Warp.from_estimates(flow(previous_real, real), flow(real, previous_real))
-    return Sample(warp.error(previous_fake, fake), warp.error(previous_real, real))
+    return EWarp().sample(Step(real, fake, previous_real, previous_fake, true_flow, flow))
 
 
 class EWarp(Metric):
-    """Mean over the pairs of a sequence, then over sequences, by estimated flow of the real clip."""
-    spec = Spec("e_warp", "E_warp", LOWER, "ewarp-fwd-{flow}-1", PER_PAIR, has_real=True,
-                mean_over_sequences=True, same_motion=True)
+    """Mean over the pairs of a sequence, then over sequences, by the real clip's flow: true where the steps bring it.
+    """
+    name, title, definition = "e_warp", "E_warp", "ewarp-fwd-{flow}-1"
+    over = PER_PAIR
+    has_real = mean_over_sequences = same_motion = true_flow = True
     undefined = "the flow leaves no visible pixel"
 
     def sample(self, step: Step) -> Sample:
-        warp = self.warp(step)
+        if step.true_flow is not None:
+            warp = Warp.from_true_flow(step.true_flow)
+        else:
+            warp = Warp.from_estimates(step.real_forward, step.real_backward)
         return Sample(warp.error(step.previous_fake, step.fake), warp.error(step.previous_real, step.real))
-
-    def warp(self, step: Step) -> Warp:
-        """The warp between the step's frames."""
-        return Warp.from_estimates(step.real_forward, step.real_backward)
-
-
-class EWarpTrueFlow(EWarp):
-    """The same by true flow, which each step brings along."""
-    spec = replace(EWarp.spec, definition="ewarp-fwd-true-flow-1")
-
-    def warp(self, step: Step) -> Warp:
-        return Warp.from_true_flow(step.true_flow)
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[EWarp.spec.name]))
+    sys.exit(compare_frames("compute_ewarp", __doc__, (EWarp,)))

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from timecyclegan.evaluation.metric import CLOSER_TO_REAL, PER_PAIR, Metric, Sample, Spec, Step
+from timecyclegan.evaluation.base import CLOSER_TO_REAL, PER_PAIR, Metric, Sample, Step
 
 
 def flicker(previous: np.ndarray, frame: np.ndarray) -> float:
@@ -16,20 +16,18 @@ def flicker(previous: np.ndarray, frame: np.ndarray) -> float:
 
 class Flicker(Metric):
     """Mean over all pairs, for the fake and for the real clip."""
-    spec = Spec("flicker", "flicker", CLOSER_TO_REAL, "flicker-1", PER_PAIR, has_real=True)
+    name, title, definition = "flicker", "flicker", "flicker-1"
+    better, over = CLOSER_TO_REAL, PER_PAIR
+    has_real = True
 
     def sample(self, step: Step) -> Sample:
-        return Sample(flicker(step.previous_fake, step.fake), flicker(step.previous_real, step.real))
+        return Sample(self.alone(step), flicker(step.previous_real, step.real))
 
-
-class FlickerOfOne(Flicker):
-    """Of clips by themselves: mean over all pairs."""
-
-    def sample(self, step: Step) -> Sample:
-        return Sample(flicker(step.previous_fake, step.fake))
+    def alone(self, step: Step) -> float:
+        return flicker(step.previous_fake, step.fake)
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[Flicker.spec.name]))
+    sys.exit(compare_frames("compute_flicker", __doc__, (Flicker,)))

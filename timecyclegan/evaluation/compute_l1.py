@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 
-from timecyclegan.evaluation.metric import LOWER, Metric, Sample, Spec, Step
+from timecyclegan.evaluation.base import Metric, Sample, Step
 
 
 def l1(real: np.ndarray, fake: np.ndarray) -> float:
@@ -13,13 +13,14 @@ def l1(real: np.ndarray, fake: np.ndarray) -> float:
 
 class L1(Metric):
     """Mean over frames."""
-    spec = Spec("l1", "L1", LOWER, "l1-rgb8-1", unit="grey levels", same_moment=True)
+    name, title, definition = "l1", "L1", "l1-rgb8-1"
+    unit, same_moment = "grey levels", True
 
     def sample(self, step: Step) -> Sample:
         return Sample(l1(step.real, step.fake))
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[L1.spec.name]))
+    sys.exit(compare_frames("compute_l1", __doc__, (L1,)))

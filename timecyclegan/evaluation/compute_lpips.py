@@ -3,8 +3,8 @@ import sys
 
 import numpy as np
 
-from timecyclegan.evaluation.metric import LOWER, Metric, Sample, Spec, Step
-from timecyclegan.evaluation.perceptual import TOO_SMALL, PerceptualVectors, PerceptualView, distance
+from timecyclegan.evaluation.base import Metric, Sample, Step
+from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualVectors, PerceptualView, distance
 
 
 def lpips_distance(real: np.ndarray, fake: np.ndarray, vectors: PerceptualVectors) -> float:
@@ -14,8 +14,8 @@ def lpips_distance(real: np.ndarray, fake: np.ndarray, vectors: PerceptualVector
 
 class LPIPS(Metric):
     """Mean over all frames."""
-    spec = Spec("lpips", "LPIPS", LOWER, "lpips-0.1-alex-1", same_moment=True)
-    view = PerceptualView
+    name, title, definition = "lpips", "LPIPS", "lpips-0.1-alex-1"
+    same_moment, view = True, PerceptualView
     undefined = TOO_SMALL
 
     def sample(self, step: Step) -> Sample:
@@ -23,6 +23,6 @@ class LPIPS(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[LPIPS.spec.name]))
+    sys.exit(compare_frames("compute_lpips", __doc__, (LPIPS,)))

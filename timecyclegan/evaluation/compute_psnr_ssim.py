@@ -4,7 +4,7 @@ import sys
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from timecyclegan.evaluation.metric import HIGHER, Metric, Sample, Spec, Step
+from timecyclegan.evaluation.base import HIGHER, Metric, Sample, Step
 
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11  # what scikit-image makes of this sigma; smaller pictures have no SSIM
@@ -33,7 +33,8 @@ class PSNR(Metric):
 
     Neither a cap nor infinity would do: the one is an arbitrary number in the mean, the other is no JSON.
     """
-    spec = Spec("psnr", "PSNR", HIGHER, "psnr-rgb8-skimage-1", unit="dB", same_moment=True)
+    name, title, definition = "psnr", "PSNR", "psnr-rgb8-skimage-1"
+    better, unit, same_moment = HIGHER, "dB", True
     undefined = "fake and real frame are identical, which is infinitely good"
 
     def sample(self, step: Step) -> Sample:
@@ -42,7 +43,8 @@ class PSNR(Metric):
 
 class SSIM(Metric):
     """Mean over frames."""
-    spec = Spec("ssim", "SSIM", HIGHER, "ssim-gaussian-rgb8-skimage-1", same_moment=True)
+    name, title, definition = "ssim", "SSIM", "ssim-gaussian-rgb8-skimage-1"
+    better, same_moment = HIGHER, True
     undefined = f"the pictures are smaller than its {SSIM_WINDOW}x{SSIM_WINDOW} window"
 
     def sample(self, step: Step) -> Sample:
@@ -50,6 +52,6 @@ class SSIM(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[PSNR.spec.name, SSIM.spec.name]))
+    sys.exit(compare_frames("compute_psnr_ssim", __doc__, (PSNR, SSIM)))

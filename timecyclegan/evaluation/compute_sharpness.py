@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timecyclegan.evaluation.metric import CLOSER_TO_1, Metric, Sample, Spec, Step
+from timecyclegan.evaluation.base import CLOSER_TO_1, Metric, Sample, Step
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 
@@ -25,7 +25,8 @@ def gradient_energy(image: np.ndarray) -> float:
 
 class Sharpness(Metric):
     """Mean energy over the frames of each side first, then the ratio: an empty frame does not blow it up."""
-    spec = Spec("sharpness", "sharpness", CLOSER_TO_1, "gradient-energy-ratio-1", same_moment=True)
+    name, title, definition = "sharpness", "sharpness", "gradient-energy-ratio-1"
+    better, same_moment = CLOSER_TO_1, True
     undefined = "the real frames have no gradient"
 
     def sample(self, step: Step) -> Sample:
@@ -38,6 +39,6 @@ class Sharpness(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[Sharpness.spec.name]))
+    sys.exit(compare_frames("compute_sharpness", __doc__, (Sharpness,)))

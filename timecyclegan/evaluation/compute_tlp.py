@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 
-from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, OfMeans, Sample, Spec, Step
-from timecyclegan.evaluation.perceptual import TOO_SMALL, PerceptualVectors, PerceptualView, distance
+from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
+from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualVectors, PerceptualView, distance
 
 
 def tlp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
@@ -17,27 +17,23 @@ def tlp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, 
 
 
 class TLP(Metric):
-    """Mean over all pairs of |LPIPS of the real pair - LPIPS of the fake pair|."""
-    spec = Spec("tlp", "tLP", LOWER, "tlp-alex-1", PER_PAIR)
-    view = PerceptualView
+    """Mean over all pairs of |LPIPS of the real pair - LPIPS of the fake pair|.
+
+    For clips that share no motion: |mean LPIPS of all pairs - that of the real clips|.
+    """
+    name, title, definition = "tlp", "tLP", "tlp-alex-1"
+    over, view = PER_PAIR, PerceptualView
     undefined = TOO_SMALL
 
     def sample(self, step: Step) -> Sample:
         seen = step.seen[self.view]
         return Sample(None if seen.fake is None else abs(seen.real - seen.fake))
 
-
-class TLPOfMeans(OfMeans):
-    """For clips that share no motion: |mean LPIPS of all pairs - that of the real clips|."""
-    spec = TLP.spec
-    view = TLP.view
-    undefined = TLP.undefined
-
-    def sample(self, step: Step) -> Sample:
-        return Sample(step.seen[self.view].fake)
+    def alone(self, step: Step) -> float | None:
+        return step.seen[self.view].fake
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[TLP.spec.name]))
+    sys.exit(compare_frames("compute_tlp", __doc__, (TLP,)))

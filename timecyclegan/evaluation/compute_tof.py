@@ -3,8 +3,8 @@ import sys
 
 import numpy as np
 
+from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
 from timecyclegan.evaluation.flow import FlowFunction
-from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, OfMeans, Sample, Spec, Step
 from timecyclegan.flow.opencv import farneback
 
 
@@ -26,22 +26,21 @@ def tof(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, 
 
 
 class TOF(Metric):
-    """Mean over all pairs. The flow of the real pair is the one that E_warp uses too."""
-    spec = Spec("tof", "tOF", LOWER, "tof-{flow}-1", PER_PAIR, unit="px")
+    """Mean over all pairs. The flow of the real pair is the one that E_warp uses too.
+
+    For clips that share no motion: |mean flow magnitude of all pairs - that of the real clips|, in pixels.
+    """
+    name, title, definition = "tof", "tOF", "tof-{flow}-1"
+    over, unit = PER_PAIR, "px"
 
     def sample(self, step: Step) -> Sample:
         return Sample(flow_distance(step.real_forward, step.fake_forward))
 
-
-class TOFOfMeans(OfMeans):
-    """For clips that share no motion: |mean flow magnitude of all pairs - that of the real clips|, in pixels."""
-    spec = TOF.spec
-
-    def sample(self, step: Step) -> Sample:
-        return Sample(flow_magnitude(step.fake_forward))
+    def alone(self, step: Step) -> float:
+        return flow_magnitude(step.fake_forward)
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.compute_metrics import main
+    from timecyclegan.evaluation.command import compare_frames
 
-    sys.exit(main(only=[TOF.spec.name]))
+    sys.exit(compare_frames("compute_tof", __doc__, (TOF,)))

@@ -1,55 +1,96 @@
-"""The whole evaluation of fake frames against real ones: which metrics there are, and how they are run together."""
+"""The evaluation of fake frames against real ones: what is compared with what, and how frames run through metrics.
+
+It is given its metrics and knows none of them by name; the table of all stands in ``compute_metrics.py``.
+"""
+import os
 import platform
-from collections.abc import Collection
-from dataclasses import asdict
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
 
-from timecyclegan.evaluation.compute_ewarp import EWarp, EWarpTrueFlow
-from timecyclegan.evaluation.compute_fid import FID
-from timecyclegan.evaluation.compute_flicker import Flicker, FlickerOfOne
-from timecyclegan.evaluation.compute_l1 import L1
-from timecyclegan.evaluation.compute_lpips import LPIPS
-from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM
-from timecyclegan.evaluation.compute_sharpness import Sharpness
-from timecyclegan.evaluation.compute_tlp import TLP, TLPOfMeans
-from timecyclegan.evaluation.compute_tof import TOF, TOFOfMeans
-from timecyclegan.evaluation.kinds import KINDS
-from timecyclegan.evaluation.measuring import Job, Size, measure
-from timecyclegan.evaluation.metric import Metric, Result, View
-from timecyclegan.evaluation.settings import Settings
-from timecyclegan.evaluation.variants import VARIANTS
+from timecyclegan.evaluation.base import (
+    CLOSER_TO_REAL,
+    CLOSER_TO_SOURCE,
+    PAIRED,
+    PER_PAIR,
+    UNCONDITIONAL,
+    UNPAIRED,
+    Evaluation,
+    Metric,
+    Settings,
+    Step,
+    Value,
+    View,
+)
+from timecyclegan.evaluation.flow import FlowFunction, load_flow, resize_flow
+from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError, unknown
-from timecyclegan.video.frames import match_sequences
+from timecyclegan.video.frames import match_sequences, read_image, resize_image
 
 ROOTS = ("the real frames", "the fake frames")
 LIBRARIES = ("av", "numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision", "lpips", "pytorch-fid")
+NO_IMAGES = "no real pictures of what is generated were given"
+MAX_THREADS = 8
+BATCH = 8  # frames that networks see at once; more do not make a CPU faster
 
 Sequences = dict[str, list[Path]]
+Size = tuple[int, int]  # height, width
 
 
-# Every table and file follows from these: the metrics and their order. The second ones are computed where asked for.
-METRICS: tuple[type[Metric], ...] = (FID, LPIPS, TLP, TOF, EWarp, Flicker, Sharpness, PSNR, SSIM, L1)
-BY_NAME = {metric.spec.name: metric for metric in (*METRICS, *VARIANTS)}
-WITH_TRUE_FLOW = {EWarp: EWarpTrueFlow}
-OF_MEANS = {TLP: TLPOfMeans, TOF: TOFOfMeans, Flicker: FlickerOfOne}  # for clips that share no motion
-OF_SETS = (FID,)  # compare pictures whatever their order, also with others than those of the reference
-NO_IMAGES = "no real pictures of what is generated were given"
-METRIC_COLUMNS = tuple(column for metric in METRICS for column in (
-    (metric.spec.name, f"{metric.spec.name}_real") if metric.spec.has_real else (metric.spec.name,)))
+@dataclass(frozen=True)
+class Kind:
+    """What generated clips are compared with, which depends on the task, and what follows from it for each metric.
+
+    reference: what tables call the clips that are compared with. closer: what is best where likeness to their own
+    value is. suffix: of the definitions of temporal metrics, which differ from kind to kind. shares_moments: whether
+    the reference shows, frame for frame, what the generated clip should. shares_motion: whether it at least moves so.
+    """
+    reference: str
+    closer: str = CLOSER_TO_REAL
+    suffix: str = ""
+    shares_moments: bool = True
+    shares_motion: bool = True
+
+    def missing(self, metric: type[Metric]) -> str | None:
+        """Why a metric has no value in this kind; None if it has one."""
+        if metric.same_moment and not self.shares_moments:
+            return "no real frame shows the same moment"
+        if metric.same_motion and not self.shares_motion:
+            return "no real flow belongs to a generated clip"
+        return None
 
 
-Results = dict[type[Metric], Result]
+# By the task of the model that generated the clips.
+KINDS = {
+    PAIRED: Kind("real clip"),
+    UNPAIRED: Kind("source clip", CLOSER_TO_SOURCE, "-source", shares_moments=False),
+    UNCONDITIONAL: Kind("real clips", suffix="-means", shares_moments=False, shares_motion=False),
+}
 
 
-class Pass(NamedTuple):
-    """What came of looking at all frames; ``resized``: the sizes that frames of the reference had."""
-    metrics: list[Metric]
-    size: Size
-    resized: set[Size]
+def choose(table: Sequence[type[Metric]], kind: str, only: Collection[str] | None = None, also: Collection[str] = (),
+           require: Collection[str] = ()) -> list[type[Metric]]:
+    """The metrics of ``table`` to compute: ``only`` those (None: the kind's own), ``also`` others, those required too.
+
+    Raises:
+        UserError: there is none of a name.
+    """
+    names = [metric.name for metric in table]
+    for name in [*(only or ()), *also, *require]:
+        if name not in names:
+            raise unknown("metric", name, names)
+    asked = [metric.name for metric in table if kind in metric.by_default] if only is None else only
+    return [metric for metric in table if metric.name in {*asked, *also, *require}]
 
 
 class Evaluator:
@@ -59,159 +100,225 @@ class Evaluator:
         kind: of :data:`KINDS`. "paired": the real frames show the same moments. "unpaired": the clips compared with
             are those that the fake ones were translated from. "unconditional": the two sides need not match in
             anything.
+        require: names of metrics whose absence is an error.
         images: whether there will be real pictures of what is generated; of the kind "unpaired" there may be none.
 
     Raises:
-        UserError: there is no metric of a name that ``settings`` asks for, or one that it requires cannot be computed.
+        UserError: a required metric cannot be computed.
     """
 
-    def __init__(self, kind: str = "paired", settings: Settings = Settings(),  # noqa: B008 (it is frozen)
-                 images: bool = True) -> None:
+    def __init__(self, metrics: Sequence[type[Metric]], kind: str = PAIRED,
+                 settings: Settings = Settings(),  # noqa: B008 (it is frozen)
+                 require: Collection[str] = (), images: bool = True) -> None:
         self.kind, self.settings, self.rules = kind, settings, KINDS[kind]
-        asked = [metric.spec.name for metric in METRICS] if settings.only is None else settings.only
-        names = dict.fromkeys(_known([*asked, *settings.also, *settings.require]))
-        variants = OF_MEANS if kind == "unconditional" else {}
-        self._metrics = [variants.get(metric, metric) for name, metric in BY_NAME.items() if name in names]
-        self._missing = {metric.spec.name: self.rules.missing(metric.spec) for metric in self._metrics}
-        if kind == "unpaired" and not images:
-            self._missing |= {metric.spec.name: NO_IMAGES for metric in OF_SETS if metric.spec.name in names}
-        self._views = self._load()
+        self._metrics, self._require, self._views = metrics, require, {}
+        self._missing = {metric.name: self.rules.missing(metric) for metric in metrics}
+        if kind == UNPAIRED and not images:
+            self._missing |= {metric.name: NO_IMAGES for metric in metrics if metric.of_sets}
+        for view in {metric.view for metric in metrics if not self._missing[metric.name]} - {None}:
+            try:
+                self._views[view] = view(settings)
+            except UserError as error:  # the metrics that look through the others have a value all the same
+                self._missing |= {metric.name: str(error) for metric in metrics
+                                  if metric.view is view and not self._missing[metric.name]}
         self._check(self._missing)
 
-    def _load(self) -> dict[type[View], View]:
-        """The views whose weights are there; metrics that look through the others have no value."""
-        views = {}
-        for kind in {metric.view for metric in self._metrics if not self._missing[metric.spec.name]} - {None}:
-            try:
-                views[kind] = kind(self.settings)
-            except UserError as error:
-                self._missing |= {metric.spec.name: str(error) for metric in self._metrics
-                                  if metric.view is kind and not self._missing[metric.spec.name]}
-        return views
-
-    def _check(self, missing: dict[str, str | None]) -> None:
-        for name in self.settings.require:
+    def _check(self, missing: Mapping[str, str | None]) -> None:
+        for name in self._require:
             if missing[name]:
                 raise UserError(f"--require {name}: it cannot be computed, {missing[name]}")
 
     def check_any(self) -> None:
-        """Raise a UserError if none of the metrics asked for can be computed."""
+        """Raise a UserError if none of the metrics can be computed."""
         if all(self._missing.values()):
             raise UserError("; ".join(f"{name} has no value: {reason}" for name, reason in self._missing.items())
                             or "no metric was asked for")
 
-    def check_required(self, evaluation: dict) -> None:
+    def check_required(self, evaluation: Evaluation) -> None:
         """Raise a UserError if one of the required metrics has no value in what calling this returned."""
-        self._check({name: facts["reason"] for name, facts in evaluation["metrics"].items()})
+        self._check({name: value.reason for name, value in evaluation.values.items()})
 
     def __call__(self, real: Sequences, fake: Sequences, flow_dir: str | Path | None = None,
-                 images: Sequences | None = None, roots: tuple[str | Path, str | Path] = ROOTS) -> dict:
-        """See :func:`evaluate`."""
-        chosen = [WITH_TRUE_FLOW.get(metric, metric) if flow_dir else metric for metric in self._metrics]
-        metrics = [metric for metric in chosen if not self._missing[metric.spec.name]]
-        compare = self._by_themselves if self.kind == "unconditional" else self._side_by_side
-        results, size, resized = compare(metrics, real, fake, flow_dir, images, roots)
-        return {
-            "metrics": {metric.spec.name: self._to_json(
-                metric, results.get(metric) or Result(reason=self._missing[metric.spec.name])) for metric in chosen},
-            "flow": dict(self.settings.flow.facts),
-            "kind": self.kind,
-            "reference": self.rules.reference,
-            "reference_frames": sum(map(len, real.values())),
-            "reference_sequences": len(real),
-            "frame_size": list(size),
-            "resize": list(self.settings.resize) if self.settings.resize else None,
-            "resized_real": sorted(map(list, resized)),
-            "resized_by": "bicubic with antialiasing (Pillow)",
-            "libraries": {"python": platform.python_version(), "opencv": cv2.__version__,
-                          **{name: version(name) for name in LIBRARIES}},
-        }
+                 images: Sequences | None = None, roots: tuple[str | Path, str | Path] = ROOTS) -> Evaluation:
+        """Compute the metrics of the fake frames against the real ones.
 
-    def _side_by_side(self, kinds: list[type[Metric]], real: Sequences, fake: Sequences, flow_dir: str | Path | None,
-                      images: Sequences | None, roots: tuple) -> tuple[Results, Size, set[Size]]:
-        """Results, the fake frames' size, the sizes that real ones were resized from; each frame beside its partner."""
-        jobs = [Job(name, fake_path, t == 0, real_path) for name, pairs in match_sequences(real, fake, *roots).items()
-                for t, (real_path, fake_path) in enumerate(pairs)]
-        seen, size, resized = self._look(kinds, jobs, roots, flow_dir=flow_dir, alike=self.kind == "paired")
-        results = {type(metric): metric.result() for metric in seen}
-        if self.kind == "unpaired" and (sets := [metric for metric in seen if type(metric) in OF_SETS]):
-            others = self._look([*map(type, sets)], _jobs(images), roots, size=size).metrics
-            results |= {type(own): own.beside(other) for own, other in zip(sets, others, strict=True)}
-        return results, size, resized
+        Sequences are paired by name and frames by place. Real frames of another size than the fake ones are resized
+        to it (bicubic). Every frame is read once, and of a long video only a few numbers per frame are kept.
 
-    def _by_themselves(self, kinds: list[type[Metric]], real: Sequences, fake: Sequences, _flow_dir: None,
-                       _images: None, roots: tuple) -> tuple[Results, Size, set[Size]]:
-        """The same for two sets of clips that have nothing in common: first the fake ones, then the real ones."""
-        ours, size, _ = self._look(kinds, _jobs(fake), roots)
-        theirs, _, resized = self._look(kinds, _jobs(real), roots, size=size)
-        return {type(own): own.beside(other) for own, other in zip(ours, theirs, strict=True)}, size, resized
+        Args:
+            real, fake: what :func:`find_sequences` returns.
+            flow_dir: true flow, ``<sequence>/<stem of the real frame>.npz``, see :func:`load_flow`; used by E_warp.
+            images: for the kind "unpaired", real pictures of what the fake ones should look like, in any number and
+                size.
+            roots: what errors call the two sides.
 
-    def _look(self, kinds: list[type[Metric]], jobs: list[Job], roots: tuple, **options: Any) -> Pass:
-        """Run frames through new metrics; ``options``: of :func:`measure`."""
+        Raises:
+            UserError: the two sides do not match, a file cannot be read, the fake frames have different sizes.
+        """
+        metrics = [metric for metric in self._metrics if not self._missing[metric.name]]
+        if self.kind == UNCONDITIONAL:  # two sets that have nothing in common: first the fake ones, then the real ones
+            ours, size, _ = self._look(metrics, _jobs(fake), roots)
+            theirs, _, resized = self._look(metrics, _jobs(real), roots, size=size)
+            values = [own.beside(other) for own, other in zip(ours, theirs, strict=True)]
+        else:
+            jobs = [Job(name, fake_path, t == 0, real_path)
+                    for name, pairs in match_sequences(real, fake, *roots).items()
+                    for t, (real_path, fake_path) in enumerate(pairs)]
+            seen, size, resized = self._look(metrics, jobs, roots, flow_dir=flow_dir, alike=self.kind == PAIRED)
+            sets = [metric for metric in metrics if metric.of_sets] if self.kind == UNPAIRED else []
+            others = self._look(sets, _jobs(images), roots, size=size)[0] if sets else []
+            partners = {type(other): other for other in others}
+            values = [own.beside(partners[type(own)]) if type(own) in partners else own.result() for own in seen]
+        found = {value.name: value for value in values}
+        return Evaluation(
+            {metric.name: self._complete(metric, found.get(metric.name), bool(flow_dir)) for metric in self._metrics},
+            flow=dict(self.settings.flow.facts),
+            kind=self.kind,
+            reference=self.rules.reference,
+            reference_frames=sum(map(len, real.values())),
+            reference_sequences=len(real),
+            frame_size=list(size),
+            resize=list(self.settings.resize) if self.settings.resize else None,
+            resized_real=sorted(map(list, resized)),
+            libraries=versions(LIBRARIES) | {"opencv": cv2.__version__},
+        )
+
+    def _complete(self, metric: type[Metric], value: Value | None, true_flow: bool) -> Value:
+        """The value, or that there is none, with what tells it from those of another kind, flow or network."""
+        value = value or metric.value(reason=self._missing[metric.name])
+        flow = "true-flow" if true_flow and metric.true_flow else self.settings.flow.name
+        definition = metric.definition.format(flow=flow, dims=self.settings.fid_dims)
+        view = self._views.get(metric.view)
+        return replace(
+            value,
+            definition=definition + (self.rules.suffix if metric.over == PER_PAIR else ""),
+            better=self.rules.closer if metric.better == CLOSER_TO_REAL else metric.better,
+            network=view and dict(view.facts))
+
+    def _look(self, kinds: Sequence[type[Metric]], jobs: Sequence["Job"], roots: tuple,
+              **options: Any) -> tuple[list[Metric], Size, set[Size]]:
+        """Run frames through new metrics: those, and what :func:`measure` returns; ``options`` are of that."""
         if not jobs:
             raise UserError(f"there are no frames to compare in {roots[0]} and {roots[1]}")
         settings, metrics = self.settings, [kind() for kind in kinds]
-        return Pass(metrics, *measure(jobs, metrics, self._views, progress=settings.progress, resize=settings.resize,
-                                      flow=settings.flow.flow, **options))
-
-    def _to_json(self, metric: type[Metric], result: Result) -> dict:
-        spec = self.rules.spec(metric.spec, self.settings)
-        facts = {"definition": spec.definition, "better": spec.better, "unit": spec.unit, "title": spec.title,
-                 "over": spec.over, **asdict(result)}
-        if metric.view in self._views:
-            facts["network"] = dict(self._views[metric.view].facts)
-        return {key: fact for key, fact in facts.items()
-                if (spec.has_real or not key.startswith("real")) and (key, fact) != ("details", None)}
+        return metrics, *measure(jobs, metrics, self._views, progress=settings.progress, resize=settings.resize,
+                                 flow=settings.flow.flow, **options)
 
 
-def evaluate(real: Sequences, fake: Sequences, flow_dir: str | Path | None = None, kind: str = "paired",
-             images: Sequences | None = None, roots: tuple[str | Path, str | Path] = ROOTS, **settings: Any) -> dict:
-    """Compute metrics of the fake frames against the real ones.
+def versions(libraries: Sequence[str]) -> dict[str, str]:
+    """Of Python and the libraries."""
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
-    Sequences are paired by name and frames by place. Real frames of another size than the fake ones are resized
-    to it (bicubic). Every frame is read once, and of a long video only a few numbers per frame are kept.
 
-    Args:
-        real, fake: what :func:`find_sequences` returns.
-        flow_dir: true flow, ``<sequence>/<stem of the real frame>.npz``, see :func:`load_flow`; used by E_warp.
-        kind: see :class:`Evaluator`.
-        images: for the kind "unpaired", real pictures of what the fake ones should look like, in any number and size.
-        roots: what errors call the two sides.
-        settings: of :class:`Settings`.
-
-    Returns:
-        a JSON-ready dict. "metrics": name -> the fields of :class:`Result` and :class:`Spec`, and what is known of the
-        "network" that it looks through; "kind"; "reference": what the real side is, "reference_frames" and
-        "reference_sequences" how much of it; "frame_size": [height, width]; "resize": what all frames were resized to,
-        if they were; "resized_real": the sizes of real frames that were resized to the fake ones', [] if none was;
-        "resized_by": how; "flow": what ``flow.describe`` says of the flow's estimator; "libraries": name -> version.
-
-    Raises:
-        UserError: the two sides do not match, a file cannot be read, the fake frames have different sizes, a
-            metric's name is unknown, a required one has no value.
-    """
-    evaluator = Evaluator(kind, Settings(**settings), images is not None)
-    evaluation = evaluator(real, fake, flow_dir, images, roots)
-    evaluator.check_required(evaluation)
-    return evaluation
+class Job(NamedTuple):
+    """One frame to read. ``first``: it starts a sequence, so no flow leads back from it. ``real``: to compare with."""
+    sequence: str
+    fake: Path
+    first: bool
+    real: Path | None = None
 
 
 def _jobs(clips: Sequences) -> list[Job]:
     return [Job(name, path, t == 0) for name, paths in clips.items() for t, path in enumerate(paths)]
 
 
-def _known(names: Collection[str]) -> list[str]:
-    for name in names:
-        if name not in BY_NAME:
-            raise unknown("metric", name, BY_NAME)
-    return list(names)
+def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[View], View],
+            flow_dir: str | Path | None = None, progress: bool = False, size: Size | None = None,
+            resize: Size | None = None, flow: FlowFunction = farneback, alike: bool = True,
+            one_size: bool = True) -> tuple[Size, set[Size]]:
+    """Run all frames through the metrics: each is read once, in threads, and measured beside the frame before it.
+
+    Reading and measuring run in threads (codecs, OpenCV and NumPy release the lock), networks in this one; samples are
+    added in order, so the sums do not depend on the timing. Real frames get the size of the fake ones.
+
+    Args:
+        views: what the metrics look through, by class.
+        size: what frames that are compared with nothing are resized to; None keeps theirs.
+        resize: what all frames are resized to first, also where metrics want them in their own size.
+        flow: estimates the flow that metrics ask for.
+        alike: the real frames show what the fake ones should.
+        one_size: refuse fake frames of different sizes.
+
+    Returns:
+        The fake frames' size, and the sizes that other frames were resized from.
+
+    Raises:
+        UserError: the fake frames have different sizes, or a file cannot be read.
+    """
+    used = {metric.view for metric in metrics} - {None}
+    views = {kind: view for kind, view in views.items() if kind in used}
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    shape, resized = None, set()
+
+    def read(job: Job) -> tuple[Job, Step, Size]:
+        """The frame, without the one before it, and the size that the resized one had on disk."""
+        fake_on_disk = _resized(read_image(job.fake), resize)
+        fake = _resized(fake_on_disk, size)
+        if job.real is None:
+            return job, Step(None, fake, flow=flow, fake_on_disk=fake_on_disk), fake_on_disk.shape[:2]
+        real, (height, width) = _resized(read_image(job.real), resize), fake.shape[:2]
+        true_flow = None
+        if flow_dir and not job.first:
+            path = Path(flow_dir, job.sequence, f"{job.real.stem}.npz")
+            true_flow = resize_flow(load_flow(path), height, width)
+        return job, Step(resize_image(real, height, width), fake, None, None, true_flow, flow, fake_on_disk,
+                         real if alike else None), real.shape[:2]
+
+    def steps(frames: Iterable[tuple[Job, Step, Size]]) -> Iterator[tuple[Job, Step]]:
+        """Each frame with its predecessor in the sequence."""
+        nonlocal shape
+        begin = previous = None
+        for job, step, was in frames:
+            begin, shape = begin or job, shape or step.fake.shape[:2]
+            if one_size and step.fake.shape[:2] != shape:
+                raise UserError(f"fake frames have different sizes: {begin.fake} is {_size(shape)}, {job.fake} is "
+                                f"{_size(step.fake.shape)}; bring them to one size, or give --resize")
+            resized.update({was} - {step.fake.shape[:2]})
+            if not job.first:
+                step = replace(step, previous_real=previous.real, previous_fake=previous.fake)
+            yield job, step
+            previous = step
+
+    def seen(pairs: Iterator[tuple[Job, Step]]) -> Iterator[tuple[Job, Step]]:
+        """With what the views make of it."""
+        while batch := list(islice(pairs, BATCH if views else 1)):
+            entries = {kind: view([step for _, step in batch]) for kind, view in views.items()}
+            for place, (job, step) in enumerate(batch):
+                step.seen.update({kind: found[place] for kind, found in entries.items()})
+                yield job, step
+
+    # Not with TF32, which GPUs use for convolutions by default: its rounding would show. This is a setting of the whole
+    # process, so it is made here for the views and for flow networks, which run in the pool's threads.
+    with ThreadPoolExecutor(threads) as pool, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        frames = _in_order(pool, read, jobs, ahead=BATCH + threads)
+        results = _in_order(pool, lambda pair: (pair[0], [metric.measure(pair[1]) for metric in metrics]),
+                            seen(steps(frames)), ahead=threads)
+        for job, samples in tqdm(results, "measuring", len(jobs), unit="frame", disable=not progress):
+            for metric, sample in zip(metrics, samples, strict=True):
+                if job.first:
+                    metric.start(job.sequence)
+                metric.add(sample)
+    return shape, resized
 
 
-def csv_row(evaluation: dict) -> dict[str, str]:
-    """The values for :data:`METRIC_COLUMNS` and of further metrics, as text; "" where one is undefined, never 0."""
-    row = dict.fromkeys(METRIC_COLUMNS, "")
-    for name, facts in evaluation["metrics"].items():
-        for column, value in ((name, facts["value"]), (f"{name}_real", facts.get("real"))):
-            if value is not None:
-                row[column] = f"{value:.8g}"
-    return row
+def _in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
+    """Map in the pool, results in order, never more than ``ahead`` items before the one that is waited for."""
+    pending = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also where another frame failed: nobody waits for these
+        for waiting in pending:
+            waiting.cancel()
+
+
+def _resized(image: np.ndarray, size: Size | None) -> np.ndarray:
+    return resize_image(image, *size) if size else image
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -2,28 +2,71 @@
 
 They are for comparing with published numbers; none is computed unless asked for.
 """
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Settings, Step, Value, View
 from timecyclegan.evaluation.compute_ewarp import EWarp, Warp, cancel, squared_norm
 from timecyclegan.evaluation.compute_tof import flow_distance
+from timecyclegan.evaluation.features.alexnet import PerceptualView
 from timecyclegan.evaluation.flow import FlowSampler, estimator
-from timecyclegan.evaluation.measuring import Frame
-from timecyclegan.evaluation.metric import LOWER, PER_PAIR, Metric, Sample, Spec, Step, View
-from timecyclegan.evaluation.perceptual import CroppedPerceptualView
-from timecyclegan.evaluation.settings import Settings
-from timecyclegan.evaluation.tecogan import WithoutEnds, tecogan_crop
 from timecyclegan.flow.opencv import farneback
 
 FLOWNET2 = "flownet2"
+MULTIPLE, MARGIN = 32, 8  # pixels
+SMALLEST = MULTIPLE + 2 * MARGIN
+CUT = 2  # frames
+
+
+def tecogan_crop(height: int, width: int) -> tuple[slice, slice] | None:
+    """The rows and columns that TecoGAN (Chu et al. 2020) looks at where it measures.
+
+    They are the largest multiples of 32 that leave 8 pixels or more on each side, centred; None where a side is shorter
+    than 48 pixels, for then nothing is left.
+    """
+    kept = [(size - 2 * MARGIN) // MULTIPLE * MULTIPLE for size in (height, width)]
+    starts = [(size - inner) // 2 for size, inner in zip((height, width), kept, strict=True)]
+    rows, columns = (slice(start, start + inner) for start, inner in zip(starts, kept, strict=True))
+    return (rows, columns) if min(kept) > 0 else None
+
+
+class CroppedPerceptualView(PerceptualView):
+    """The perceptual distances of the part of the frames that TecoGAN looks at."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.facts = {**self.facts, "input": "RGB, -1 to 1, TecoGAN's crop"}
+
+    def part(self, image: np.ndarray) -> np.ndarray | None:
+        crop = tecogan_crop(*image.shape[:2])
+        return None if crop is None else image[crop]
+
+
+class WithoutEnds(Metric):
+    """A metric over pairs that leaves out those with one of the first or last ``cut`` frames of a sequence."""
+    cut: ClassVar[int] = CUT
+    over, same_motion, by_default = PER_PAIR, True, ()
+    undefined = (f"the first and last {CUT} frames of a sequence do not count, nor do frames with a side below "
+                 f"{SMALLEST} pixels")
+
+    def result(self) -> Value:
+        """The averages of the rest; what is left out counts as skipped."""
+        rest = copy.copy(self)
+        rest._sequences = {
+            name: [sample if sample is None or self.cut < t < len(samples) - self.cut else Sample(None)
+                   for t, sample in enumerate(samples)] for name, samples in self._sequences.items()}
+        return super(WithoutEnds, rest).result()
 
 
 class TOFTecoGAN(WithoutEnds):
     """tOF as TecoGAN measures it: Farneback's flow of whole frames, cropped, without the ends of the clips."""
-    spec = Spec("tof-tecogan", "tOF (TecoGAN)", LOWER, "tof-tecogan-1", PER_PAIR, unit="px", same_motion=True)
+    name, title, definition = "tof-tecogan", "tOF (TecoGAN)", "tof-tecogan-1"
+    unit = "px"
 
     def sample(self, step: Step) -> Sample:
         crop = tecogan_crop(*step.fake.shape[:2])
@@ -36,7 +79,7 @@ class TOFTecoGAN(WithoutEnds):
 
 class TLPTecoGAN(WithoutEnds):
     """tLP as TecoGAN measures it: times 100, of cropped frames, without the ends of the clips."""
-    spec = Spec("tlp100-tecogan", "tLP x 100 (TecoGAN)", LOWER, "tlp100-tecogan-1", PER_PAIR, same_motion=True)
+    name, title, definition = "tlp100-tecogan", "tLP x 100 (TecoGAN)", "tlp100-tecogan-1"
     view = CroppedPerceptualView
 
     def sample(self, step: Step) -> Sample:
@@ -52,19 +95,14 @@ class FlowNet2View(View):
 
     def __init__(self, settings: Settings) -> None:
         chosen = settings.flow if settings.flow.name == FLOWNET2 else estimator(FLOWNET2, gpu=settings.gpu)
-        self._flow, self._previous = chosen.flow, None
+        self._flow = chosen.flow
         self.facts = {"network": "FlowNet2", "weights": Path(chosen.facts["flow_weights"]).name,
                       "weights_sha256": chosen.facts["flow_weights_sha256"],
                       "input": "RGB in [-1, 1], bilinear to multiples of 64, the shorter side 256 at least"}
 
-    def __call__(self, frames: Sequence[Frame]) -> list[float | None]:
-        return [self._look(frame) for frame in frames]
-
-    def _look(self, frame: Frame) -> float | None:
-        before, self._previous = self._previous, frame
-        if frame.job.first:
-            return None
-        return summed_distance(self._flow(before.real, frame.real), self._flow(before.fake, frame.fake))
+    def __call__(self, steps: Sequence[Step]) -> list[float | None]:
+        return [None if step.first else summed_distance(self._flow(step.previous_real, step.real),
+                                                        self._flow(step.previous_fake, step.fake)) for step in steps]
 
 
 def summed_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -74,8 +112,8 @@ def summed_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 class TOFTimeCycleGAN(Metric):
     """tOF as the 2020 release measured it: by FlowNet2, a sum over pixels, so it grows with the frames."""
-    spec = Spec("tof-timecyclegan", "tOF (2020 release)", LOWER, "tof-timecyclegan-1", PER_PAIR,
-                unit="px, summed over pixels", same_motion=True)
+    name, title, definition = "tof-timecyclegan", "tOF (2020 release)", "tof-timecyclegan-1"
+    over, unit, same_motion, by_default = PER_PAIR, "px, summed over pixels", True, ()
     view = FlowNet2View
 
     def sample(self, step: Step) -> Sample:
@@ -108,7 +146,8 @@ class EWarpLai(EWarp):
     E_t = sum(mask |fake_(t+1)(p) - fake_t|^2) / (3 sum(mask)), pixels in [0, 1]; mean over the pairs of a sequence,
     then over sequences. The flow is that of the clip that is compared with.
     """
-    spec = replace(EWarp.spec, name="ewarp-lai", title="E_warp (Lai)", definition="ewarp-lai-{flow}-1")
+    name, title, definition = "ewarp-lai", "E_warp (Lai)", "ewarp-lai-{flow}-1"
+    true_flow, by_default = False, ()
 
     def sample(self, step: Step) -> Sample:
         warp = WarpBack(step.real_forward, step.real_backward)

@@ -1,34 +1,27 @@
-"""The charts of a report: lines over steps or frames become one small inline SVG."""
-import io
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+"""The charts of a report: how losses change over the steps, and metrics along the clips; the page draws them.
+
+A chart is JSON-ready: "name" (unique on the page), "title", "number" beside that, "unit", "better", "warning", "x"
+(what its axis counts) and "lines", each with its "style", "x" and "y"; None is a gap. The styles, from the line at the
+back to the one in front, are "faint", "earlier", "real" and "strong".
+"""
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from timecyclegan.evaluation.base import UNCONDITIONAL, Evaluation, Value
+
 MAX_POINTS = 500  # more points than pixels only make the page large
+LEAST_FRAMES = 8  # in fewer there is no drift to see
 _SMOOTHED_PART, _LEAST_SMOOTHED = 10, 5  # the moving mean spans this fraction of the curve, and no fewer points
-_KEPT = (0.5, 99.5)  # percentiles; the axes need not show what lies outside
+_KEPT = (0.5, 99.5)  # percentiles
+_LONG = 50  # from so many frames on, lines are smoothed
+_FEW = 6  # so many sequences can be told apart
+_SCHEDULE = "Schedule"  # the group of what is set, not measured; it comes last
 
-# Matplotlib needs colours; the page replaces these two, so that the charts follow its light or dark scheme.
-_INK, _ACCENT = "#010203", "#040506"
-
-# What lines there are, from the one at the back to the one in front.
-_STYLES = {
-    "faint": {"color": _ACCENT, "alpha": 0.28, "linewidth": 0.7},
-    "earlier": {"color": _ACCENT, "linewidth": 1.2, "linestyle": (0, (3, 1.5))},
-    "real": {"color": _INK, "linewidth": 1.2},
-    "strong": {"color": _ACCENT, "linewidth": 1.5},
-}
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a chart: how it is drawn, of faint, earlier, real and strong, and its points. NaN is a gap."""
-    style: str
-    x: np.ndarray
-    y: np.ndarray
+Chart = dict[str, Any]
 
 
 def thin(values: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
@@ -53,71 +46,99 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return np.where(there, (sums[high] - sums[low]) / np.maximum(counts[high] - counts[low], 1), np.nan)
 
 
-def figure_html(label: str, title: str, number: str, lines: Sequence[Line], x_name: str, subtitle: str = "",
-                warning: str = "") -> str:
-    """A chart under its title, a number beside that; ``label`` is unique on the page. Without lines, no picture."""
-    subtitle = subtitle and f"<small>{escape(subtitle)}</small>"
-    warning = warning and f'<p class="warning">{escape(warning)}</p>'
-    picture = _svg(lines, label, x_name) if lines else ""
-    return (f'<figure aria-label="{escape(label, quote=True)}"><figcaption><b>{escape(title)}</b>'
-            f'<span class="last">{escape(number)}</span>{subtitle}</figcaption>{picture}{warning}</figure>')
+def _line(style: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Thinned, to five digits: what cannot be seen need not be in the page."""
+    return {"style": style, "x": thin(x).tolist(),
+            "y": [float(f"{value:.5g}") if np.isfinite(value) else None for value in thin(y)]}
 
 
-def _svg(lines: Sequence[Line], label: str, x_name: str) -> str:
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+def loss_charts(path: Path) -> dict[str, list[Chart]]:
+    """The charts of a CSV of losses, by the part of their names before the last ``/``.
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": label, "font.size": 9, "axes.edgecolor": _INK,
-             "xtick.color": _INK, "ytick.color": _INK, "axes.labelcolor": _INK, "axes.linewidth": 0.6}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(3.6, 1.9), layout="constrained")
-        axes = figure.subplots()
-        for line in sorted(lines, key=lambda line: list(_STYLES).index(line.style)):
-            x, y = thin(line.x), thin(line.y)
-            axes.dataLim.update_from_data_x(x, ignore=False)  # gaps at the ends too: charts of one page stay alike
-            axes.plot(x, y, marker=".", markersize=2.5, markevery=_alone(y), gid=line.style, **_STYLES[line.style])
-        axes.set_ylim(*_limits(lines))
-        axes.set_xlabel(x_name)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
-        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.01)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _for_html(file.getvalue())
-
-
-def _alone(values: np.ndarray) -> np.ndarray:
-    """Which values have a gap on both sides: no line leads to them, so they are dots; bool."""
-    there = np.pad(np.isfinite(values), 1)
-    return there[1:-1] & ~there[:-2] & ~there[2:]
-
-
-def _limits(lines: Sequence[Line]) -> tuple[float, float]:
-    """Axis limits that a few spikes, as at the first steps, cannot stretch until the rest is a flat line."""
-    low, high = np.transpose([np.nanpercentile(line.y, _KEPT) for line in lines])
-    low, high = low.min(), high.max()
-    margin = 0.06 * (high - low) or max(abs(high), 1e-6) * 0.05
-    return (0.0 if 0 <= low < margin * 4 else low - margin), high + margin
-
-
-def _for_html(svg: str) -> str:
-    """An SVG file as an element of a page: no prolog, metadata or addresses, sizes and colours by the page.
-
-    The names of groups become classes, for an id may occur only once on a page.
+    It has the columns step, epoch and one per loss; empty cells were not logged at that step, and a value that is no
+    number (a cut last line) counts as empty. NaN and infinity are counted, for they are the first thing that a reader
+    should see. Losses that were never logged are left out. What is no loss, the learning rate, comes after them.
     """
-    svg = svg[svg.index("<svg"):]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r'<g id="', '<g class="', svg)
-    svg = re.sub(r'(d="[^"]*")', lambda path: _round_path(path[0]), svg)
-    return svg.replace(_INK, "currentColor").replace(_ACCENT, "var(--accent)")
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        rows = [{name: _number(text) for name, text in row.items() if name} for row in csv.DictReader(file)]
+    groups: dict[str, list[Chart]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")):
+        points = np.array([(row["step"], row[name]) for row in rows
+                           if row.get("step") is not None and row.get(name) is not None])
+        if len(points):
+            group, _, short = name.removeprefix("Loss/").rpartition("/")
+            group = group or (_SCHEDULE if short == "learning_rate" else "Losses")
+            groups.setdefault(group, []).append(_loss_chart(name, short, points, averaged=group != _SCHEDULE))
+    return dict(sorted(groups.items(), key=lambda item: item[0] == _SCHEDULE))  # a stable sort
 
 
-def _round_path(path: str) -> str:
-    """A tenth of a point cannot be seen; its decimals are half of the file."""
-    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}", " ".join(path.split()))
+def _number(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _loss_chart(name: str, title: str, points: np.ndarray, averaged: bool) -> Chart:
+    finite = np.isfinite(points[:, 1])
+    lost, (steps, values) = points[~finite, 0], points[finite].T
+    chart = {"name": name, "title": title, "number": "–", "x": "step", "lines": []}
+    if len(lost):
+        chart["warning"] = f"{len(lost)} values are NaN or infinite, the first at step {lost[0]:g}"
+    if len(values):
+        strong = smooth(values) if averaged else values  # what was set is shown as it was set
+        lines = [_line("faint", steps, values), _line("strong", steps, strong)]
+        chart |= {"number": f"{strong[-1]:.3g}", "lines": lines}
+    return chart
+
+
+def drift_charts(evaluation: Evaluation, others: Mapping[str, Value]) -> dict[str, Any] | None:
+    """The "charts" of all metrics that have values per frame, and what the page says of how to read them.
+
+    None if no sequence is long enough. A line is the mean over the sequences that have a value at that frame, counted
+    from 1. Beside it are the line of the clip that is compared with, if it shows the same moments or motion, and that
+    of ``others``, the metrics of another evaluation. "faint" lines are each sequence's where there are few, else what
+    the mean was before smoothing.
+    """
+    values = evaluation.values.values()
+    lengths = {name: len(row) for value in values for name, row in value.per_frame.items()}
+    long = [length for length in lengths.values() if length >= LEAST_FRAMES]
+    few, charts = 1 < len(long) <= _FEW, []
+    for value in values:
+        other = others[value.name].per_frame if value.name in others else {}
+        real = value.real_per_frame if evaluation.kind != UNCONDITIONAL else {}
+        if lines := _drift_lines(value.per_frame, real, other, few):
+            drawn = [y for y in lines[0]["y"] if y is not None]
+            charts.append({"name": f"drift/{value.name}", "title": value.title, "unit": value.unit,
+                           "better": value.better, "number": f"{drawn[0]:.3g} → {drawn[-1]:.3g}", "x": "frame",
+                           "lines": lines})
+    return {"charts": charts, "several": len(long) > 1, "few": few, "smoothed": max(long) >= _LONG,
+            "end_apart": len(set(long)) > 1, "left_out": len(long) < len(lengths)} if charts else None
+
+
+def _drift_lines(own: Mapping, real: Mapping, other: Mapping, few: bool) -> list[dict[str, Any]]:
+    """The strong line, and those behind it; none if no sequence is long enough."""
+    clips = _clips(own)
+    if not len(clips):
+        return []
+    mean, smoothed = _mean(clips), clips.shape[1] >= _LONG
+    strong = smooth(mean) if smoothed else mean
+    faint = clips if few else [mean] if smoothed else []
+    lines = [("strong", strong), *(("faint", clip) for clip in faint)]
+    for style, beside in (("real", _clips(real)), ("earlier", _clips(other))):
+        if len(beside):
+            lines.append((style, smooth(_mean(beside)) if smoothed else _mean(beside)))
+    return [_line(style, np.arange(1, len(values) + 1), values) for style, values in lines]
+
+
+def _clips(table: Mapping[str, Sequence[float | None]]) -> np.ndarray:
+    """(S, T): the sequences that are long enough and have any value; NaN where they have none, or have ended."""
+    clips = [np.array(values, float) for values in table.values() if len(values) >= LEAST_FRAMES]
+    clips = [clip for clip in clips if np.isfinite(clip).any()]
+    frames = max(map(len, clips), default=0)
+    return np.array([np.pad(clip, (0, frames - len(clip)), constant_values=np.nan) for clip in clips])
+
+
+def _mean(clips: np.ndarray) -> np.ndarray:
+    """(S, T) -> (T,), over the entries that are there; NaN where there are none."""
+    return np.ma.masked_invalid(clips).mean(axis=0).filled(np.nan)

@@ -1,34 +1,40 @@
-"""The report of a run: one HTML file that needs no network, with metrics, loss curves and players."""
+"""The report of a run: one HTML file that needs no network, with metrics, loss curves and players.
+
+Python hands over what is to be shown, as JSON in the page; the page's own script draws it.
+"""
 import datetime
 import importlib.resources
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
+from typing import Any
 
-from timecyclegan.report.drift import drift_html
-from timecyclegan.report.losses import losses_html
-from timecyclegan.report.metrics import metrics_html, reference_of
-from timecyclegan.report.sequences import ReportSequence, sequence_html
+from timecyclegan.evaluation.base import Evaluation, Value
+from timecyclegan.report.charts import drift_charts, loss_charts
+from timecyclegan.report.sequences import HEAT, ReportSequence, sequence_data
 from timecyclegan.util.files import replacing
 from timecyclegan.video.frames import image_size
 
 __all__ = ["ReportSequence", "write_report"]
 
+_LEAST_DIFFERENCE = 0.01  # of the larger value; below it, which of two runs is better is noise
 
-def write_report(path: str | Path, *, title: str, evaluation: dict, losses_csv: Path | None, options: dict,
-                 sequences: Sequence[ReportSequence], comparison: dict | None = None, max_sequences: int = 4,
-                 max_frames: int = 60, max_width: int = 480) -> None:
+
+def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses_csv: Path | None,
+                 options: dict[str, Any], sequences: Sequence[ReportSequence],
+                 comparison: tuple[str, Evaluation] | None = None, max_sequences: int = 4, max_frames: int = 60,
+                 max_width: int = 480) -> None:
     """Write a run's report as one self-contained HTML file; it appears only when it is complete.
 
     Args:
         path: the file to write, usually ``report.html``.
         title: the run's name.
-        evaluation: what ``evaluate`` of ``evaluation.compute_metrics`` returns; absent parts are left out.
         losses_csv: columns step, epoch, then one per loss; None or a missing file leaves the curves out.
         options: name -> value; ``model_type`` is also shown at the top.
         sequences: what can be shown; without ``real`` frames the parts that need them are left out.
-        comparison: another evaluation of the same kind with a ``label`` ("after epoch 1").
+        comparison: another evaluation of the same kind and what to call it ("after epoch 1").
         max_sequences, max_frames, max_width: limits on what is embedded; the page names what is left out.
 
     Raises:
@@ -36,58 +42,69 @@ def write_report(path: str | Path, *, title: str, evaluation: dict, losses_csv: 
     """
     template = importlib.resources.files("timecyclegan.report").joinpath("page.html").read_text("utf-8")
     shown = list(sequences)[:max_sequences]
-    parts = {
-        "title": escape(title),
-        "reference": escape(reference_of(evaluation)),
-        "facts": _facts_html(options, evaluation, shown),
-        "metrics": metrics_html(evaluation, comparison),
-        "drift": drift_html(evaluation, comparison),
-        "losses": _losses_html(losses_csv),
-        "about_sequences": _sequences_html(len(shown), len(sequences)),
-        "options": _options_html(options, evaluation.get("libraries") or {}),
+    label, other = comparison or ("", None)
+    others = _comparable(evaluation, other) if other else {}
+    size = evaluation.frame_size
+    if not size and shown and shown[0].generated:
+        size = image_size(shown[0].generated[0])
+    data = {
+        "evaluation": evaluation.to_json() | {"metrics": {name: _numbers(v) for name, v in evaluation.values.items()}},
+        "others": {name: _numbers(value) for name, value in others.items()},
+        "best": {name: _best(evaluation.values[name], value.value) for name, value in others.items()
+                 if name in evaluation.values},
+        "label": label,
+        "model": options.get("model_type"),
+        "size": size,
+        "written": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+        "drift": drift_charts(evaluation, others),
+        "losses": loss_charts(Path(losses_csv)) if losses_csv is not None and Path(losses_csv).is_file() else {},
+        "sequences": len(sequences),
+        "heat": HEAT,
+        "options": {str(name): _text(value) for name, value in [*options.items(), *evaluation.libraries.items()]},
     }
-    head, tail = (Template(half).substitute(parts) for half in template.split("<!-- sequences -->"))
+    head, tail = template.replace("{{title}}", escape(title)).split("<!-- data -->")
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as page:
         page.write(head)
-        for sequence in shown:  # one after the other: only one sequence's frames are in memory
-            page.write(sequence_html(sequence, max_frames, max_width))
+        page.writelines(_scripts("page", [data]))
+        # One after the other: only one sequence's frames are in memory.
+        page.writelines(_scripts("sequence", (sequence_data(clip, max_frames, max_width) for clip in shown)))
         page.write(tail)
 
 
-def _facts_html(options: dict, evaluation: dict, sequences: list[ReportSequence]) -> str:
-    size = evaluation.get("frame_size")
-    if not size and sequences and sequences[0].generated:
-        size = image_size(sequences[0].generated[0])
-    facts = [("model", options.get("model_type")), ("frames", f"{size[1]} × {size[0]} px" if size else None),
-             ("written", f"{datetime.datetime.now():%Y-%m-%d %H:%M}")]
-    return "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts if value)
+def _scripts(kind: str, entries: Iterable[Any]) -> Iterator[str]:
+    """An element for each entry; no text in it can close the element."""
+    for entry in entries:
+        embedded = json.dumps(entry, allow_nan=False).replace("<", "\\u003c")
+        yield f'<script type="application/json" class="{kind}">{embedded}</script>\n'
 
 
-def _sequences_html(shown: int, total: int) -> str:
-    if total == 0:
-        return '<p class="note">There are no sequences to show.</p>'
-    left_out = f" The first {shown} of {total} sequences are shown." if shown < total else ""
-    return ('<p class="note">Below each player, a slice follows one image row (the one that changes most; ticks beside '
-            "the pictures mark it) with time running downwards: what moves draws slanted lines, what stands still "
-            "vertical ones, and flicker shows as horizontal streaks. Click into a slice to go to that moment."
-            f"{left_out}</p>")
-
-
-def _losses_html(path: Path | None) -> str:
-    charts = losses_html(Path(path)) if path is not None and Path(path).is_file() else ""
-    if not charts:
-        return '<p class="note">There is no log of losses.</p>'
-    return charts + ('<p class="note">Faint: the logged values, thinned. Strong: their moving mean over 1/10 of the '
-                     "run, but never fewer than 5 values; its end is the number at the top right. The most extreme "
-                     "1 % of the values lie outside the axes. The learning rate is not averaged. Losses of adversaries "
-                     "need not fall: neither side should win for good.</p>")
-
-
-def _options_html(options: dict, libraries: dict) -> str:
-    rows = "".join(f"<tr><th scope=row>{escape(str(name))}</th><td>{escape(_text(value))}</td></tr>"
-                   for table in (options, libraries) for name, value in table.items())
-    return f'<div class="scroll"><table class="options"><tbody>{rows}</tbody></table></div>'
+def _numbers(value: Value) -> dict[str, Any]:
+    """Without those of each frame, of which the charts have what is seen."""
+    return {key: fact for key, fact in value.to_json().items() if not key.endswith("per_frame")}
 
 
 def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _comparable(evaluation: Evaluation, comparison: Evaluation) -> dict[str, Value]:
+    """The metrics of ``comparison`` by name; those that ``evaluation`` measures by another definition have no value."""
+    found = {}
+    for name, other in comparison.values.items():
+        own = evaluation.values.get(name)
+        if own and own.definition and other.definition and own.definition != other.definition:
+            other = Value(name, other.title, reason=f"not comparable, it was measured as {other.definition}")
+        found[name] = other
+    return found
+
+
+def _best(own: Value, past: float | None) -> str | None:
+    """Which value is nearer to the best one by more than noise: "value" or "past"; None if that cannot be said."""
+    if own.value is None or past is None or own.best is None:
+        return None
+    # How far each is from the best; from an infinite one, up to a constant.
+    ours, theirs = (abs(number - own.best) if math.isfinite(own.best) else number if own.best < 0 else -number
+                    for number in (own.value, past))
+    if ours == theirs or abs(ours - theirs) < _LEAST_DIFFERENCE * max(abs(own.value), abs(past)):
+        return None
+    return "value" if ours < theirs else "past"

@@ -1,11 +1,10 @@
-"""One sequence of a report: players, error maps and slices through space and time, embedded in the page."""
+"""One sequence of a report: its frames, error maps and slices through space and time."""
 import base64
 import io
 import itertools
-import json
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -102,11 +101,6 @@ def busiest_row(video: np.ndarray) -> int:
     return int(change.argmax()) if change.any() else video.shape[1] // 2
 
 
-def xt_slice(video: np.ndarray, row: int) -> np.ndarray:
-    """One row over time, time downwards: (T, H, W, 3) -> (T, W, 3)."""
-    return video[:, row]
-
-
 def data_uri(image: np.ndarray, lossless: bool = False) -> str:
     """Embed uint8 (H, W, 3) as WebP: lossless while small or if asked for, of high quality beyond."""
     file = io.BytesIO()
@@ -117,63 +111,23 @@ def data_uri(image: np.ndarray, lossless: bool = False) -> str:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def sequence_html(sequence: ReportSequence, max_frames: int, max_width: int) -> str:
-    """The section of one sequence; raises as :func:`load_clip`."""
+def sequence_data(sequence: ReportSequence, max_frames: int, max_width: int) -> dict[str, Any]:
+    """What the page shows of a sequence, JSON-ready; raises as :func:`load_clip`.
+
+    "panels": by caption, a picture per frame; "slices": by caption, the ``row`` that moves most over time; where there
+    are real frames, "errors": the mean of each frame, "map": the mean of each pixel, and the ends of their scales.
+    """
     clip = load_clip(sequence, max_frames, max_width)
-    frames = {name: [data_uri(frame) for frame in video] for name, video in clip.panels.items()}
-    row = busiest_row(clip.reference)
-    slices = {name: xt_slice(video, row) for name, video in clip.panels.items()}
-    errors, top = None, 0
+    row, (height, width) = busiest_row(clip.reference), clip.reference.shape[1:3]
+    data = {"name": sequence.name, "note": "; ".join([f"{width} × {height} px", *clip.notes]), "width": width,
+            "height": height, "row": row, "names": clip.names, "errors": [],
+            "panels": {name: [data_uri(frame) for frame in video] for name, video in clip.panels.items()},
+            "slices": {name: data_uri(video[:, row], lossless=True) for name, video in clip.panels.items()}}
     if "real" in clip.panels:
         errors = absolute_error(clip.panels["generated"], clip.panels["real"])
-        top = scale_top(errors)
-        frames["error"] = [data_uri(heat_map(error, top)) for error in errors]
-    height, width = clip.reference.shape[1:3]
-    levels = [] if errors is None else [round(float(error.mean()), 2) for error in errors]
-    data = {"width": width, "height": height, "names": clip.names, "panels": frames, "errors": levels}
-    notes = "; ".join([f"{width} × {height} px", *clip.notes])
-    embedded = json.dumps(data).replace("<", "\\u003c")  # so that no name can close the script element
-    return (f'<section class="sequence" style="--row:{100 * (row + 0.5) / height:.2f}%">'
-            f'<h3>{escape(sequence.name)}</h3><p class="note">{escape(notes)}</p>'
-            + _player_html(frames, top) + _slices_html(slices, row, errors)
-            + f'<script type="application/json">{embedded}</script></section>')
-
-
-def _player_html(frames: dict[str, list[str]], top: int) -> str:
-    count = len(frames["generated"])  # opened in the middle: a recurrent generator makes the first frame from noise
-    figures = "".join(
-        f'<figure><figcaption>{_caption(name)}</figcaption><div class="picture">'
-        f'<canvas data-panel="{name}"></canvas></div></figure>' for name in frames)
-    return (f'<div class="controls"><button type="button" class="play">Play</button>'
-            f'<input type="range" min="0" max="{count - 1}" value="{count // 2}" aria-label="frame">'
-            f'<output class="frame"></output><label>speed <select class="speed">'
-            + "".join(f"<option{' selected' if fps == 10 else ''}>{fps}</option>" for fps in (1, 2, 5, 10, 15, 25, 30))
-            + f'</select> frames/s</label></div><div class="panels">{figures}</div>' + _legend_html(top))
-
-
-def _caption(name: str) -> str:
-    return "|generated − real| <output class=\"level\"></output>" if name == "error" else name
-
-
-def _legend_html(top: int) -> str:
-    if not top:
-        return ""
-    colours = ",".join("rgb({},{},{})".format(*colour) for colour in HEAT)
-    more = "" if top == 255 else " and more"
-    return (f'<p class="legend">error 0 <span class="scale" style="background:linear-gradient(90deg,{colours})">'
-            f"</span> {top}{more} (grey levels)</p>")
-
-
-def _slices_html(slices: dict[str, np.ndarray], row: int, errors: np.ndarray | None) -> str:
-    figures = ""
-    for name, image in slices.items():
-        uri = data_uri(image, lossless=True)
-        figures += (f'<figure><figcaption>{name}, row {row + 1}</figcaption><div class="picture slice">'
-                    f'<img alt="row {row + 1} of {name} over time" data-slice="{name}" src="{uri}"></div></figure>')
-    if errors is not None:
-        mean = errors.mean(axis=0)
-        top = scale_top(mean)
-        figures += (f'<figure><figcaption>mean error <output class="mean">{mean.mean():.1f}</output> of 0–{top}'
-                    '</figcaption><div class="picture"><img class="map" alt="mean error of each pixel" '
-                    f'src="{data_uri(heat_map(mean, top))}"></div></figure>')
-    return f'<div class="panels slices">{figures}</div>'
+        top, mean = scale_top(errors), errors.mean(axis=0)
+        data["panels"]["error"] = [data_uri(heat_map(error, top)) for error in errors]
+        data["errors"] = [round(float(error.mean()), 2) for error in errors]
+        data |= {"top": top, "map": data_uri(heat_map(mean, scale_top(mean))), "map_top": scale_top(mean),
+                 "map_mean": round(float(mean.mean()), 2)}
+    return data

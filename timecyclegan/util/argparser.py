@@ -57,7 +57,7 @@ class Arguments:
         return dataclasses.replace(base, **given) if base is not None else kind(**given)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """One line instead of the usage for a mistake, with the nearest known flag."""
 
     def error(self, message: str) -> NoReturn:
@@ -91,7 +91,7 @@ def add_option(group: Any, field: dataclasses.Field) -> None:
 def build_parser(command: str) -> argparse.ArgumentParser:
     """The parser of "train", "val", "test" or "trainval"."""
     folders, optional, kinds = COMMANDS[command]
-    parser = _Parser(prog=f"{command}.py", description=SUMMARY[command], allow_abbrev=False)
+    parser = Parser(prog=f"{command}.py", description=SUMMARY[command], allow_abbrev=False)
     parser.add_argument("name", help="name of the run: its files go to checkpoints/NAME, runs/NAME, results/NAME")
     for folder in folders:
         parser.add_argument(folder, help=FOLDERS[folder], nargs="?" if folder in optional else None)

@@ -228,7 +228,7 @@ class TestOptions:
         "numbers",
     )  # fmt: skip
     metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache")
-    also: tuple[str, ...] = option((), None, "further metrics: tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
+    also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
     require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
     fid_dims: int = option(2048, None, "which of Inception's features FID compares", choices=(64, 192, 768, 2048))
     per_frame: bool = option(False, None, "also write the metrics of each frame, to per_frame.csv")

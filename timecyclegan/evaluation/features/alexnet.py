@@ -11,22 +11,17 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from timecyclegan.evaluation.metric import View
-from timecyclegan.evaluation.settings import Settings
-from timecyclegan.evaluation.tecogan import tecogan_crop
+from timecyclegan.evaluation.base import Settings, Step, View
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published, sha256
 from timecyclegan.video.frames import to_video
-
-if TYPE_CHECKING:
-    from timecyclegan.evaluation.measuring import Frame
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 SMALLEST = 31  # pixels on each side, for AlexNet's strides and poolings to leave one
@@ -123,33 +118,20 @@ class PerceptualView(View):
         return image if min(image.shape[:2]) >= SMALLEST else None
 
     @torch.inference_mode()
-    def __call__(self, frames: Sequence["Frame"]) -> list[Perceptual]:
-        parts = [(self.part(frame.real) if frame.real is not None else None, self.part(frame.fake))
-                 for frame in frames]
+    def __call__(self, steps: Sequence[Step]) -> list[Perceptual]:
+        parts = [(self.part(step.real) if step.real is not None else None, self.part(step.fake)) for step in steps]
         if parts[0][1] is None:
-            return [Perceptual()] * len(frames)
+            return [Perceptual()] * len(steps)
         some = max(1, PIXELS // parts[0][1][..., 0].size)
-        return [seen for at in range(0, len(frames), some)
-                for seen in self._look(frames[at:at + some], *zip(*parts[at:at + some], strict=True))]
+        return [seen for at in range(0, len(steps), some)
+                for seen in self._look(steps[at:at + some], *zip(*parts[at:at + some], strict=True))]
 
-    def _look(self, frames: Sequence["Frame"], *sides: Sequence[np.ndarray]) -> Iterator[Perceptual]:
+    def _look(self, steps: Sequence[Step], *sides: Sequence[np.ndarray]) -> Iterator[Perceptual]:
         """``sides``: of each frame the real picture, None if there is none, and the fake one."""
         vectors = [[None] * len(side) if side[0] is None else self._vectors(side) for side in sides]
-        for frame, real, fake in zip(frames, *vectors, strict=True):
-            before = (None, None) if frame.job.first else self._previous
+        for step, real, fake in zip(steps, *vectors, strict=True):
+            before = (None, None) if step.first else self._previous
             yield Perceptual(distance(real, fake), distance(before[0], real), distance(before[1], fake))
             self._previous = real, fake
         # Copies, so that the batch's memory is free.
         self._previous = tuple(None if vector is None else vector.clone() for vector in self._previous)
-
-
-class CroppedPerceptualView(PerceptualView):
-    """The same of the part of the frames that TecoGAN looks at."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.facts = {**self.facts, "input": "RGB, -1 to 1, TecoGAN's crop"}
-
-    def part(self, image: np.ndarray) -> np.ndarray | None:
-        crop = tecogan_crop(*image.shape[:2])
-        return None if crop is None else image[crop]

@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_fid.inception import FID_WEIGHTS_URL, InceptionV3
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from timecyclegan.evaluation.base import Settings, Step, View
+from timecyclegan.evaluation.features.frechet import Features
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published, sha256
 
+URL = ("https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+       "pt_inception-2015-12-05-6726825d.pth")
 BLOCKS = {64: 0, 192: 1, 768: 2, 2048: 3}  # features -> which of the network's outputs has as many
 SIDE = 299
 BATCH = 8  # a CPU takes longer for more at once
@@ -40,7 +43,7 @@ class InceptionFeatures:
             raise UserError(f"there are no {dims} features of Inception; there are {', '.join(map(str, BLOCKS))}")
         self.dims, self._device = dims, pick_device(gpu)
         self._network = _network(dims).to(self._device, memory_format=torch.channels_last)
-        weights = hub_file(FID_WEIGHTS_URL)
+        weights = hub_file(URL)
         self.facts: Mapping[str, Any] = {
             "network": "FID Inception of pytorch-fid", "weights": weights.name, "weights_sha256": sha256(weights),
             "input": f"RGB, bilinear to {SIDE}x{SIDE} (align_corners False, no antialiasing), -1 to 1"}
@@ -63,10 +66,27 @@ class InceptionFeatures:
         return functional.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
 
 
-def _network(dims: int) -> InceptionV3:
-    load_published(FID_WEIGHTS_URL, "FID (Inception)", "leave it out")  # or says what is wrong; the package does not
+def _network(dims: int) -> nn.Module:
+    load_published(URL, "FID (Inception)", "leave it out")  # or says what is wrong; the package does not
+    from pytorch_fid.inception import InceptionV3  # takes a second
+
     try:
         return InceptionV3([BLOCKS[dims]], resize_input=False).eval()
     except (TypeError, AttributeError, RuntimeError) as error:  # no dictionary, or not of these names and shapes
-        raise UserError(f"{hub_file(FID_WEIGHTS_URL)} does not hold the weights of FID's Inception; fetch it again "
-                        f"from {FID_WEIGHTS_URL}") from error
+        raise UserError(f"{hub_file(URL)} does not hold the weights of FID's Inception; fetch it again "
+                        f"from {URL}") from error
+
+
+class InceptionView(View):
+    """:class:`Features` of each frame; pictures are taken in their own sizes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._features = InceptionFeatures(settings.gpu, settings.fid_dims)
+        self.facts = self._features.facts
+
+    def __call__(self, steps: Sequence[Step]) -> list[Features]:
+        fake = self._features([step.fake_on_disk for step in steps])
+        partners = [step.real_on_disk for step in steps if step.real_on_disk is not None]
+        real = iter(self._features(partners))  # by themselves: equal pictures in equal batches have equal features
+        return [Features(own, None if step.real_on_disk is None else next(real))
+                for own, step in zip(fake, steps, strict=True)]

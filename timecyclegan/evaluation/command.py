@@ -1,0 +1,193 @@
+"""What the commands ``compute_...`` do: two sides compared frame by frame, or as two sets by their features."""
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from timecyclegan.evaluation.base import PAIRED, UNCONDITIONAL, UNPAIRED, Metric, Settings, View
+from timecyclegan.evaluation.evaluate import KINDS, Evaluator, Job, choose, measure, versions
+from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, few, frechet_distance
+from timecyclegan.evaluation.flow import estimator
+from timecyclegan.evaluation.report import format_metrics, per_frame_csv
+from timecyclegan.flow import BACKENDS
+from timecyclegan.util.argparser import Parser
+from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.files import write_json
+from timecyclegan.video.frames import find_sequences
+
+LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
+STATISTICS = ".npz"
+DIMS = (64, 192, 768, 2048)  # of Inception's features
+
+
+def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
+                   by_name: bool) -> argparse.ArgumentParser:
+    """The flags that do something for one of the metrics; the others have their defaults."""
+    parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    defined = {kind: any(not rules.missing(metric) for metric in metrics) for kind, rules in KINDS.items()}
+    parser.add_argument("real", help="real frames: a folder with one folder or video file per sequence, a folder of "
+                        "frames, or a video file" + ("; - where there are none (then --source)" * defined[UNPAIRED]))
+    parser.add_argument("fake", help="generated frames, the same sequences")
+    if defined[UNPAIRED]:
+        parser.add_argument("--source", metavar="SRC", help="what FAKE was translated from, by an unpaired model: "
+                            "temporal metrics compare with it; REAL is then any real pictures, for FID")
+    if defined[UNCONDITIONAL]:
+        parser.add_argument("--unconditional", action="store_true", help="FAKE was made from nothing: REAL is any real "
+                            "clips, and sets are compared")
+    if any(metric.true_flow for metric in metrics):
+        parser.add_argument("--flow", metavar="DIR", help="true flow of the real clip (or SRC), for E_warp")
+    estimated = any("{flow}" in metric.definition for metric in metrics)
+    if estimated:
+        parser.add_argument("--flow_backend", metavar="NAME", default="farneback", help="what estimates flow, for tOF "
+                            "and (where there is no true flow) E_warp: auto, " + ", ".join(BACKENDS) + " (default: "
+                            "farneback)")
+        parser.add_argument("--flow_weights", metavar="FILE", default="", help="its weights, else looked for in torch "
+                            "hub's cache")
+    if estimated or any(metric.view for metric in metrics):
+        parser.add_argument("--gpu", type=int, default=0, help="of networks; -1 is the CPU")
+    if any("{dims}" in metric.definition for metric in metrics):
+        parser.add_argument("--fid_dims", type=int, choices=DIMS, default=2048, help="which of Inception's features "
+                            "FID compares (default: 2048)")
+    parser.add_argument("--resize", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="bring all frames to this "
+                        "size first, bicubic (default: real frames get the size of the generated ones)")
+    parser.add_argument("--json", metavar="FILE", help="write everything, per frame too, to this file")
+    parser.add_argument("--per_frame", metavar="FILE", help="write a CSV with a row per frame to this file")
+    if by_name:
+        usual = [metric.name for metric in metrics if metric.by_default]
+        parser.add_argument("--only", nargs="+", metavar="NAME", help="of " + ", ".join(usual))
+        parser.add_argument("--also", nargs="+", default=[], metavar="NAME", help="of " + ", ".join(
+            metric.name for metric in metrics if PAIRED not in metric.by_default))
+    parser.add_argument("--require", nargs="+", default=[], metavar="NAME", help="metrics whose absence "
+                        "is an error")
+    parser.set_defaults(**{key: value for key, value in {
+        "source": None, "unconditional": False, "flow": None, "flow_backend": "farneback", "flow_weights": "",
+        "gpu": -1, "fid_dims": 2048, "only": None if by_name else [metric.name for metric in metrics], "also": [],
+    }.items() if parser.get_default(key) is None})
+    return parser
+
+
+@command
+def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]], arguments: list[str] | None = None,
+                   by_name: bool = False) -> None:
+    """Carry out a command that compares frames: print the metrics, and write them to files if asked to.
+
+    Args:
+        prog, description: what the help calls the command.
+        by_name: ``--only`` and ``--also`` choose among the metrics; else all are computed.
+
+    Raises:
+        UserError: as :class:`Evaluator`, and for flags that do not go together.
+    """
+    args = _frames_parser(prog, description, metrics, by_name).parse_args(arguments)
+    kind = _kind(args)
+    settings = Settings(estimator(args.flow_backend, args.flow_weights, args.gpu), args.gpu, args.fid_dims,
+                        args.resize and tuple(args.resize), progress=sys.stderr.isatty())
+    clips = args.source or args.real
+    found, fake = find_sequences(clips), find_sequences(args.fake)
+    images = find_sequences(args.real) if args.source and args.real != "-" else None
+    # Names of metrics have commas or spaces between them.
+    only, also, require = (names and [name for name in ",".join(names).split(",") if name]
+                           for names in (args.only, args.also, args.require))
+    chosen = choose(metrics, kind, only, also, require)
+    evaluator = Evaluator(chosen, kind, settings, require, images=args.real != "-")
+    evaluator.check_any()
+    if len(found) == len(fake) == 1:  # a video beside a folder, say: they are meant whatever their names
+        fake = dict(zip(found, fake.values(), strict=True))
+    evaluation = evaluator(found, fake, args.flow, images, roots=(clips, args.fake))
+    evaluation = replace(evaluation, facts={"real": args.real, "fake": args.fake, "source": args.source,
+                                            "flow_dir": args.flow})
+    print(format_metrics(evaluation))
+    if args.json:
+        write_json(args.json, evaluation.to_json())
+    if args.per_frame:
+        per_frame_csv(evaluation, fake, args.per_frame)
+    evaluator.check_required(evaluation)  # last: what could be computed is written by now
+
+
+def _kind(args: argparse.Namespace) -> str:
+    if args.flow and not Path(args.flow).is_dir():
+        raise UserError(f"flow folder {args.flow} does not exist")
+    if args.unconditional and (args.flow or args.source):
+        raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
+                        "what a generated one should")
+    if args.real == "-" and not args.source:
+        raise UserError("REAL is -: without real frames, --source SRC must say what the generated ones were made from")
+    if args.resize and min(args.resize) < 1:
+        raise UserError(f"--resize {args.resize[0]} {args.resize[1]}: expected a height and a width above 0")
+    return UNCONDITIONAL if args.unconditional else UNPAIRED if args.source else PAIRED
+
+
+@command
+def compare_sets(prog: str, description: str, metric: type[FrechetMetric], arguments: list[str] | None = None) -> None:
+    """Carry out a command that compares two sets of pictures or clips, in any numbers, or saved statistics of them.
+
+    Raises:
+        UserError: flags that do not go together, nothing that can be read, sets that do not compare.
+    """
+    parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = "a folder (of frames, or of folders or video files), a video file, or saved statistics (.npz)"
+    parser.add_argument("real", help=kinds)
+    parser.add_argument("fake", nargs="?", help="the same; counts, sizes and names need not match REAL's. Without it, "
+                        "--save_stats saves those of REAL and nothing is compared")
+    parser.add_argument("--save_stats", metavar="FILE.npz", help="write REAL's statistics, to give in its place later "
+                        "(pytorch-fid reads them too)")
+    parser.add_argument("--gpu", type=int, default=0, help="-1 is the CPU, as is 0 where there is no GPU")
+    parser.add_argument("--json", metavar="FILE", help="write the value, its terms and all that it depends on")
+    if "{dims}" in metric.definition:
+        parser.add_argument("--dims", type=int, choices=DIMS, default=2048, help="which of Inception's features are "
+                            "compared (default: 2048)")
+    args = parser.parse_args(arguments)
+    if args.save_stats and Path(args.save_stats).suffix.lower() != STATISTICS:
+        raise UserError(f"--save_stats {args.save_stats}: expected a file name that ends in {STATISTICS}")
+    if args.fake is None and not args.save_stats:
+        raise UserError("there is nothing to do: give FAKE to compare REAL with, or --save_stats FILE.npz")
+    for root in filter(None, (args.real, args.fake)):  # not only after the other one was computed
+        if not Path(root).exists():
+            raise UserError(f"{root} does not exist; expected a folder, a video file, or saved statistics (.npz)")
+    view = cache(lambda: metric.view(Settings(gpu=args.gpu, fid_dims=getattr(args, "dims", 2048))))
+    real, about_real = _statistics(args.real, metric, view)
+    if args.save_stats:
+        real.save(args.save_stats)
+        print(f"wrote {args.save_stats}: {real.n} x {real.dims}")
+    if args.fake is None:
+        return
+    fake, about_fake = _statistics(args.fake, metric, view)
+    found = {"definition": metric.definition.format(dims=real.dims), **asdict(frechet_distance(real, fake)),
+             "dims": real.dims, "real": about_real, "fake": about_fake,
+             "note": few(real.n, fake.n, real.dims, metric.what),
+             "extractor": dict(real.facts or fake.facts), "libraries": versions(LIBRARIES)}
+    print(f"{metric.title} {found['value']:.8g}   {found['definition']}, of {real.n or 'unknown'} real and "
+          f"{fake.n or 'unknown'} generated")
+    for side in (about_real, about_fake):
+        if side.get("too_short"):
+            print(f"{side['too_short']} of {side['sequences']} sequences of {side['path']} are shorter than a clip and "
+                  "were left out")
+    if found["note"]:
+        print(f"note: {found['note']}")
+    if args.json:
+        write_json(args.json, found)
+
+
+def _statistics(root: str, metric: type[FrechetMetric],
+                view: Callable[[], View]) -> tuple[Statistics, dict[str, Any]]:
+    """The statistics of a folder, a video file, or saved ones, and where they are from, JSON-ready.
+
+    Raises:
+        UserError: ``root`` holds nothing that can be read, or no sequence is as long as a clip.
+    """
+    if Path(root).suffix.lower() == STATISTICS:
+        statistics = Statistics.load(root)
+        return statistics, {"path": root, "n": statistics.n, "saved": True}
+    sequences = find_sequences(root)
+    lengths = [len(frames) for frames in sequences.values()]
+    if max(lengths) < metric.clip:
+        raise UserError(f"{root} has no sequence of {metric.clip} frames, the longest has {max(lengths)}")
+    jobs = [Job(name, path, t == 0) for name, frames in sequences.items() for t, path in enumerate(frames)]
+    seen = metric()
+    measure(jobs, [seen], {metric.view: view()}, progress=sys.stderr.isatty(), one_size=False)
+    statistics = replace(seen.fake.statistics, facts=view().facts)
+    return statistics, {"path": root, "n": statistics.n, "sequences": len(lengths), "frames": sum(lengths),
+                        "too_short": sum(length < metric.clip for length in lengths), "saved": False}
