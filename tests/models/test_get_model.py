@@ -108,3 +108,10 @@ def test_short_clips_have_no_sequence_terms():
     assert "sequence_discriminator_0" not in model.networks()
     model(torch.rand(1, 2, 3, 24, 28), torch.rand(1, 2, 3, 24, 28))
     assert set(model.generator_losses()) == {"gan"} and set(model.discriminator_losses()) == {"gan"}
+
+
+@pytest.mark.parametrize(("model_type", "most"), [("timecycle", 8), ("tricyclegan", 8), ("timecyclevid2vid", 10)])
+def test_models_have_few_ancestors(model_type, most):
+    """Whoever reads a model has these to know."""
+    ours = [base for base in model_class(model_type).__mro__[1:] if base.__module__.startswith("timecyclegan")]
+    assert len(ours) <= most, [base.__name__ for base in ours]
