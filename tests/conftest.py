@@ -1,10 +1,17 @@
 """Settings for all tests."""
 import os
+import sys
 import tempfile
 
 # Tests work on tiny tensors: more threads only wait for each other, above all where the machine is busy. Set before
 # torch is imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Only tests that ask for a GPU see one: the others prove the same on every machine. Processes that tests start, those of
+# pytest-xdist too, inherit what the first one decided.
+asked = any("gpu" in argument for argument in sys.argv[1:])
+if os.environ.setdefault("TIMECYCLEGAN_TESTS_ON", "cuda" if asked else "cpu") == "cpu":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 # No test downloads anything, and published weights that lie on this machine change no result: torch hub's cache is an
 # empty folder, and what would be fetched is refused at once.

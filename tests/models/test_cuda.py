@@ -30,10 +30,11 @@ def test_a_step_is_that_of_the_cpu(model_type):
     model, batch = build(model_type)
     twin = copy.deepcopy(model).cuda()
     ours, theirs = trained(model, batch), trained(twin, batch)
-    for one, other in zip(ours, theirs, strict=True):
+    # Adam's first update is the gradient's sign: where a gradient is rounding alone, the two go different ways.
+    for one, other, tolerance in zip(ours, theirs, (2e-3, 5e-2), strict=True):
         assert one.keys() == other.keys()
         for name, value in one.items():
-            assert other[name] == pytest.approx(value, rel=2e-3, abs=2e-4), name
+            assert other[name] == pytest.approx(value, rel=tolerance, abs=2e-4), name
     assert copy.deepcopy(twin).training_step(batch, torch.amp.GradScaler("cuda", enabled=False))
 
 
@@ -49,5 +50,6 @@ def test_mixed_precision(model_type, amp):
     (expected,) = trained(model, batch, steps=1)
     torch.manual_seed(1)
     found = twin.training_step(batch, scaler, amp)
-    for name in ("Generator/total", "Discriminator/total"):
-        assert found[name] == pytest.approx(expected[name], rel=0.1)
+    # The first updates of float16 may be skipped until the scale fits, and the generator's loss comes after one.
+    assert found["Discriminator/total"] == pytest.approx(expected["Discriminator/total"], rel=0.02)
+    assert found["Generator/total"] == pytest.approx(expected["Generator/total"], rel=0.2)
