@@ -7,8 +7,8 @@ import tempfile
 # torch is imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Only tests that ask for a GPU see one: the others prove the same on every machine. Processes that tests start, those of
-# pytest-xdist too, inherit what the first one decided.
+# Only tests that ask for a GPU see one: the others prove the same on every machine. Processes that tests start, also
+# those of pytest-xdist, inherit what the first one decided.
 asked = any("gpu" in argument for argument in sys.argv[1:])
 if os.environ.setdefault("TIMECYCLEGAN_TESTS_ON", "cuda" if asked else "cpu") == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
