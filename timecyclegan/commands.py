@@ -13,7 +13,7 @@ from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
-from timecyclegan.util.argparser import Arguments, changed_architecture
+from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import write_json
@@ -61,7 +61,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
         backend = choose_backend(options.flow_backend, options.flow_weights)
         options = dataclasses.replace(options, flow_backend=backend)
     _note_unused(arguments, options)
-    _note_unread(arguments, "source_dir", options.model_type, "unconditional")
+    _note_unread(arguments, options.model_type)
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
     run = Run(arguments.name, *folders, options, resume, overwrite)
     if "test_source_dir" in arguments.folders:
@@ -90,12 +90,12 @@ def _note_unused(arguments: Arguments, options: Options) -> None:
             print(f"note: --{name} has no effect on --model_type {options.model_type}")
 
 
-def _note_unread(arguments: Arguments, folder: str, model_type: str, task: str) -> None:
-    """Models of this task do not read the folder."""
-    given = arguments.folders[folder]
-    if given and get_task(model_type) == task:
-        because = "is unconditional" if task == "unconditional" else "draws the flow of one folder"
-        print(f"note: --model_type {model_type} {because}: {given} is not read, - can stand in its place")
+def _note_unread(arguments: Arguments, model_type: str) -> None:
+    """Unconditional models read no source, and the flow is drawn of one folder."""
+    unread = {"unconditional": ("source_dir", "test_source_dir"), "other": ("test_target_dir",)}
+    for folder in unread.get(get_task(model_type), ()):
+        if given := arguments.folders.get(folder):
+            print(f"note: --model_type {model_type} reads one folder: {given} is not read, - can stand in its place")
 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
@@ -104,13 +104,10 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     from timecyclegan.inference.trained import load_model, load_options
 
     test = arguments.options(TestOptions)
-    saved = load_options(arguments.name, arguments.given)
-    changed_architecture(arguments.given, saved)
-    options = arguments.options(Options, saved)
+    options = load_options(arguments.name, arguments.given_for(Options))
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
-    _note_unread(arguments, "test_source_dir", options.model_type, "unconditional")
-    _note_unread(arguments, "test_target_dir", options.model_type, "other")
+    _note_unread(arguments, options.model_type)
     if arguments.given_for(VideoOptions):
         _translate_video(arguments, options)
         return
@@ -139,11 +136,8 @@ def translate(arguments: Arguments, metrics: bool) -> None:
 
 def _translate_video(arguments: Arguments, options: Options) -> None:
     """``test.py --video``."""
-    from timecyclegan.datasets.prepared import kept_size
-    from timecyclegan.inference.trained import load_model
-    from timecyclegan.inference.translator import Translator, check_translates
+    from timecyclegan.inference.translator import Translator
     from timecyclegan.util.signals import interrupt, signals
-    from timecyclegan.video.writer import find_encoder
 
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
@@ -151,14 +145,8 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     for name in arguments.given_for(TestOptions).keys() - {*VIDEO_TESTS}:
         print(f"note: --{name} has no effect on --video")
     clip, domain = find_clip(arguments)
-    check_translates(options.model_type, domain)
-    find_encoder(Path(video.video))
-    model = load_model(arguments.name, options, test.test_init_epoch, {domain})
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
-    prepared = kept_size(CHECKPOINTS / arguments.name, video.source)
-    translator = Translator(
-        model, (options.image_height, options.image_width), own_size, domain, video.source, prepared
-    )
+    translator = Translator(arguments.name, options, test.test_init_epoch, own_size, domain, video.source)
     with signals(interrupt):
         print(translator.translate(
             clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,

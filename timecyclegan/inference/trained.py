@@ -1,35 +1,39 @@
 """Loading what a run has trained: its options, and the generating part of its model."""
 import dataclasses
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from timecyclegan.models import default_options, get_model, get_task
 from timecyclegan.models.base_model import BaseModel
-from timecyclegan.training import checkpoint, foreign
+from timecyclegan.training import checkpoint
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.options import Options
+from timecyclegan.util.options import Options, RunOptions
 
 
-def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
-    """The options that the run ``name`` was trained with.
+def load_options(name: str, given: Mapping[str, Any] = MappingProxyType({})) -> Options:
+    """The options that the run ``name`` was trained with, replaced by the ``given`` ones where they may change.
 
-    Weights of other programs (``training.foreign``) come without: the ``given`` ones describe their model. So they do
-    for a model type that is not trained.
+    Weights of other programs (``training.foreign``) come without: the given ones describe their model. So they do for a
+    model type that is not trained.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such run, or an option would change the trained model (only ``RunOptions`` do not).
     """
     folder = checkpoint.CHECKPOINTS / name
     path = folder / checkpoint.OPTIONS
-    if path.exists():
-        return Options.load(path)
-    known = {field.name for field in dataclasses.fields(Options)}
-    options = default_options(**{key: value for key, value in (given or {}).items() if key in known})
-    foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
-    if not foreign_weights and get_task(options.model_type) != "other":
-        raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
-    return options
+    if not path.exists():
+        options = default_options(**given)
+        foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
+        if not foreign_weights and get_task(options.model_type) != "other":
+            raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
+        return options
+    saved, free = Options.load(path), {field.name for field in dataclasses.fields(RunOptions)}
+    for key, value in given.items():
+        if key not in free and getattr(saved, key) != value:
+            raise UserError(f"--{key} {value} contradicts the checkpoint, made with {getattr(saved, key)!r}")
+    return dataclasses.replace(saved, **given)
 
 
 def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[str] | None = None) -> BaseModel:
@@ -48,6 +52,5 @@ def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[
     idle = {model.name_in(domain, "generator") for domain in model.domains if domains and domain not in domains}
     networks = {key: network for key, network in model.networks().items() if key not in idle}
     checkpoint.load_networks(networks, states, folder)
-    if isinstance(states, foreign.Weights):
-        states.note_unused(networks)
+    checkpoint.note_unused(networks, states)
     return model.to(device).eval()

@@ -16,10 +16,10 @@ from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.prepared import kept_size, picture_size
 from timecyclegan.inference.streaming import stream
 from timecyclegan.inference.trained import load_model, load_options
-from timecyclegan.models import check, get_task, model_class
-from timecyclegan.models.base_model import BaseModel
+from timecyclegan.models import get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.options import Options
 from timecyclegan.video import panels
 from timecyclegan.video.frames import resize_image, to_uint8, to_video
 from timecyclegan.video.reader import VideoFile
@@ -48,24 +48,9 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
     Raises:
         UserError: no such run or epoch; a model that translates nothing, or not in this direction.
     """
-    saved = load_options(name)
     given = {"gpu": gpu, "image_height": image_height or None, "image_width": image_width or None}
-    options = dataclasses.replace(saved, **{key: value for key, value in given.items() if value is not None})
-    check_translates(options.model_type, domain)
-    check(options, training=False)
-    model = load_model(name, options, epoch, {domain})
-    own_size = not (image_height or image_width)
-    prepared = kept_size(CHECKPOINTS / name, source)
-    return Translator(model, (options.image_height, options.image_width), own_size, domain, source, prepared)
-
-
-def check_translates(model_type: str, domain: str) -> None:
-    """Refuse models that do not translate to ``domain``."""
-    task = get_task(model_type)
-    if task not in ("paired", "unpaired"):
-        raise UserError(f"--model_type {model_type} translates no video: it is {task}")
-    if domain not in model_class(model_type).domains:
-        raise UserError(f"--model_type {model_type} is {task}: it generates no {domain}")
+    options = load_options(name, {key: value for key, value in given.items() if value is not None})
+    return Translator(name, options, epoch, not (image_height or image_width), domain, source)
 
 
 @dataclasses.dataclass
@@ -99,24 +84,27 @@ class Translator:
     """Frames in, frames out; the recurrent state is carried along and begins anew at every scene cut.
 
     Args:
-        model: see ``inference.trained.load_model``.
-        size: (height, width) that the generator works at.
-        own_size: give frames the size of those that were translated; else they keep ``size``.
-        domain, source: see :func:`load`.
-        prepared: (height, width) of the frames that ``source`` is made of, where 0 and 0 are their own, as for
-            ``data.prepare_video``; None: ``size``.
+        name, epoch, domain, source: see :func:`load`.
+        options: of the run, with the size that the generator works at; see ``inference.trained.load_options``.
+        own_size: give frames the size of those that were translated; else they keep the generator's.
 
     Raises:
-        UserError: the model translates nothing, or not in this direction; an unknown ``source``.
+        UserError: the model translates nothing, or not in this direction; an unknown ``source``; no weights that fit.
     """
 
-    def __init__(self, model: BaseModel, size: tuple[int, int], own_size: bool = True, domain: str = "target",
-                 source: str = "", prepared: tuple[int, int] | None = None):  # fmt: skip
-        check_translates(model.options.model_type, domain)
+    def __init__(self, name: str, options: Options, epoch: int = 0, own_size: bool = True, domain: str = "target",
+                 source: str = ""):  # fmt: skip
+        task = get_task(options.model_type)
+        if task not in ("paired", "unpaired"):
+            raise UserError(f"--model_type {options.model_type} translates no video: it is {task}")
+        if domain not in model_class(options.model_type).domains:
+            raise UserError(f"--model_type {options.model_type} is {task}: it generates no {domain}")
         if source and source not in MAKERS:
             raise unknown("--source", source, MAKERS)
-        self.model, self.size, self.own_size, self.domain = model, size, own_size, domain
-        self.maker, self.prepared = MAKERS[source] if source else None, prepared
+        self.model = load_model(name, options, epoch, {domain})
+        self.size, self.own_size, self.domain = (options.image_height, options.image_width), own_size, domain
+        # (height, width) of the frames that the source is made of, as for ``data.prepare_video``; None: ``size``.
+        self.maker, self.prepared = MAKERS.get(source), kept_size(CHECKPOINTS / name, source)
 
     def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
         """Translate frames one by one.

@@ -9,11 +9,14 @@ from timecyclegan.util.errors import UserError
 
 State = Mapping[str, Tensor]
 
-# The first part of a network's name: what its flags begin with.
+# The first part of a network's name: what its flags begin with, and those that set its numbers of channels.
 FLAGS = {
-    "generator": "--generator", "discriminator": "--discriminator", "sequence": "--discriminator",
-    "predictor": "--recycle_predictor", "timecycles": "--timecycle_motion_model",
-}  # fmt: skip
+    "generator": ("--generator", "--model_type, --n_frames_generator or --block_size"),
+    "discriminator": ("--discriminator", "--model_type"),
+    "sequence": ("--discriminator", "--n_frames_discriminator"),
+    "predictor": ("--recycle_predictor", "--model_type"),
+    "timecycles": ("--timecycle_motion_model", "--timecycle_type"),
+}
 
 
 class Description(NamedTuple):
@@ -21,8 +24,7 @@ class Description(NamedTuple):
 
     architecture: str
     filters: int
-    inputs: int  # channels that it sees
-    outputs: int  # channels that it makes
+    channels: tuple[int, int]  # that it sees, that it makes
     upsample: str = "transposed"
 
 
@@ -47,7 +49,7 @@ def describe(state: State) -> Description | None:
         architecture = "basic" if len(kernels) == 5 else f"{len(kernels) - 2}_layers"
     else:
         return None
-    return Description(architecture, filters, inputs, outputs, upsample)
+    return Description(architecture, filters, (inputs, outputs), upsample)
 
 
 def check_fit(name: str, found: State, own: State, origin: object) -> None:
@@ -72,45 +74,17 @@ def check_fit(name: str, found: State, own: State, origin: object) -> None:
 
 def _remedy(name: str, theirs: Description | None, ours: Description | None) -> str:
     """The flags in which two networks called ``name`` differ, as far as one can tell."""
-    kind = re.split(r"_|$", name, maxsplit=1)[0]
+    kind = name.split("_")[0]
     if theirs is None or ours is None or kind not in FLAGS:
         return "use the options that it was trained with"
-    flags = [f"{FLAGS[kind]}_{field} {getattr(theirs, field)}"
+    stem, channels = FLAGS[kind]
+    flags = [f"{stem}_{field} {getattr(theirs, field)}"
              for field in ("architecture", "filters") if getattr(theirs, field) != getattr(ours, field)]  # fmt: skip
     if theirs.upsample != ours.upsample:
         flags.append(f"--upsample {theirs.upsample}")
     advice = [f"use {' '.join(flags)}"] if flags else []
-    if (theirs.inputs, theirs.outputs) != (ours.inputs, ours.outputs):
-        advice.append(_channels(name, kind, theirs, ours))
+    if theirs.channels != ours.channels:
+        (seen, made), (see, make) = theirs.channels, ours.channels
+        advice.append(f"it sees {seen} channels and makes {made}, the model's sees {see} and makes {make}, 3 for each "
+                      f"frame: use another {channels}")  # fmt: skip
     return "; ".join(advice) or "is it damaged?"
-
-
-def _channels(name: str, kind: str, theirs: Description, ours: Description) -> str:
-    """What to do about other numbers of channels than the model's."""
-    seen, frames = f"it sees {theirs.inputs} channels and makes {theirs.outputs}", theirs.inputs // 3
-    if theirs.inputs % 3 or (kind not in ("discriminator", "sequence") and theirs.outputs % 3):
-        return f"{seen}, but frames have 3: train it on colour pictures"
-    if kind == "sequence":
-        return f"it sees {frames} frames: use --n_frames_discriminator {frames}"
-    if kind != "generator":
-        return f"{seen} where the model's sees {ours.inputs} and makes {ours.outputs}: use another --model_type"
-    unpaired = name != "generator"
-    if theirs.outputs > 3:
-        return f"it makes {theirs.outputs // 3} frames at once: use --model_type pix2pix --block_size {frames}"
-    if frames == 1:
-        return f"it sees one frame alone: use --model_type {'cyclegan' if unpaired else 'pix2pix --block_size 1'}"
-    recurrent = "seqcyclegan or tricyclegan" if unpaired else "seqpix2pix or timecycle"
-    return (f"it sees a frame and its last outputs, {frames - 1}: use --n_frames_generator {frames - 1} with a "
-            f"recurrent --model_type, {recurrent}")  # fmt: skip
-
-
-def lacking(name: str, states: Mapping[str, object]) -> str:
-    """Why there may be no weights for the network ``name`` among ``states``, to end a message with; may be empty."""
-    if name.startswith("generator_") and "generator" in states:
-        return ("; its one generator translates one way: use --model_type pix2pix, or name its file for its direction, "
-                "latest_net_G_A.pth from source to target, latest_net_G_B.pth back")  # fmt: skip
-    if name.startswith("generator_") and any(other.startswith("generator_") for other in states):
-        return "; to translate one way only, give - for the folder of the other"
-    if name == "generator" and "generator_target" in states:
-        return "; it translates both ways: use an unpaired --model_type such as cyclegan"
-    return ""
