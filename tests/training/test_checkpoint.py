@@ -175,19 +175,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert load(path) == {"a": 1} and list(tmp_path.iterdir()) == [path]
 
 
-def test_random_states_come_back():
-    import random
-
-    import numpy as np
-
-    checkpoint.seed_random(3)
-    state = checkpoint.random_state()
-    first = torch.rand(3), np.random.rand(), random.random()
-    checkpoint.seed_random(4)
-    checkpoint.set_random_state(state)
-    assert torch.equal(first[0], torch.rand(3)) and first[1:] == (np.random.rand(), random.random())
-
-
 # --- one process per name
 
 def test_a_second_process_under_the_same_name_is_refused(data):

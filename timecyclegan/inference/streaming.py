@@ -1,4 +1,5 @@
 """Frames through a trained model: recurrent, one after the other, several sequences side by side."""
+import itertools
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,12 +14,11 @@ from timecyclegan.models.base_model import BaseModel
 def _windows(frames: Iterable[Tensor], context: int) -> Iterator[Tensor]:
     """For each frame (C, H, W) the (2 * context + 1, C, H, W) around it; the first and last frame are repeated."""
     window: deque[Tensor] = deque(maxlen=2 * context + 1)
-    for frame in frames:
-        window.extend([frame] * (1 if window else 1 + context))
-        if len(window) == window.maxlen:
-            yield torch.stack(list(window))
-    for _ in range(context if window else 0):
-        window.append(window[-1])
+    for frame in itertools.chain(frames, [None] * context):
+        if frame is not None:
+            window.extend([frame] * (1 if window else 1 + context))
+        elif window:
+            window.append(window[-1])
         if len(window) == window.maxlen:
             yield torch.stack(list(window))
 

@@ -1,9 +1,7 @@
 """A trained model as one object that translates video files, or any frames, of any length in the same memory."""
-import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
@@ -53,33 +51,6 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
     return Translator(name, options, epoch, not (image_height or image_width), domain, source)
 
 
-@dataclasses.dataclass
-class Summary:
-    """What became of a video: says it in one line."""
-
-    path: Path
-    size: tuple[int, int]
-    network_size: tuple[int, int]
-    rate: Fraction
-    frames: int = 0
-    scenes: int = 0
-    sound: str = ""
-    uneven: bool = False  # the frame rate varies
-
-    def __str__(self) -> str:
-        height, width = self.size
-        parts = [f"{self.path}: {self.frames} frame{'s' * (self.frames != 1)} of {width}x{height} at "
-                 f"{float(self.rate):g} per second", f"{self.scenes} scene{'s' * (self.scenes != 1)}"]  # fmt: skip
-        if self.size != self.network_size:
-            parts.append(f"generated at {self.network_size[1]}x{self.network_size[0]} and resized")
-        if height % 2 or width % 2:
-            parts.append(f"stored as {width + width % 2}x{height + height % 2}, since sizes are even")
-        if self.uneven:
-            steady = self.path.suffix.lower() == ".avi"
-            parts.append("the varying frame rate was made even" if steady else "at the times that they had")
-        return "; ".join(parts + [self.sound] * bool(self.sound))
-
-
 class Translator:
     """Frames in, frames out; the recurrent state is carried along and begins anew at every scene cut.
 
@@ -126,7 +97,7 @@ class Translator:
 
     def translate(self, source: str | Path, output: str | Path, *, side_by_side: bool = False,
                   scene_cuts: str = "auto", sound: bool = True, seed: int = 0,
-                  progress: bool = False) -> Summary:  # fmt: skip
+                  progress: bool = False) -> str:  # fmt: skip
         """Translate a video file into another one, which appears under its name when it is whole.
 
         Args:
@@ -136,6 +107,9 @@ class Translator:
             scene_cuts, seed: see :meth:`frames`.
             sound: copy it, as it is, where ``output`` can hold it.
             progress: show a bar.
+
+        Returns:
+            what became of it, in one line: size, rate, numbers of frames and scenes, and what could not stay as it was.
 
         Raises:
             UserError: ``source`` cannot be read or ``output`` cannot be written; then there is no new ``output``.
@@ -148,24 +122,34 @@ class Translator:
             first = next(frames)
             shape = first[0].shape[:2] if self.own_size else self.size
             panel = _panel(first[0], resize_image(first[0], *shape), side_by_side)
-            summary = Summary(output, shape, self.size, video.rate)
+            count, scenes, uneven = 0, 0, False  # uneven: the frame rate varies
             writer = VideoWriter(output, video.rate, *panel.shape[:2], tick=video.tick, sound=source if sound else None,
                                  pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
             with writer, tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True,
                               disable=not progress) as bar:  # fmt: skip
-                if writer.refused:
-                    codecs = ", ".join(writer.refused)
-                    summary.sound = f"its sound ({codecs}) was left out, {output.suffix} cannot hold it, .mkv can"
-                elif writer.tracks:
-                    summary.sound = "sound copied"
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
                     writer.write(_panel(seen if self.maker else image, made, side_by_side), time)
-                    summary.uneven |= abs(time * video.rate - summary.frames) > 1
-                    summary.frames, summary.scenes = summary.frames + 1, scene
+                    uneven |= abs(time * video.rate - count) > 1
+                    count, scenes = count + 1, scene
                     bar.update()
-        return summary
+        height, width = shape
+        parts = [f"{output}: {count} frame{'s' * (count != 1)} of {width}x{height} at {float(video.rate):g} per second",
+                 f"{scenes} scene{'s' * (scenes != 1)}"]  # fmt: skip
+        if shape != self.size:
+            parts.append(f"generated at {self.size[1]}x{self.size[0]} and resized")
+        if height % 2 or width % 2:
+            parts.append(f"stored as {width + width % 2}x{height + height % 2}, since sizes are even")
+        if uneven:
+            steady = output.suffix.lower() == ".avi"
+            parts.append("the varying frame rate was made even" if steady else "at the times that they had")
+        if writer.refused:
+            codecs = ", ".join(writer.refused)
+            parts.append(f"its sound ({codecs}) was left out, {output.suffix} cannot hold it, .mkv can")
+        elif writer.tracks:
+            parts.append("sound copied")
+        return "; ".join(parts)
 
     def _translated(self, items: Iterable[T], picture: Callable[[T], np.ndarray], scene_cuts: str,
                     seed: int) -> Iterator[tuple[T, np.ndarray, np.ndarray, int]]:  # fmt: skip

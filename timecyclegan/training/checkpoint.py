@@ -3,13 +3,9 @@
 ``checkpoints/NAME`` holds ``options.json``, ``latest.pth`` (everything that a run needs to go on) and, for each saved
 epoch, a ``<network>_<epoch>.pth`` with that network's parameters alone.
 """
-import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from timecyclegan.training import foreign, misfit
@@ -104,32 +100,3 @@ def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State | Pat
             before = tuple(given[key].shape) if key in given else "absent"
             anew.append(f"{name}.{key}: {before} -> {tuple(own[key].shape)}")
     print("\n".join(f"begun anew in this stage: {line}" for line in sorted(anew)) or "all weights were kept")
-
-
-def seed_random(seed: int) -> None:
-    """Seed all global random generators."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-
-
-def random_state() -> dict[str, Any]:
-    """The states of all global random generators, as tensors and plain values."""
-    kind, keys, *rest = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [kind, keys.tolist(), *rest],
-        "python": random.getstate(),
-    }
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put back what :func:`random_state` returned; GPUs that are not there now are left out."""
-    torch.set_rng_state(state["torch"])
-    for device, value in list(enumerate(state["cuda"]))[: torch.cuda.device_count()]:
-        torch.cuda.set_rng_state(value, device)
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))

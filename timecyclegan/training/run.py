@@ -143,7 +143,7 @@ class Run:
             dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
         )
         # Also what a network starts from is a function of the seed and the stage.
-        checkpoint.seed_random(stage.seed + self.position.stage)
+        torch.manual_seed(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
         self.model.to(self.device)
         self.model.make_optimizers()
@@ -193,7 +193,7 @@ class Run:
             optimizer.load_state_dict(saved["optimizers"][role])
         self.scaler.load_state_dict(saved["scaler"])
         self.model.load_training_state(saved.get("model", {}))
-        checkpoint.set_random_state(saved["random"])
+        torch.set_rng_state(saved["random"]["torch"])
 
     def save(self) -> None:
         """Write all that the run needs to go on from its position."""
@@ -206,7 +206,7 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "model": self.model.training_state(),
             "means": self.means.sums,
-            "random": checkpoint.random_state(),
+            "random": {"torch": torch.get_rng_state()},  # the only one that training draws from
         }
         save(self.folder / checkpoint.LATEST, content)
         if self.log:
