@@ -1,7 +1,6 @@
 """Loading what a run has trained: its options, and the generating part of its model."""
 import dataclasses
 from collections.abc import Collection, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from timecyclegan.models import default_options, get_model, get_task
@@ -12,7 +11,7 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options, RunOptions
 
 
-def load_options(name: str, given: Mapping[str, Any] = MappingProxyType({})) -> Options:
+def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     """The options that the run ``name`` was trained with, replaced by the ``given`` ones where they may change.
 
     Weights of other programs (``training.foreign``) come without: the given ones describe their model. So they do for a
@@ -21,7 +20,7 @@ def load_options(name: str, given: Mapping[str, Any] = MappingProxyType({})) -> 
     Raises:
         UserError: there is no such run, or an option would change the trained model (only ``RunOptions`` do not).
     """
-    folder = checkpoint.CHECKPOINTS / name
+    folder, given = checkpoint.CHECKPOINTS / name, given or {}
     path = folder / checkpoint.OPTIONS
     if not path.exists():
         options = default_options(**given)

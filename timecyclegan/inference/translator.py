@@ -39,9 +39,8 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
         image_height, image_width: the size of the generated pictures. By default the generator works at the size it was
             trained at, and its pictures get the size of what was translated.
         domain: what to generate; "source" for the way back of an unpaired model.
-        source: what the model was trained to translate from, if ``data.prepare_video`` made it of the frames: edges,
-            gray, lowres or flow. It is then made of the frames to translate as well, at the size at which it was made
-            for training.
+        source: what the model was trained to translate from, if ``data.prepare_video`` made it: edges, gray, lowres or
+            flow. It is then made of the frames to translate as well, at the same size.
 
     Raises:
         UserError: no such run or epoch; a model that translates nothing, or not in this direction.

@@ -113,12 +113,11 @@ class Run:
         if not isinstance(saved, dict) or not saved.keys() >= STATE:
             raise UserError(f"checkpoint {path} is not one of this program's")
         before = Options.from_dict(saved["options"]).to_dict()
+        free = RESUMABLE - {"num_epochs"} if len(self.stages) > 1 else RESUMABLE  # growing, all stages have as many
         for key, value in self.options.to_dict().items():
-            if value != before[key] and key not in RESUMABLE:
+            if value != before[key] and key not in free:
                 raise UserError(f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the "
                                 "flag out, or train under another name")
-        if len(self.stages) > 1 and self.options.num_epochs != before["num_epochs"]:
-            raise UserError(f"--num_epochs of a growing run cannot change, it has {before['num_epochs']}")
         return saved
 
     def finished(self) -> bool:

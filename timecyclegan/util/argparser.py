@@ -6,14 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from timecyclegan.util.errors import UserError, suggestion
-from timecyclegan.util.options import (
-    ControlOptions,
-    Options,
-    TestOptions,
-    VideoOptions,
-    check_value,
-    value_type,
-)
+from timecyclegan.util.options import ControlOptions, Options, TestOptions, VideoOptions, check_value, value_type
 
 FOLDERS = {
     "source_dir": "frames to translate from: a folder or a video for each sequence; - for unconditional models",

@@ -46,9 +46,8 @@ class ModelOptions:
         "seqdcgan, timecycledcgan; to be tested alone: flownet, which draws optical flow",
     )  # fmt: skip
     block_size: int = option(0, "-b", "frames of a training clip; 0 is the model's default", NON_NEGATIVE)
-    generator_architecture: str = option(
-        "resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256; dcgan is dcgan's, dcgan_enc recurrent DCGANs'"
-    )
+    generator_architecture: str = option("resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256; dcgan is "
+                                         "dcgan's, dcgan_enc recurrent DCGANs'")  # fmt: skip
     generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
     n_frames_generator: int = option(1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE)
     upsample: str = option("transposed", None, "how a ResNet generator enlarges; resize has no checkerboard, but old "
@@ -72,12 +71,10 @@ class DiscriminatorOptions:
 
     discriminator_architecture: str = option("basic", "-d", "basic (3 layers), N_layers, pixel or dcgan")
     discriminator_filters: int = option(64, "-df", "channels of a discriminator's first layer", POSITIVE)
-    n_frames_discriminator: int = option(
-        0, "-dn", "frames that a sequence discriminator sees; 0 is every frame of the clip that is judged", NON_NEGATIVE
-    )
-    discriminator_temporal_scales: int = option(
-        1, "-dts", "number of sequence discriminators; number i sees every (-dn)**i-th frame", NON_NEGATIVE
-    )
+    n_frames_discriminator: int = option(0, "-dn", "frames that a sequence discriminator sees; 0 is every frame of the "
+                                         "clip that is judged", NON_NEGATIVE)  # fmt: skip
+    discriminator_temporal_scales: int = option(1, "-dts", "number of sequence discriminators; number i sees every "
+                                                "(-dn)**i-th frame", NON_NEGATIVE)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -96,15 +93,12 @@ class LossOptions:
         "auto", None, "what computes optical flow (models with flow, flownet): farneback, dis, raft, raft_small, "
         "flownet2, or auto: flownet2 if its weights are found, else farneback")  # fmt: skip
     flow_weights: str = option("", None, "weight file of the flow back end; else it is looked for in torch hub's cache")
-    flow_cache: str = option(
-        "", None, "folder that keeps the flow of training frames, computed on whole frames, not on what is cropped"
-    )
+    flow_cache: str = option("", None, "folder that keeps the flow of training frames, computed before cropping")
     warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
     recycle_predictor_architecture: str = option("resnet_6blocks", "-rcp", "of the predictor (RecycleGAN models)")
     recycle_predictor_filters: int = option(64, "-rcpf", "channels of the predictor's first layer", POSITIVE)
-    recycle_predictor_gan: bool = option(
-        False, None, "also judge what the predictor makes of real frames (RecycleGAN models): its code did not"
-    )
+    recycle_predictor_gan: bool = option(False, None, "also judge what the predictor makes of real frames (RecycleGAN "
+                                         "models): its code did not")  # fmt: skip
     pool_size: int = option(50, None, "pictures shown to the discriminators again (CycleGAN models)", NON_NEGATIVE)
 
 
@@ -178,7 +172,7 @@ class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeC
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot read the run's options from {path}: {error}") from error
 
 
@@ -191,13 +185,11 @@ class TestOptions:
     test_batch_size: int = option(1, "-tbs", "sequences translated side by side", POSITIVE)
     test_init_epoch: int = option(0, "-tie", "use the weights of this epoch; 0 is the newest", NON_NEGATIVE)
     test_output_dir: str = option("results", "-to", "where results/NAME goes")
-    test_unpaired_target_to_source: bool = option(
-        False, "-tts", "translate only from target to source (unpaired models); one folder is then the target"
-    )
+    test_unpaired_target_to_source: bool = option(False, "-tts", "translate only from target to source (unpaired "
+                                                  "models); one folder is then the target")  # fmt: skip
     test_seed: int = option(0, None, "of the noise before a sequence's first frame", SEED)
-    n_sequences: int = option(
-        0, None, "sequences to generate (unconditional models); 0 is as many as the target folder has", NON_NEGATIVE
-    )
+    n_sequences: int = option(0, None, "sequences to generate (unconditional models); 0 is as many as the target "
+                              "folder has", NON_NEGATIVE)  # fmt: skip
     n_frames: int = option(0, None, "frames of each of the --n_sequences", NON_NEGATIVE)
     save_flow: str = option("off", None, "also write the flow itself (flownet): flo, the Middlebury benchmark's form, "
                             "or npz, which the metrics read", choices=("off", "flo", "npz"))  # fmt: skip
