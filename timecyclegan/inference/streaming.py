@@ -47,8 +47,8 @@ def stream(
     """
     device, context = next(model.parameters()).device, model.context()
     streams = {name: _windows(frames, context) for name, frames in sources.items()}
-    state, active, began = None, list(streams), False
-    while True:
+    state, active = None, list(streams)
+    for t in itertools.count():
         ready = {row: clip for row, name in enumerate(active) if (clip := next(streams[name], None)) is not None}
         if not ready:
             return
@@ -56,8 +56,7 @@ def stream(
             state = None if state is None else state[list(ready)]
             active = [active[row] for row in ready]
         batch = torch.stack(list(ready.values())).to(device)  # (N, 2 * context + 1, C, H, W), row i of sequence i
-        if not began:
-            noise = [noise_generator(seed, name) for name in active]
-            state, began = model.initial_state(noise, batch[:, context]), True
+        if t == 0:
+            state = model.initial_state([noise_generator(seed, name) for name in active], batch[:, context])
         frames, state = model.translate_frame(batch, state, domain)
         yield from zip(active, frames, strict=True)

@@ -36,12 +36,12 @@ def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Path]:
 
 
 def parameters(name: str, states: Mapping[str, State | Path]) -> State:
-    """Those of a network; where they lie in a file, it is read. If another program's, it is announced.
+    """Those of a network, none if it is not there; a file is read, and announced if it is another program's.
 
     Raises:
         UserError: the file cannot be read, or holds no weights.
     """
-    state = states[name]
+    state = states.get(name, {})
     if not isinstance(state, Path):
         return state
     if not (state.parent / LATEST).exists():
@@ -66,13 +66,11 @@ def load_networks(
         if missing[0].startswith("generator") and any(name.startswith("generator") for name in states):
             hint = ("; choose the --model_type by it: paired models have one generator, unpaired ones generator_target "
                     "and, for the way back, generator_source; to do without that, give - for its folder")  # fmt: skip
-        raise UserError(
-            f"{origin} has no weights for {', '.join(missing)}; it has {', '.join(states) or 'none'}{hint}"
-        )
+        raise UserError(f"{origin} has no weights for {', '.join(missing)}; it has {', '.join(states) or 'none'}{hint}")
     for name, network in networks.items():
         if name in states:
-            where = states[name] if isinstance(states[name], Path) else origin
             state = parameters(name, states)
+            where = states[name] if isinstance(states[name], Path) else origin
             misfit.check_fit(name, state, network.state_dict(), where)
             network.load_state_dict(state)
     if missing:
@@ -90,7 +88,7 @@ def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State | Pat
     """Give ``networks`` those parameters of ``states`` that still fit, for growing; print what is begun anew."""
     anew = []
     for name, network in networks.items():
-        own, given = network.state_dict(), parameters(name, states) if name in states else {}
+        own, given = network.state_dict(), parameters(name, states)
         kept = {key: given[key] for key, value in own.items() if key in given and given[key].shape == value.shape}
         network.load_state_dict({**own, **kept})
         if not kept:

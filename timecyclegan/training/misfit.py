@@ -1,7 +1,7 @@
 """Whether weights fit a network, and where they do not, the flags that describe the network that they would fit."""
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -19,21 +19,16 @@ FLAGS = {
 }
 
 
-class Description(NamedTuple):
-    """What a network's parameters say about it."""
+def describe(state: State) -> dict[str, Any]:
+    """What parameters of these names and shapes say about their network; empty if that is none of ours.
 
-    architecture: str
-    filters: int
-    channels: tuple[int, int]  # that it sees, that it makes
-    upsample: str = "transposed"
-
-
-def describe(state: State) -> Description | None:
-    """The architecture (as ``models.networks`` names it) that has parameters of these names; None if it is unknown."""
+    Its "architecture" (as ``models.networks`` names it), "filters" and "upsample", and its "channels": how many it sees
+    and how many it makes.
+    """
     state = {key.removeprefix("backward_model."): value for key, value in state.items()}
     kernels = [key for key, value in state.items() if key.endswith(".weight") and value.dim() == 4]
     if not kernels:
-        return None
+        return {}
     filters, inputs, *_ = state[kernels[0]].shape
     outputs, upsample = state[kernels[-1]].shape[0], "transposed"
     if kernels[0] == "model.model.0.weight" and "model.model.3.weight" in state:
@@ -48,8 +43,8 @@ def describe(state: State) -> Description | None:
     elif kernels[0] == "model.0.weight" and "model.0.bias" in state:
         architecture = "basic" if len(kernels) == 5 else f"{len(kernels) - 2}_layers"
     else:
-        return None
-    return Description(architecture, filters, (inputs, outputs), upsample)
+        return {}
+    return {"architecture": architecture, "filters": filters, "upsample": upsample, "channels": (inputs, outputs)}
 
 
 def check_fit(name: str, found: State, own: State, origin: object) -> None:
@@ -69,22 +64,15 @@ def check_fit(name: str, found: State, own: State, origin: object) -> None:
     else:
         shapes = tuple(found[wrong].shape), tuple(own[wrong].shape)
         text = f"does not fit, its {wrong} is {shapes[0]} where the model has {shapes[1]}"
-    raise UserError(f"{origin}: {name} {text}; {_remedy(name, describe(found), describe(own))}")
-
-
-def _remedy(name: str, theirs: Description | None, ours: Description | None) -> str:
-    """The flags in which two networks called ``name`` differ, as far as one can tell."""
-    kind = name.split("_")[0]
-    if theirs is None or ours is None or kind not in FLAGS:
-        return "use the options that it was trained with"
+    theirs, ours, kind = describe(found), describe(own), name.split("_")[0]
+    if not theirs or not ours or kind not in FLAGS:
+        raise UserError(f"{origin}: {name} {text}; use the options that it was trained with")
     stem, channels = FLAGS[kind]
-    flags = [f"{stem}_{field} {getattr(theirs, field)}"
-             for field in ("architecture", "filters") if getattr(theirs, field) != getattr(ours, field)]  # fmt: skip
-    if theirs.upsample != ours.upsample:
-        flags.append(f"--upsample {theirs.upsample}")
-    advice = [f"use {' '.join(flags)}"] if flags else []
-    if theirs.channels != ours.channels:
-        (seen, made), (see, make) = theirs.channels, ours.channels
+    flags = {"architecture": f"{stem}_architecture", "filters": f"{stem}_filters", "upsample": "--upsample"}
+    differing = [f"{flag} {theirs[key]}" for key, flag in flags.items() if theirs[key] != ours[key]]
+    advice = [f"use {' '.join(differing)}"] if differing else []
+    if theirs["channels"] != ours["channels"]:
+        (seen, made), (see, make) = theirs["channels"], ours["channels"]
         advice.append(f"it sees {seen} channels and makes {made}, the model's sees {see} and makes {make}, 3 for each "
                       f"frame: use another {channels}")  # fmt: skip
-    return "; ".join(advice) or "is it damaged?"
+    raise UserError(f"{origin}: {name} {text}; {'; '.join(advice) or 'is it damaged?'}")

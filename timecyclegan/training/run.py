@@ -53,10 +53,8 @@ class Run:
         UserError: options or data that do not fit, before anything is written.
     """
 
-    def __init__(
-        self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
-        overwrite: bool = False,
-    ):
+    def __init__(self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
+                 overwrite: bool = False):  # fmt: skip
         self.name, self.target, self.options, self.overwrite = name, target, options, overwrite
         self.source = None if get_task(options.model_type) == "unconditional" else source
         self.folder = checkpoint.CHECKPOINTS / name
@@ -300,13 +298,12 @@ def exclusive(folder: Path) -> Iterator[None]:
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, "w")  # noqa: SIM115 (closed below)
+        # A record lock: it ends with this process, even if data workers outlive it for a moment.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"another process is training {folder.name} at this moment") from error
     except OSError as error:
         raise UserError(f"cannot write {lock.absolute()}: {error.strerror}; run in another folder") from error
     with file:
-        try:
-            # A record lock: it ends with this process, even if data workers outlive it for a moment.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another process is training {folder.name} at this moment") from error
         # The file stays: removing it would let a third process lock a new one while a second still opens this.
         yield
