@@ -78,7 +78,7 @@ def _training_options(arguments: Arguments) -> Options:
     saved = CHECKPOINTS / arguments.name / OPTIONS
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
-        options = arguments.options(Options, dataclasses.replace(Options.load(saved), **preset))
+        options = dataclasses.replace(Options.load(saved), **{**preset, **arguments.given_for(Options)})
     return options
 
 
@@ -101,7 +101,7 @@ def _note_unread(arguments: Arguments, model_type: str) -> None:
 
 def translate(arguments: Arguments, metrics: bool) -> None:
     """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them."""
-    from timecyclegan.inference.folders import translate_folders
+    from timecyclegan.inference.folders import translate_folders, write_videos
     from timecyclegan.inference.trained import load_model, load_options
 
     test = arguments.options(TestOptions)
@@ -128,7 +128,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
         fakes = translate_folders(
             model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain
         )
-        _write_videos(direction, fakes, folder, options, test.fps)
+        write_videos(direction.shown(fakes), folder, (options.image_height, options.image_width), test.fps)
         if evaluator:
             evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator))
     for evaluation in evaluations:  # last: what could be computed is written by now
@@ -170,26 +170,16 @@ def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
     """``test.py -m flownet``: pictures of the flow, side-by-side videos, and ``flow.json``: by what, in which scale."""
     from timecyclegan.flow.pictures import draw_folders
+    from timecyclegan.inference.folders import write_videos
 
     model = get_model(options.model_type, options)
     size, device = (options.image_height, options.image_width), pick_device(options.gpu)
     pictures, scales = draw_folders(
         model.backend, direction.inputs, output, size, device, options.threads, test.save_flow
     )
-    facts = describe(model.backend_name, model.backend) | {"scale_px": scales}
-    write_json(output / "flow.json", facts)
+    write_json(output / "flow.json", describe(model.backend_name, model.backend) | {"scale_px": scales})
     print(f"optical flow by {model.backend_name}")
-    _write_videos(direction, pictures, output, options, test.fps)
-
-
-def _write_videos(direction: Direction, made: Frames, folder: Path, options: Options, fps: float) -> None:
-    """Show each sequence beside what it was made of, and beside the real one."""
-    from timecyclegan.inference.folders import write_side_by_side
-
-    for sequence in direction.shown(made):
-        video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
-        write_side_by_side(video, sequence.panels(), (options.image_height, options.image_width), fps)
-    print(f"frames and side-by-side videos are in {folder}")
+    write_videos(direction.shown(pictures), output, size, test.fps)
 
 
 def _measure(

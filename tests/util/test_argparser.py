@@ -82,7 +82,6 @@ def test_options_take_what_was_given_and_leave_the_rest():
     assert found.options(Options) == Options(batch_size=3)
     assert found.options(TestOptions) == TestOptions(test_batch_size=2)
     assert found.options(ControlOptions) == ControlOptions(resume=True)
-    assert found.options(Options, Options(seed=4)) == Options(seed=4, batch_size=3)
 
 
 @pytest.mark.parametrize(("flag", "near"), [("--batchsize", "--batch_size"), ("--imge_height", "--image_height"),

@@ -43,9 +43,9 @@ class Arguments:
         names = {field.name for field in dataclasses.fields(kind)}
         return {key: value for key, value in self.given.items() if key in names}
 
-    def options(self, kind: type, base: Any = None) -> Any:
-        """The options of class ``kind``: defaults (or those of ``base``), replaced by what was given."""
-        return dataclasses.replace(base or kind(), **self.given_for(kind))
+    def options(self, kind: type) -> Any:
+        """The options of class ``kind``: defaults, replaced by what was given."""
+        return kind(**self.given_for(kind))
 
 
 class _Parser(argparse.ArgumentParser):
