@@ -157,7 +157,9 @@ class Translator:
             raise unknown("--scene_cuts", scene_cuts, SCENE_CUTS)
         once = itertools.chain([True], itertools.repeat(False))
         marked = mark_cuts(items, picture) if scene_cuts == "auto" else zip(items, once, strict=False)
-        for number, scene in itertools.groupby(_numbered(marked), key=itemgetter(0)):
+        # Each item with how many scenes have begun by then.
+        counted = itertools.accumulate(marked, lambda before, now: (now[0], before[1] + now[1]))
+        for number, (_, scene) in enumerate(itertools.groupby(counted, key=itemgetter(1)), 1):
             waiting: deque[tuple[T, np.ndarray]] = deque()  # what was read but not yet translated
             sources = {".": self._sources(scene, picture, waiting)}
             for _, made in stream(self.model, sources, seed, self.domain):
@@ -165,10 +167,10 @@ class Translator:
                 size = picture(item).shape[:2] if self.own_size else self.size
                 yield item, seen, resize_image(to_uint8(made), *size), number
 
-    def _sources(self, scene: Iterable[tuple[int, T]], picture: Callable[[T], np.ndarray],
+    def _sources(self, scene: Iterable[tuple[T, int]], picture: Callable[[T], np.ndarray],
                  waiting: deque[tuple[T, np.ndarray]]) -> Iterator[Tensor]:  # fmt: skip
         previous = None
-        for _, item in scene:
+        for item, _ in scene:
             seen = picture(item)
             if self.maker:
                 size = picture_size(seen.shape, *self.prepared) if self.prepared else self.size
@@ -190,14 +192,6 @@ def _picture(frame: np.ndarray | Tensor) -> np.ndarray:
     known = f" of {frame.dtype} {tuple(frame.shape)}" if tensor or isinstance(frame, np.ndarray) else ""
     raise ValueError("expected frames as uint8 arrays (H, W, 3), RGB, or floating-point tensors (3, H, W) in [-1, 1]; "
                      f"got {type(frame).__name__}{known}")
-
-
-def _numbered(marked: Iterable[tuple[T, bool]]) -> Iterator[tuple[int, T]]:
-    """The number of each item's scene, from 1, and the item."""
-    number = 0
-    for item, begins in marked:
-        number += begins
-        yield number, item
 
 
 def _panel(image: np.ndarray, made: np.ndarray, beside: bool) -> np.ndarray:
