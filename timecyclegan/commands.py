@@ -3,7 +3,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +137,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
 def _translate_video(arguments: Arguments, options: Options) -> None:
     """``test.py --video``."""
     from timecyclegan.inference.translator import Translator
+    from timecyclegan.util.signals import interrupt, signals
 
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
@@ -147,9 +147,9 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     clip, domain = find_clip(arguments)
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
     translator = Translator(arguments.name, options, test.test_init_epoch, own_size, domain, video.source)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half-written is removed
-    print(translator.translate(clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts,
-                               sound=video.sound, seed=test.test_seed, progress=True))  # fmt: skip
+    with signals(interrupt):
+        print(translator.translate(clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts,
+                                   sound=video.sound, seed=test.test_seed, progress=True))  # fmt: skip
 
 
 def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":

@@ -19,3 +19,8 @@ def signals(ask: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interrupt(_number: int) -> None:
+    """For :func:`signals`: SIGTERM ends as Ctrl-C does, so that what is half-written is removed."""
+    raise KeyboardInterrupt
