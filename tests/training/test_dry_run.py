@@ -8,7 +8,6 @@ import torch
 from tests.training.helpers import P, message, small, trainer, write_data
 from timecyclegan.losses import Term
 from timecyclegan.models import MODELS, get_task, model_class
-from timecyclegan.training import dry_run
 from timecyclegan.training.dry_run import measure, print_dry_run, reach, weight_flag
 
 
@@ -87,12 +86,6 @@ def test_the_values_are_those_of_the_first_step(data):
     again = trainer(data, **P)
     assert cost.losses == again.model.training_step(next(iter(again.loader)), again.scaler)
     assert min(cost[:3]) > 0
-
-
-@pytest.mark.parametrize(("loading", "threads", "seconds"), [(3.0, 0, 16), (3.0, 2, 6), (0.5, 1, 4)])
-def test_an_epoch_waits_for_what_takes_longer(data, capsys, monkeypatch, loading, threads, seconds):
-    """Four steps of a second each; other processes load while a step is computed."""
-    cost = measure(trainer(data, **P))._replace(step=1.0, loading=loading)
-    monkeypatch.setattr(dry_run, "measure", lambda run: cost)
-    print_dry_run(trainer(data, **P), threads)
-    assert f"an epoch: 4 steps, {seconds} s; --num_epochs 2: " in capsys.readouterr().out
+    assert cost.epoch(10, 0) == pytest.approx(10 * (cost.step + cost.loading))
+    assert cost._replace(step=1.0, loading=3.0).epoch(10, 2) == 15
+    assert cost._replace(step=1.0, loading=0.1).epoch(7, 1) == 7

@@ -28,6 +28,10 @@ class Cost(NamedTuple):
     memory: int  # bytes at the most
     losses: dict[str, float]  # of the first step
 
+    def epoch(self, steps: int, threads: int) -> float:
+        """Seconds of an epoch. Loading in other processes goes on while a step is computed."""
+        return steps * (max(self.step, self.loading / threads) if threads else self.step + self.loading)
+
 
 def measure(run: Run, steps: int = 3) -> Cost:
     """Train ``steps`` steps. On a GPU, memory is the allocator's peak; else the whole process's, from its start."""
@@ -126,8 +130,7 @@ def print_dry_run(run: Run, threads: int) -> None:
         cells = [text.rjust(width) if i in (1, 2) else text.ljust(width)
                  for i, (text, width) in enumerate(zip(row, widths, strict=False))]  # fmt: skip
         print("  ".join([*cells, *row[4:]]).rstrip())
-    # Loading in other processes goes on while a step is computed.
-    epoch = steps * (max(cost.step, cost.loading / threads) if threads else cost.step + cost.loading)
+    epoch = cost.epoch(steps, threads)
     whose = "the most that PyTorch allocated on it" if cuda else "the most of this whole process"
     print(f"\na step: {duration(cost.step)}, and {duration(cost.loading)} to load its batch; memory: "
           f"{cost.memory / 1e9:.2f} GB ({whose})")
