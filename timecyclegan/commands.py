@@ -61,7 +61,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
         backend = choose_backend(options.flow_backend, options.flow_weights)
         options = dataclasses.replace(options, flow_backend=backend)
     _note_unused(arguments, options)
-    _note_unread(arguments, options.model_type)
+    _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
     run = Run(arguments.name, *folders, options, resume, overwrite)
     if "test_source_dir" in arguments.folders:
@@ -90,12 +90,11 @@ def _note_unused(arguments: Arguments, options: Options) -> None:
             print(f"note: --{name} has no effect on --model_type {options.model_type}")
 
 
-def _note_unread(arguments: Arguments, model_type: str) -> None:
-    """Unconditional models read no source, and the flow is drawn of one folder."""
-    unread = {"unconditional": ("source_dir", "test_source_dir"), "other": ("test_target_dir",)}
-    for folder in unread.get(get_task(model_type), ()):
-        if given := arguments.folders.get(folder):
-            print(f"note: --model_type {model_type} reads one folder: {given} is not read, - can stand in its place")
+def _note_unread(arguments: Arguments, model_type: str, prefix: str) -> None:
+    """Unconditional models read no source, and flow is drawn of the source alone; ``prefix``: of the folders' names."""
+    unread = {"unconditional": "source_dir", "other": "target_dir"}.get(get_task(model_type), "")
+    if given := arguments.folders.get(prefix + unread):
+        print(f"note: --model_type {model_type} reads one folder: {given} is not read, - can stand in its place")
 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
@@ -107,7 +106,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     options = load_options(arguments.name, arguments.given_for(Options))
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
-    _note_unread(arguments, options.model_type)
+    _note_unread(arguments, options.model_type, "test_")
     if arguments.given_for(VideoOptions):
         _translate_video(arguments, options)
         return
