@@ -30,8 +30,8 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
         return options
     saved, free = Options.load(path), {field.name for field in dataclasses.fields(RunOptions)}
     for key, value in given.items():
-        if key not in free and getattr(saved, key) != value:
-            raise UserError(f"--{key} {value} contradicts the checkpoint, made with {getattr(saved, key)!r}")
+        if key not in free and (made_with := getattr(saved, key)) != value:
+            raise UserError(f"--{key} {value} contradicts the checkpoint, which was made with {made_with!r}")
     return dataclasses.replace(saved, **given)
 
 
