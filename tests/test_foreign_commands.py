@@ -108,7 +108,7 @@ def test_flags_that_do_not_fit_are_named(refused, sources):
     test = ["test", "theirs", sources, "-gpu", -1, "-ih", 24, "-iw", 32]
     assert "--generator_architecture resnet_9blocks --generator_filters 2" in refused(*test, "-m", "pix2pix")
     assert "--generator_filters 2" in refused(*test, "-m", "pix2pix", "-g", "resnet_9blocks")
-    assert "--model_type pix2pix" in refused(*test, "-g", "resnet_9blocks", "-gf", 2)  # timecycle is the default
+    assert "use another --model_type" in refused(*test, "-g", "resnet_9blocks", "-gf", 2)  # timecycle is the default
     assert "did you mean pix2pix" in refused(*test, "-m", "pix2pixx")
     assert not Path("results").exists()
 
@@ -160,11 +160,11 @@ def test_one_direction_of_a_cyclegan(script, refused, data, sources):
     save("latest_net_G.pth", generator())
     test = ["test", "theirs", sources, *as_flags(FLAGS), "-g", "resnet_6blocks"]
     line = refused(*test, "-m", "cyclegan")
-    assert "has no weights for generator_target; it has generator" in line and "use --model_type pix2pix" in line
+    assert "has no weights for generator_target; it has generator" in line and "choose the --model_type by it" in line
     Path("checkpoints/theirs/latest_net_G.pth").rename("checkpoints/theirs/latest_net_G_A.pth")
     line = refused("test", "theirs", *data, *test[3:], "-m", "cyclegan")
-    assert "has no weights for generator_source; it has generator_target; to translate one way only, give -" in line
-    assert "use an unpaired --model_type such as cyclegan" in refused(*test, "-m", "pix2pix")
+    assert "has no weights for generator_source; it has generator_target; " in line and "give - for its folder" in line
+    assert "unpaired ones generator_target" in refused(*test, "-m", "pix2pix")
     assert not Path("results").exists()
     assert script(*test, "-m", "cyclegan") == 0
     one_way = pictures("results/theirs/source_to_target")

@@ -13,7 +13,7 @@ from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
-from timecyclegan.util.argparser import Arguments, changed_architecture
+from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import write_json
@@ -62,7 +62,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
         backend = choose_backend(options.flow_backend, options.flow_weights)
         options = dataclasses.replace(options, flow_backend=backend)
     _note_unused(arguments, options)
-    _note_unread(arguments, "source_dir", options.model_type, "unconditional")
+    _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
     run = Run(arguments.name, *folders, options, resume, overwrite)
     if "test_source_dir" in arguments.folders:
@@ -78,7 +78,7 @@ def _training_options(arguments: Arguments) -> Options:
     saved = CHECKPOINTS / arguments.name / OPTIONS
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
-        options = arguments.options(Options, dataclasses.replace(Options.load(saved), **preset))
+        options = dataclasses.replace(Options.load(saved), **{**preset, **arguments.given_for(Options)})
     return options
 
 
@@ -91,27 +91,23 @@ def _note_unused(arguments: Arguments, options: Options) -> None:
             print(f"note: --{name} has no effect on --model_type {options.model_type}")
 
 
-def _note_unread(arguments: Arguments, folder: str, model_type: str, task: str) -> None:
-    """Models of this task do not read the folder."""
-    given = arguments.folders[folder]
-    if given and get_task(model_type) == task:
-        because = "is unconditional" if task == "unconditional" else "draws the flow of one folder"
-        print(f"note: --model_type {model_type} {because}: {given} is not read, - can stand in its place")
+def _note_unread(arguments: Arguments, model_type: str, prefix: str) -> None:
+    """Unconditional models read no source, and flow is drawn of the source alone; ``prefix``: of the folders' names."""
+    unread = {"unconditional": "source_dir", "other": "target_dir"}.get(get_task(model_type), "")
+    if given := arguments.folders.get(prefix + unread):
+        print(f"note: --model_type {model_type} reads one folder: {given} is not read, - can stand in its place")
 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
     """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them."""
-    from timecyclegan.inference.folders import translate_folders
+    from timecyclegan.inference.folders import translate_folders, write_videos
     from timecyclegan.inference.trained import load_model, load_options
 
     test = arguments.options(TestOptions)
-    saved = load_options(arguments.name, arguments.given)
-    changed_architecture(arguments.given, saved)
-    options = arguments.options(Options, saved)
+    options = load_options(arguments.name, arguments.given_for(Options))
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
-    _note_unread(arguments, "test_source_dir", options.model_type, "unconditional")
-    _note_unread(arguments, "test_target_dir", options.model_type, "other")
+    _note_unread(arguments, options.model_type, "test_")
     if arguments.given_for(VideoOptions):
         _translate_video(arguments, options)
         return
@@ -131,7 +127,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
         fakes = translate_folders(
             model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain
         )
-        _write_videos(direction, fakes, folder, options, test.fps)
+        write_videos(direction.shown(fakes), folder, (options.image_height, options.image_width), test.fps)
         if evaluator:
             evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator))
     for evaluation in evaluations:  # last: what could be computed is written by now
@@ -140,11 +136,8 @@ def translate(arguments: Arguments, metrics: bool) -> None:
 
 def _translate_video(arguments: Arguments, options: Options) -> None:
     """``test.py --video``."""
-    from timecyclegan.datasets.prepared import kept_size
-    from timecyclegan.inference.trained import load_model
-    from timecyclegan.inference.translator import Translator, check_translates
+    from timecyclegan.inference.translator import Translator
     from timecyclegan.util.signals import interrupt, signals
-    from timecyclegan.video.writer import find_encoder
 
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
@@ -152,19 +145,11 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     for name in arguments.given_for(TestOptions).keys() - {*VIDEO_TESTS}:
         print(f"note: --{name} has no effect on --video")
     clip, domain = find_clip(arguments)
-    check_translates(options.model_type, domain)
-    find_encoder(Path(video.video))
-    model = load_model(arguments.name, options, test.test_init_epoch, {domain})
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
-    prepared = kept_size(CHECKPOINTS / arguments.name, video.source)
-    translator = Translator(
-        model, (options.image_height, options.image_width), own_size, domain, video.source, prepared
-    )
+    translator = Translator(arguments.name, options, test.test_init_epoch, own_size, domain, video.source)
     with signals(interrupt):
-        print(translator.translate(
-            clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts, sound=video.sound,
-            seed=test.test_seed, progress=True,
-        ))  # fmt: skip
+        print(translator.translate(clip, video.video, side_by_side=video.side_by_side, scene_cuts=video.scene_cuts,
+                                   sound=video.sound, seed=test.test_seed, progress=True))  # fmt: skip
 
 
 def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
@@ -185,26 +170,16 @@ def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
     """``test.py -m flownet``: pictures of the flow, side-by-side videos, and ``flow.json``: by what, in which scale."""
     from timecyclegan.flow.pictures import draw_folders
+    from timecyclegan.inference.folders import write_videos
 
     model = get_model(options.model_type, options)
     size, device = (options.image_height, options.image_width), pick_device(options.gpu)
     pictures, scales = draw_folders(
         model.backend, direction.inputs, output, size, device, options.threads, test.save_flow
     )
-    facts = describe(model.backend_name, model.backend) | {"scale_px": scales}
-    write_json(output / "flow.json", facts)
+    write_json(output / "flow.json", describe(model.backend_name, model.backend) | {"scale_px": scales})
     print(f"optical flow by {model.backend_name}")
-    _write_videos(direction, pictures, output, options, test.fps)
-
-
-def _write_videos(direction: Direction, made: Frames, folder: Path, options: Options, fps: float) -> None:
-    """Show each sequence beside what it was made of, and beside the real one."""
-    from timecyclegan.inference.folders import write_side_by_side
-
-    for sequence in direction.shown(made):
-        video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
-        write_side_by_side(video, sequence.panels(), (options.image_height, options.image_width), fps)
-    print(f"frames and side-by-side videos are in {folder}")
+    write_videos(direction.shown(pictures), output, size, test.fps)
 
 
 def _measure(

@@ -66,33 +66,31 @@ def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> Non
     """
     task, folders, test = get_task(model_type), arguments.folders, arguments.options(TestOptions)
     model = f"--model_type {model_type}" + (f" is {task}" if task != "other" else "")
-    if task == "other" and metrics:
-        raise UserError(f"{model} is not trained and has no metrics: python test.py NAME SOURCE {model} draws the "
-                        "flow of SOURCE")
-    if task == "other" and test.test_init_epoch:
-        raise UserError(f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave "
-                        "the flag out")
     needed = {"source_dir": ("paired", "unpaired"), "test_source_dir": ("paired", "other"),
               "test_target_dir": ("paired", "unconditional") if metrics else ()}
-    for folder, tasks in needed.items():
-        if task in tasks and folder in folders and folders[folder] is None:
-            raise UserError(f"{model}: it needs {folder}, give a folder where - stands")
-    if "test_source_dir" not in folders:
-        return
-    if test.test_unpaired_target_to_source and task != "unpaired":
-        raise UserError(f"--test_unpaired_target_to_source is for unpaired models, {model}")
-    if (test.n_sequences or test.n_frames) and task != "unconditional":
-        raise UserError(f"--n_sequences and --n_frames are for unconditional models, {model}")
-    if bool(test.n_sequences) != bool(test.n_frames):
-        raise UserError("--n_sequences and --n_frames belong together: give both")
-    if test.save_flow != "off" and task != "other":
-        raise UserError(f"--save_flow is for --model_type flownet, {model}")
-    nothing = folders["test_target_dir"] is None
-    if nothing and task == "unconditional" and not test.n_sequences:
-        raise UserError(f"{model}: give a target folder, to generate as many sequences and frames as it has, or "
-                        "--n_sequences and --n_frames")
-    if nothing and task == "unpaired" and folders["test_source_dir"] is None:
-        raise UserError("there is nothing to translate: give a source folder, a target folder, or both")
+    missing = [folder for folder, tasks in needed.items() if task in tasks and folders.get(folder, True) is None]
+    made_of = [folders[folder] for folder in ("test_source_dir", "test_target_dir") if folder in folders]
+    refused = (
+        (task == "other" and metrics,
+         f"{model} is not trained and has no metrics: python test.py NAME SOURCE {model} draws the flow of SOURCE"),
+        (task == "other" and test.test_init_epoch,
+         f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave the flag out"),
+        (missing, f"{model}: it needs {' and '.join(missing)}, give a folder where - stands"),
+        (test.test_unpaired_target_to_source and task != "unpaired",
+         f"--test_unpaired_target_to_source is for unpaired models, {model}"),
+        ((test.n_sequences or test.n_frames) and task != "unconditional",
+         f"--n_sequences and --n_frames are for unconditional models, {model}"),
+        (bool(test.n_sequences) != bool(test.n_frames), "--n_sequences and --n_frames belong together: give both"),
+        (test.save_flow != "off" and task != "other", f"--save_flow is for --model_type flownet, {model}"),
+        (made_of and task == "unconditional" and made_of[1] is None and not test.n_sequences,
+         f"{model}: give a target folder, to generate as many sequences and frames as it has, or --n_sequences and "
+         "--n_frames"),
+        (made_of == [None, None] and task == "unpaired",
+         "there is nothing to translate: give a source folder, a target folder, or both"),
+    )  # fmt: skip
+    for wrong, text in refused:
+        if wrong:
+            raise UserError(text)
 
 
 def find_clip(arguments: Arguments) -> tuple[Path, str]:
@@ -106,8 +104,6 @@ def find_clip(arguments: Arguments) -> tuple[Path, str]:
         raise UserError(f"--video translates one video: give {source} alone, or - and {target} for the way back")
     back = target is not None or arguments.options(TestOptions).test_unpaired_target_to_source
     clip = source or target
-    if not clip.exists():
-        raise UserError(f"video {clip.absolute()} does not exist")
     if clip.suffix.lower() not in VIDEO_SUFFIXES:
         raise UserError(f"--video translates a video file ({' '.join(VIDEO_SUFFIXES)}), not {clip}; without --video, "
                         "folders of frames and of videos are translated too")

@@ -158,7 +158,7 @@ def test_frames_are_not_kept(scene_cuts):
 def test_a_video_becomes_a_video(folder, clip, capfd):
     """Size, rate, times, number of frames, sound: as they were; the pictures: as if translated one by one."""
     summary = timecyclegan.load("run").translate(clip, folder / "out.mkv")
-    assert str(summary) == (f"{folder}/out.mkv: 14 frames of 64x48 at 23.976 per second; 1 scene; generated at {W}x{H} "
+    assert summary == (f"{folder}/out.mkv: 14 frames of 64x48 at 23.976 per second; 1 scene; generated at {W}x{H} "
                             "and resized; sound copied")  # fmt: skip
     with VideoFile(clip) as before, VideoFile(folder / "out.mkv") as after:
         assert after.rate == before.rate
@@ -186,8 +186,8 @@ def test_side_by_side_shows_what_the_generator_sees(folder, clip):
 def test_scenes_are_counted(folder):
     write_clip(folder / "cuts.mp4", np.concatenate([shot(0, 10), shot(1, 8), shot(2, 9)]))
     model = timecyclegan.load("run")
-    assert model.translate(folder / "cuts.mp4", folder / "out.mp4").scenes == 3
-    assert model.translate(folder / "cuts.mp4", folder / "out.mp4", scene_cuts="off").scenes == 1
+    assert "; 3 scenes" in model.translate(folder / "cuts.mp4", folder / "out.mp4")
+    assert "; 1 scene;" in model.translate(folder / "cuts.mp4", folder / "out.mp4", scene_cuts="off")
 
 
 def test_turned_and_uneven_videos(folder):
@@ -195,18 +195,18 @@ def test_turned_and_uneven_videos(folder):
     path = write_clip(folder / "turned.mp4", moving(6), times=times)
     rotate(path, (0, 1, -1, 0))
     summary = timecyclegan.load("run").translate(path, folder / "out.mp4")
-    assert "at the times that they had" in str(summary)
+    assert "at the times that they had" in summary
     with VideoFile(folder / "out.mp4") as video:
         images, found = zip(*video.frames(), strict=True)
     assert images[0].shape == (64, 48, 3) and [round(1000 * time) for time in found] == times
     np.testing.assert_array_equal(images, stored(plainly("run", decode(path)), path))
-    assert "was made even" in str(timecyclegan.load("run").translate(path, folder / "out.avi"))
+    assert "was made even" in timecyclegan.load("run").translate(path, folder / "out.avi")
 
 
 def test_odd_sizes_are_said(folder):
     path = write_clip(folder / "odd.webm", [np.full((33, 47, 3), 90, np.uint8)] * 3, "libvpx-vp9")
     summary = timecyclegan.load("run").translate(path, folder / "out.mp4")
-    assert "3 frames of 47x33" in str(summary) and "stored as 48x34, since sizes are even" in str(summary)
+    assert "3 frames of 47x33" in summary and "stored as 48x34, since sizes are even" in summary
     assert decode(folder / "out.mp4")[0].shape == (34, 48, 3)
 
 
@@ -310,7 +310,7 @@ def test_mistakes_are_one_line(script, folder, clip):
     before = {*folder.iterdir(), folder / "command_log.txt"}
     for argv, words in (
         ("run clip.mkv --side_by_side", "give the file to write"), ("run data/source --video a.mp4", "not data/source"),
-        ("run nowhere.mp4 --video a.mp4", "nowhere.mp4 does not exist"), ("run clip.mkv --video a.txt", "in .mp4"),
+        ("run nowhere.mp4 --video a.mp4", "nowhere.mp4: No such"), ("run clip.mkv --video a.txt", "in .mp4"),
         ("run clip.mkv clip.mkv --video a.mp4", "one video"), ("two - - --video a.mp4", "nothing to translate"),
         ("none clip.mkv -m flownet --video a.mp4", "flownet translates no video"),
         ("run clip.mkv --video a.mp4 --scene_cuts on", "--scene_cuts must be one of auto, off"),

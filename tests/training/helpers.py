@@ -112,6 +112,11 @@ def latest(name):
     return load(checkpoint.CHECKPOINTS / name / checkpoint.LATEST)
 
 
+def stored(folder, name="generator", epoch=0):
+    """The parameters of a network in a folder of weight files, read as a model's are."""
+    return dict(checkpoint.parameters(name, checkpoint.read_networks(folder, epoch)))
+
+
 def losses(name):
     return (Path("runs") / name / "losses.csv").read_text()
 

@@ -62,14 +62,16 @@ class Net(nn.Module):
         self.first, self.second = nn.Linear(channels, 3), nn.Linear(3, 3)
 
 
-def test_what_fits_is_kept_and_what_does_not_is_named():
+def test_what_fits_is_kept_and_what_does_not_is_named(capsys):
     old, new, other = Net(2, seed=0), Net(4, seed=1), nn.Linear(1, 1)
     begun, untouched = new.first.weight.clone(), other.weight.clone()
-    lines = transfer({"net": new, "other": other}, {"net": old.state_dict()})
-    assert lines == ["net.first.weight: (3, 2) -> (3, 4)", "other: all of it"]
+    transfer({"net": new, "other": other}, {"net": old.state_dict()})
+    assert capsys.readouterr().out == ("begun anew in this stage: net.first.weight: (3, 2) -> (3, 4)\n"
+                                       "begun anew in this stage: other: all of it\n")
     assert torch.equal(new.first.weight, begun) and torch.equal(other.weight, untouched)
     assert torch.equal(new.first.bias, old.first.bias) and torch.equal(new.second.weight, old.second.weight)
-    assert transfer({"net": Net(2, seed=2)}, {"net": old.state_dict()}) == []
+    transfer({"net": Net(2, seed=2)}, {"net": old.state_dict()})
+    assert capsys.readouterr().out == "all weights were kept\n"
 
 
 def test_a_run_whose_discriminator_changes_shape(data, monkeypatch, capsys):

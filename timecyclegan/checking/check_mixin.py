@@ -12,12 +12,12 @@ from torch.optim.optimizer import Optimizer
 
 from timecyclegan.checking.diagnosis import TOO_LATE, diagnose
 from timecyclegan.checking.findings import Finding
+from timecyclegan.checking.random_state import random_state, set_random_state
 from timecyclegan.checking.record import Record
 from timecyclegan.checking.snapshot import Snapshot, is_installed, reachable
 from timecyclegan.models.mixins.host import DEFAULT_NAME
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
-from timecyclegan.training.checkpoint import random_state, set_random_state
 from timecyclegan.util.errors import UserError
 
 Core = TypeVar("Core")

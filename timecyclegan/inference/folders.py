@@ -1,6 +1,6 @@
 """Folders of frames through a trained model, into folders of PNG files, and videos of the two beside each other."""
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from tqdm import tqdm
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.inference.streaming import stream
 from timecyclegan.models.base_model import BaseModel
+from timecyclegan.report.sequences import ReportSequence
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.video.panels import side_by_side
@@ -50,11 +51,16 @@ def translate_folders(
     return written
 
 
-def write_side_by_side(path: Path, panels: Mapping[str, list[Path]], size: tuple[int, int], fps: float) -> None:
-    """Write a video of sequences of image files beside each other, captioned by name."""
-    with contextlib.ExitStack() as stack:
-        writer = None
-        for paths in zip(*panels.values(), strict=True):
-            picture = side_by_side([resize_image(read_image(p), *size) for p in paths], list(panels))
-            writer = writer or stack.enter_context(VideoWriter(path, fps, *picture.shape[:2]))
-            writer.write(picture)
+def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[int, int], fps: float) -> None:
+    """Show what there is of each sequence side by side, captioned, in a video in ``folder/videos``."""
+    for sequence in sequences:
+        panels = sequence.panels()
+        with contextlib.ExitStack() as stack:
+            writer = None
+            for paths in zip(*panels.values(), strict=True):
+                picture = side_by_side([resize_image(read_image(path), *size) for path in paths], list(panels))
+                if writer is None:
+                    video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
+                    writer = stack.enter_context(VideoWriter(video, fps, *picture.shape[:2]))
+                writer.write(picture)
+    print(f"frames and side-by-side videos are in {folder}")

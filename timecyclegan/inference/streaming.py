@@ -1,4 +1,5 @@
 """Frames through a trained model: recurrent, one after the other, several sequences side by side."""
+import itertools
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,12 +14,11 @@ from timecyclegan.models.base_model import BaseModel
 def _windows(frames: Iterable[Tensor], context: int) -> Iterator[Tensor]:
     """For each frame (C, H, W) the (2 * context + 1, C, H, W) around it; the first and last frame are repeated."""
     window: deque[Tensor] = deque(maxlen=2 * context + 1)
-    for frame in frames:
-        window.extend([frame] * (1 if window else 1 + context))
-        if len(window) == window.maxlen:
-            yield torch.stack(list(window))
-    for _ in range(context if window else 0):
-        window.append(window[-1])
+    for frame in itertools.chain(frames, [None] * context):
+        if frame is not None:
+            window.extend([frame] * (1 if window else 1 + context))
+        elif window:
+            window.append(window[-1])
         if len(window) == window.maxlen:
             yield torch.stack(list(window))
 
@@ -47,8 +47,8 @@ def stream(
     """
     device, context = next(model.parameters()).device, model.context()
     streams = {name: _windows(frames, context) for name, frames in sources.items()}
-    state, active, began = None, list(streams), False
-    while True:
+    state, active = None, list(streams)
+    for t in itertools.count():
         ready = {row: clip for row, name in enumerate(active) if (clip := next(streams[name], None)) is not None}
         if not ready:
             return
@@ -56,8 +56,7 @@ def stream(
             state = None if state is None else state[list(ready)]
             active = [active[row] for row in ready]
         batch = torch.stack(list(ready.values())).to(device)  # (N, 2 * context + 1, C, H, W), row i of sequence i
-        if not began:
-            noise = [noise_generator(seed, name) for name in active]
-            state, began = model.initial_state(noise, batch[:, context]), True
+        if t == 0:
+            state = model.initial_state([noise_generator(seed, name) for name in active], batch[:, context])
         frames, state = model.translate_frame(batch, state, domain)
         yield from zip(active, frames, strict=True)

@@ -5,31 +5,34 @@ from typing import Any
 
 from timecyclegan.models import default_options, get_model, get_task
 from timecyclegan.models.base_model import BaseModel
-from timecyclegan.training import checkpoint, foreign
+from timecyclegan.training import checkpoint
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.options import Options
+from timecyclegan.util.options import Options, RunOptions
 
 
 def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
-    """The options that the run ``name`` was trained with.
+    """The options that the run ``name`` was trained with, replaced by the ``given`` ones where they may change.
 
-    Weights of other programs (``training.foreign``) come without: the ``given`` ones describe their model. So they do
-    for a model type that is not trained.
+    Weights of other programs (``training.foreign``) come without: the given ones describe their model. So they do for a
+    model type that is not trained.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such run, or an option would change the trained model (only ``RunOptions`` do not).
     """
-    folder = checkpoint.CHECKPOINTS / name
+    folder, given = checkpoint.CHECKPOINTS / name, given or {}
     path = folder / checkpoint.OPTIONS
-    if path.exists():
-        return Options.load(path)
-    known = {field.name for field in dataclasses.fields(Options)}
-    options = default_options(**{key: value for key, value in (given or {}).items() if key in known})
-    foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
-    if not foreign_weights and get_task(options.model_type) != "other":
-        raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
-    return options
+    if not path.exists():
+        options = default_options(**given)
+        foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
+        if not foreign_weights and get_task(options.model_type) != "other":
+            raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
+        return options
+    saved, free = Options.load(path), {field.name for field in dataclasses.fields(RunOptions)}
+    for key, value in given.items():
+        if key not in free and (made_with := getattr(saved, key)) != value:
+            raise UserError(f"--{key} {value} contradicts the checkpoint, which was made with {made_with!r}")
+    return dataclasses.replace(saved, **given)
 
 
 def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[str] | None = None) -> BaseModel:
@@ -48,6 +51,5 @@ def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[
     idle = {model.name_in(domain, "generator") for domain in model.domains if domains and domain not in domains}
     networks = {key: network for key, network in model.networks().items() if key not in idle}
     checkpoint.load_networks(networks, states, folder)
-    if isinstance(states, foreign.Weights):
-        states.note_unused(networks)
+    checkpoint.note_unused(networks, states)
     return model.to(device).eval()

@@ -1,9 +1,7 @@
 """A trained model as one object that translates video files, or any frames, of any length in the same memory."""
-import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
@@ -16,10 +14,10 @@ from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.prepared import kept_size, picture_size
 from timecyclegan.inference.streaming import stream
 from timecyclegan.inference.trained import load_model, load_options
-from timecyclegan.models import check, get_task, model_class
-from timecyclegan.models.base_model import BaseModel
+from timecyclegan.models import get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.options import Options
 from timecyclegan.video import panels
 from timecyclegan.video.frames import resize_image, to_uint8, to_video
 from timecyclegan.video.reader import VideoFile
@@ -41,82 +39,42 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
         image_height, image_width: the size of the generated pictures. By default the generator works at the size it was
             trained at, and its pictures get the size of what was translated.
         domain: what to generate; "source" for the way back of an unpaired model.
-        source: what the model was trained to translate from, if ``data.prepare_video`` made it of the frames: edges,
-            gray, lowres or flow. It is then made of the frames to translate as well, at the size at which it was made
-            for training.
+        source: what the model was trained to translate from, if ``data.prepare_video`` made it: edges, gray, lowres or
+            flow. It is then made of the frames to translate as well, at the same size.
 
     Raises:
         UserError: no such run or epoch; a model that translates nothing, or not in this direction.
     """
-    saved = load_options(name)
     given = {"gpu": gpu, "image_height": image_height or None, "image_width": image_width or None}
-    options = dataclasses.replace(saved, **{key: value for key, value in given.items() if value is not None})
-    check_translates(options.model_type, domain)
-    check(options, training=False)
-    model = load_model(name, options, epoch, {domain})
-    own_size = not (image_height or image_width)
-    prepared = kept_size(CHECKPOINTS / name, source)
-    return Translator(model, (options.image_height, options.image_width), own_size, domain, source, prepared)
-
-
-def check_translates(model_type: str, domain: str) -> None:
-    """Refuse models that do not translate to ``domain``."""
-    task = get_task(model_type)
-    if task not in ("paired", "unpaired"):
-        raise UserError(f"--model_type {model_type} translates no video: it is {task}")
-    if domain not in model_class(model_type).domains:
-        raise UserError(f"--model_type {model_type} is {task}: it generates no {domain}")
-
-
-@dataclasses.dataclass
-class Summary:
-    """What became of a video: says it in one line."""
-
-    path: Path
-    size: tuple[int, int]
-    network_size: tuple[int, int]
-    rate: Fraction
-    frames: int = 0
-    scenes: int = 0
-    sound: str = ""
-    uneven: bool = False  # the frame rate varies
-
-    def __str__(self) -> str:
-        height, width = self.size
-        parts = [f"{self.path}: {self.frames} frame{'s' * (self.frames != 1)} of {width}x{height} at "
-                 f"{float(self.rate):g} per second", f"{self.scenes} scene{'s' * (self.scenes != 1)}"]  # fmt: skip
-        if self.size != self.network_size:
-            parts.append(f"generated at {self.network_size[1]}x{self.network_size[0]} and resized")
-        if height % 2 or width % 2:
-            parts.append(f"stored as {width + width % 2}x{height + height % 2}, since sizes are even")
-        if self.uneven:
-            steady = self.path.suffix.lower() == ".avi"
-            parts.append("the varying frame rate was made even" if steady else "at the times that they had")
-        return "; ".join(parts + [self.sound] * bool(self.sound))
+    options = load_options(name, {key: value for key, value in given.items() if value is not None})
+    return Translator(name, options, epoch, not (image_height or image_width), domain, source)
 
 
 class Translator:
     """Frames in, frames out; the recurrent state is carried along and begins anew at every scene cut.
 
     Args:
-        model: see ``inference.trained.load_model``.
-        size: (height, width) that the generator works at.
-        own_size: give frames the size of those that were translated; else they keep ``size``.
-        domain, source: see :func:`load`.
-        prepared: (height, width) of the frames that ``source`` is made of, where 0 and 0 are their own, as for
-            ``data.prepare_video``; None: ``size``.
+        name, epoch, domain, source: see :func:`load`.
+        options: of the run, with the size that the generator works at; see ``inference.trained.load_options``.
+        own_size: give frames the size of those that were translated; else they keep the generator's.
 
     Raises:
-        UserError: the model translates nothing, or not in this direction; an unknown ``source``.
+        UserError: the model translates nothing, or not in this direction; an unknown ``source``; no weights that fit.
     """
 
-    def __init__(self, model: BaseModel, size: tuple[int, int], own_size: bool = True, domain: str = "target",
-                 source: str = "", prepared: tuple[int, int] | None = None):  # fmt: skip
-        check_translates(model.options.model_type, domain)
+    def __init__(self, name: str, options: Options, epoch: int = 0, own_size: bool = True, domain: str = "target",
+                 source: str = ""):  # fmt: skip
+        task = get_task(options.model_type)
+        if task not in ("paired", "unpaired"):
+            raise UserError(f"--model_type {options.model_type} translates no video: it is {task}")
+        if domain not in model_class(options.model_type).domains:
+            raise UserError(f"--model_type {options.model_type} is {task}: it generates no {domain}")
         if source and source not in MAKERS:
             raise unknown("--source", source, MAKERS)
-        self.model, self.size, self.own_size, self.domain = model, size, own_size, domain
-        self.maker, self.prepared = MAKERS[source] if source else None, prepared
+        self.model = load_model(name, options, epoch, {domain})
+        self.size, self.own_size, self.domain = (options.image_height, options.image_width), own_size, domain
+        # (height, width) of the frames that the source is made of, as for ``data.prepare_video``; None: ``size``.
+        self.maker, self.prepared = MAKERS.get(source), kept_size(CHECKPOINTS / name, source)
 
     def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
         """Translate frames one by one.
@@ -138,7 +96,7 @@ class Translator:
 
     def translate(self, source: str | Path, output: str | Path, *, side_by_side: bool = False,
                   scene_cuts: str = "auto", sound: bool = True, seed: int = 0,
-                  progress: bool = False) -> Summary:  # fmt: skip
+                  progress: bool = False) -> str:  # fmt: skip
         """Translate a video file into another one, which appears under its name when it is whole.
 
         Args:
@@ -148,6 +106,9 @@ class Translator:
             scene_cuts, seed: see :meth:`frames`.
             sound: copy it, as it is, where ``output`` can hold it.
             progress: show a bar.
+
+        Returns:
+            what became of it, in one line: size, rate, numbers of frames and scenes, and what could not stay as it was.
 
         Raises:
             UserError: ``source`` cannot be read or ``output`` cannot be written; then there is no new ``output``.
@@ -160,24 +121,34 @@ class Translator:
             first = next(frames)
             shape = first[0].shape[:2] if self.own_size else self.size
             panel = _panel(first[0], resize_image(first[0], *shape), side_by_side)
-            summary = Summary(output, shape, self.size, video.rate)
+            count, scenes, uneven = 0, 0, False  # uneven: the frame rate varies
             writer = VideoWriter(output, video.rate, *panel.shape[:2], tick=video.tick, sound=source if sound else None,
                                  pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
             with writer, tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True,
                               disable=not progress) as bar:  # fmt: skip
-                if writer.refused:
-                    codecs = ", ".join(writer.refused)
-                    summary.sound = f"its sound ({codecs}) was left out, {output.suffix} cannot hold it, .mkv can"
-                elif writer.tracks:
-                    summary.sound = "sound copied"
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
                     writer.write(_panel(seen if self.maker else image, made, side_by_side), time)
-                    summary.uneven |= abs(time * video.rate - summary.frames) > 1
-                    summary.frames, summary.scenes = summary.frames + 1, scene
+                    uneven |= abs(time * video.rate - count) > 1
+                    count, scenes = count + 1, scene
                     bar.update()
-        return summary
+        height, width = shape
+        parts = [f"{output}: {count} frame{'s' * (count != 1)} of {width}x{height} at {float(video.rate):g} per second",
+                 f"{scenes} scene{'s' * (scenes != 1)}"]  # fmt: skip
+        if shape != self.size:
+            parts.append(f"generated at {self.size[1]}x{self.size[0]} and resized")
+        if height % 2 or width % 2:
+            parts.append(f"stored as {width + width % 2}x{height + height % 2}, since sizes are even")
+        if uneven:
+            steady = output.suffix.lower() == ".avi"
+            parts.append("the varying frame rate was made even" if steady else "at the times that they had")
+        if writer.refused:
+            codecs = ", ".join(writer.refused)
+            parts.append(f"its sound ({codecs}) was left out, {output.suffix} cannot hold it, .mkv can")
+        elif writer.tracks:
+            parts.append("sound copied")
+        return "; ".join(parts)
 
     def _translated(self, items: Iterable[T], picture: Callable[[T], np.ndarray], scene_cuts: str,
                     seed: int) -> Iterator[tuple[T, np.ndarray, np.ndarray, int]]:  # fmt: skip
@@ -186,7 +157,9 @@ class Translator:
             raise unknown("--scene_cuts", scene_cuts, SCENE_CUTS)
         once = itertools.chain([True], itertools.repeat(False))
         marked = mark_cuts(items, picture) if scene_cuts == "auto" else zip(items, once, strict=False)
-        for number, scene in itertools.groupby(_numbered(marked), key=itemgetter(0)):
+        # Each item with how many scenes have begun by then.
+        counted = itertools.accumulate(marked, lambda before, now: (now[0], before[1] + now[1]))
+        for number, (_, scene) in enumerate(itertools.groupby(counted, key=itemgetter(1)), 1):
             waiting: deque[tuple[T, np.ndarray]] = deque()  # what was read but not yet translated
             sources = {".": self._sources(scene, picture, waiting)}
             for _, made in stream(self.model, sources, seed, self.domain):
@@ -194,10 +167,10 @@ class Translator:
                 size = picture(item).shape[:2] if self.own_size else self.size
                 yield item, seen, resize_image(to_uint8(made), *size), number
 
-    def _sources(self, scene: Iterable[tuple[int, T]], picture: Callable[[T], np.ndarray],
+    def _sources(self, scene: Iterable[tuple[T, int]], picture: Callable[[T], np.ndarray],
                  waiting: deque[tuple[T, np.ndarray]]) -> Iterator[Tensor]:  # fmt: skip
         previous = None
-        for _, item in scene:
+        for item, _ in scene:
             seen = picture(item)
             if self.maker:
                 size = picture_size(seen.shape, *self.prepared) if self.prepared else self.size
@@ -219,14 +192,6 @@ def _picture(frame: np.ndarray | Tensor) -> np.ndarray:
     known = f" of {frame.dtype} {tuple(frame.shape)}" if tensor or isinstance(frame, np.ndarray) else ""
     raise ValueError("expected frames as uint8 arrays (H, W, 3), RGB, or floating-point tensors (3, H, W) in [-1, 1]; "
                      f"got {type(frame).__name__}{known}")
-
-
-def _numbered(marked: Iterable[tuple[T, bool]]) -> Iterator[tuple[int, T]]:
-    """The number of each item's scene, from 1, and the item."""
-    number = 0
-    for item, begins in marked:
-        number += begins
-        yield number, item
 
 
 def _panel(image: np.ndarray, made: np.ndarray, beside: bool) -> np.ndarray:

@@ -3,13 +3,9 @@
 ``checkpoints/NAME`` holds ``options.json``, ``latest.pth`` (everything that a run needs to go on) and, for each saved
 epoch, a ``<network>_<epoch>.pth`` with that network's parameters alone.
 """
-import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from timecyclegan.training import foreign, misfit
@@ -23,63 +19,76 @@ CHECKPOINTS = Path("checkpoints")
 State = misfit.State
 
 
-def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State]:
-    """Parameters by network, of an epoch's weight files or (epoch 0) of the newest checkpoint.
+def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Path]:
+    """By network, its parameters in the newest checkpoint, or the weight file of an epoch, which is read when needed.
 
     A folder without ``latest.pth`` may hold what other programs saved, see ``training.foreign``.
 
     Raises:
         UserError: nothing to read, or it cannot be read.
     """
-    own = (folder / LATEST).exists()
-    if epoch or not own:
-        return foreign.Weights(folder, epoch, announce=not own)
+    if epoch or not (folder / LATEST).exists():
+        return foreign.find(folder, epoch)
     content = load(folder / LATEST)
     if not isinstance(content, dict) or "networks" not in content:
         raise UserError(f"checkpoint {folder / LATEST} is not one of this program's")
     return content["networks"]
 
 
-def load_networks(networks: Mapping[str, nn.Module], states: Mapping[str, State], origin: Path) -> None:
-    """Give each of ``networks`` its parameters from ``states``.
+def parameters(name: str, states: Mapping[str, State | Path]) -> State:
+    """Those of a network, none if it is not there; a file is read, and announced if it is another program's.
+
+    Raises:
+        UserError: the file cannot be read, or holds no weights.
+    """
+    state = states.get(name, {})
+    if not isinstance(state, Path):
+        return state
+    if not (state.parent / LATEST).exists():
+        print(f"{state} -> {name}")
+    return foreign.plain_parameters(load(state), state)
+
+
+def load_networks(
+    networks: Mapping[str, nn.Module], states: Mapping[str, State | Path], origin: Path, partly: bool = False
+) -> None:
+    """Give each of ``networks`` its parameters from ``states``, which came from ``origin``.
+
+    Args:
+        partly: networks that ``states`` lacks (another model's) begin anew, if any of the others is there.
 
     Raises:
         UserError: one is missing or does not fit; names the network, the parameter and both shapes.
     """
+    missing = [name for name in networks if name not in states]
+    if missing and (not partly or len(missing) == len(networks)):
+        hint = ""
+        if missing[0].startswith("generator") and any(name.startswith("generator") for name in states):
+            hint = ("; choose the --model_type by it: paired models have one generator, unpaired ones generator_target "
+                    "and, for the way back, generator_source; to do without that, give - for its folder")  # fmt: skip
+        raise UserError(f"{origin} has no weights for {', '.join(missing)}; it has {', '.join(states) or 'none'}{hint}")
     for name, network in networks.items():
-        if name not in states:
-            hint = misfit.lacking(name, states)
-            raise UserError(f"{origin} has no weights for {name}; it has {', '.join(states) or 'none'}{hint}")
-        state = states[name]
-        where = states.origin(name) if isinstance(states, foreign.Weights) else origin
-        misfit.check_fit(name, state, network.state_dict(), where)
-        network.load_state_dict(state)
+        if name in states:
+            state = parameters(name, states)
+            where = states[name] if isinstance(states[name], Path) else origin
+            misfit.check_fit(name, state, network.state_dict(), where)
+            network.load_state_dict(state)
+    if missing:
+        print(f"note: {origin} has no weights for {', '.join(sorted(missing))}: begun anew")
 
 
-def load_initial(networks: Mapping[str, nn.Module], states: Mapping[str, State], origin: Path) -> None:
-    """Give ``networks`` the weights to begin with; those that ``states`` lacks (another model's) begin anew.
-
-    Raises:
-        UserError: weights that do not fit, or none for any of the networks.
-    """
-    given = {name: network for name, network in networks.items() if name in states}
-    if not given:
-        hint = misfit.lacking(next(iter(networks)), states)
-        raise UserError(f"{origin} has weights for {', '.join(states)}, none for {', '.join(networks)}{hint}")
-    load_networks(given, states, origin)
-    if anew := networks.keys() - given.keys():
-        print(f"note: {origin} has no weights for {', '.join(sorted(anew))}: begun anew")
+def note_unused(networks: Iterable[str], states: Mapping[str, State | Path]) -> None:
+    """Say which files of another program are none of ``networks``."""
+    files = [path for name, path in states.items() if name not in networks and isinstance(path, Path)]
+    if files and not (files[0].parent / LATEST).exists():
+        print(f"note: not used: {', '.join(map(str, files))}")
 
 
-def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State]) -> list[str]:
-    """Give ``networks`` those parameters of ``states`` that still fit; for growing.
-
-    Returns:
-        What was begun anew, one line each; empty if everything fitted.
-    """
+def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State | Path]) -> None:
+    """Give ``networks`` those parameters of ``states`` that still fit, for growing; print what is begun anew."""
     anew = []
     for name, network in networks.items():
-        own, given = network.state_dict(), states.get(name, {})
+        own, given = network.state_dict(), parameters(name, states)
         kept = {key: given[key] for key, value in own.items() if key in given and given[key].shape == value.shape}
         network.load_state_dict({**own, **kept})
         if not kept:
@@ -88,33 +97,4 @@ def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State]) -> 
         for key in own.keys() - kept.keys():
             before = tuple(given[key].shape) if key in given else "absent"
             anew.append(f"{name}.{key}: {before} -> {tuple(own[key].shape)}")
-    return sorted(anew)
-
-
-def seed_random(seed: int) -> None:
-    """Seed all global random generators."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-
-
-def random_state() -> dict[str, Any]:
-    """The states of all global random generators, as tensors and plain values."""
-    kind, keys, *rest = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [kind, keys.tolist(), *rest],
-        "python": random.getstate(),
-    }
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put back what :func:`random_state` returned; GPUs that are not there now are left out."""
-    torch.set_rng_state(state["torch"])
-    for device, value in list(enumerate(state["cuda"]))[: torch.cuda.device_count()]:
-        torch.cuda.set_rng_state(value, device)
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+    print("\n".join(f"begun anew in this stage: {line}" for line in sorted(anew)) or "all weights were kept")

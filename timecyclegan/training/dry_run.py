@@ -35,8 +35,7 @@ class Cost(NamedTuple):
 
 def measure(run: Run, steps: int = 3) -> Cost:
     """Train ``steps`` steps. On a GPU, memory is the allocator's peak; else the whole process's, from its start."""
-    cuda = run.device.type == "cuda"
-    times, first = [], None
+    cuda, times, first = run.device.type == "cuda", [], {}
     if cuda:
         torch.cuda.reset_peak_memory_stats(run.device)
     batches = itertools.chain.from_iterable(itertools.repeat(run.loader))
@@ -58,13 +57,11 @@ def measure(run: Run, steps: int = 3) -> Cost:
 
 
 def reach(run: Run) -> dict[str, tuple[float, dict[str, int]]]:
-    """By term (``Generator/l1``), its weight and the networks of its side to which it sends a gradient.
+    """By term (``Generator/l1``), its weight and, by network of its side, how many parameters it sends a gradient to.
 
-    Each of these with the number of its parameters that are reached. Measured, with one more batch.
+    Measured, with one more batch.
     """
-    model = run.model
-    batch = next(iter(run.loader))
-    found = {}
+    model, batch, found = run.model, next(iter(run.loader)), {}
 
     def add(side: str, role: str, terms: Losses) -> None:
         owners = [(name, p) for name, network in model.networks(role).items() for p in network.parameters()
@@ -144,7 +141,5 @@ def print_dry_run(run: Run, threads: int) -> None:
 
 def duration(seconds: float) -> str:
     """A time to read: 0.25 s, 12 min, 3.1 h."""
-    for limit, unit, name in ((100, 1, "s"), (6000, 60, "min"), (float("inf"), 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"
-    raise ValueError(f"not a duration: {seconds}")
+    unit, name = (1, "s") if seconds < 100 else (60, "min") if seconds < 6000 else (3600, "h")
+    return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"

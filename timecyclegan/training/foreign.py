@@ -8,14 +8,13 @@ Besides its own checkpoints the package reads two layouts of a folder, one plain
   ``G_A`` and back with ``G_B``; ``D_A`` judges what ``G_A`` makes, that is pictures of B, and ``D_B`` those of A.
 """
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.weights import load
 
 # pytorch-CycleGAN-and-pix2pix's names, with A as the source and B as the target.
 PIX2PIX = {
@@ -60,67 +59,27 @@ def plain_parameters(state: Any, path: Path) -> dict[str, Tensor]:
         )
     stray = {f"{layer}.{name}" for layer in set(layers) - set(weighted)
              for name in ("running_mean", "running_var", "num_batches_tracked")}  # fmt: skip
-
-    def here(key: str) -> str:
-        first = key.replace(".conv_block.6.", ".conv_block.5.")
-        return key if first in state else first
-
-    return {here(key): value for key, value in state.items() if key not in stray}
+    here = {key: key.replace(".conv_block.6.", ".conv_block.5.") for key in state}
+    return {key if here[key] in state else here[key]: value for key, value in state.items() if key not in stray}
 
 
-class Weights(Mapping[str, Mapping[str, Tensor]]):
-    """Parameters by network, of an epoch's files in a folder; read when first asked for.
-
-    Args:
-        epoch: 0 is the newest.
-        announce: whether to say on stdout which file became which network, and which none.
+def find(folder: Path, epoch: int = 0) -> dict[str, Path]:
+    """The weight files of an epoch in a folder, by network; 0 is the newest.
 
     Raises:
         UserError: there are none (names the epochs that there are), or two files are the same network.
     """
-
-    def __init__(self, folder: Path, epoch: int = 0, announce: bool = True):
-        self._announce = announce
-        self._states: dict[str, Mapping[str, Tensor]] = {}
-        self._files: dict[str, Path] = {}
-        epochs: set[int] = set()
-        for path in sorted(folder.glob("[!.]*.pth")):
-            if path.stem == "latest":  # our own, the whole state of a run
-                continue
-            number, name = identify(path.stem)
-            epochs |= {number} - {0}
-            if number == epoch and self._files.setdefault(name, path) != path:
-                raise UserError(f"{self._files[name]} and {path} are both weights for {name}: move one of them away")
-        if not self._files:
-            there = f"there are epochs {', '.join(map(str, sorted(epochs)))}" if epochs else ""
-            if epoch:
-                raise UserError(f"no weights of epoch {epoch} in {folder}: {there or 'there are none at all'}")
-            hint = f"{there}, ask for one" if there else "train first, or check the name"
-            raise UserError(f"no checkpoint {folder / 'latest.pth'}, nor weights of another program: {hint}")
-
-    def __getitem__(self, name: str) -> Mapping[str, Tensor]:
-        if name not in self._states:
-            self._states[name] = plain_parameters(load(self._files[name]), self._files[name])
-            if self._announce:
-                print(f"{self._files[name]} -> {name}")
-        return self._states[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._files  # without reading it
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def origin(self, name: str) -> str:
-        """The file of a network, for messages."""
-        return str(self._files[name])
-
-    def note_unused(self, networks: Iterable[str]) -> None:
-        """Say which files are none of these networks'."""
-        names = set(networks)
-        unused = [self.origin(name) for name in self if name not in names]
-        if unused and self._announce:
-            print(f"note: not used: {', '.join(unused)}")
+    files: dict[str, Path] = {}
+    epochs: set[int] = set()
+    for path in sorted(folder.glob("[!.]*.pth")):
+        if path.stem == "latest":  # our own, the whole state of a run
+            continue
+        number, name = identify(path.stem)
+        epochs |= {number} - {0}
+        if number == epoch and files.setdefault(name, path) != path:
+            raise UserError(f"{files[name]} and {path} are both weights for {name}: move one of them away")
+    if not files:
+        there = f"there are epochs {', '.join(map(str, sorted(epochs)))}, ask for one" if epochs else ""
+        what = f"weights of epoch {epoch} in {folder}" if epoch else f"checkpoint {folder / 'latest.pth'}"
+        raise UserError(f"no {what}, nor weights of another program: {there or 'train first, or check the name'}")
+    return files

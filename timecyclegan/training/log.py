@@ -12,10 +12,9 @@ from timecyclegan.video.writer import encode_gif
 
 
 class Means:
-    """Means of named numbers over the steps since the last entry in the log.
+    """Means of named numbers since the last entry in the log; each over the steps that had it (growth stages differ).
 
-    A name that came later or went (losses of a growth stage) is averaged over the steps that had it. ``sums`` is the
-    whole state: by name, the sum and the number of steps. A run saves it, so that a resumed one logs the same.
+    ``sums``, the sum and the number of steps by name, is the whole state, which a run saves to log the same if resumed.
     """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):

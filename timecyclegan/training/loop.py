@@ -57,11 +57,12 @@ def _train(run: Run, stop: list[int]) -> bool:
 
                     # Report means since the last entry
                     run.means.add(losses)
-                    shown = " ".join(f"{_short(name)}={value:.3g}" for name, value in run.means.values().items())
+                    means = run.means.values()
+                    shown = " ".join(f"{name[0]}.{name.split('/')[1]}={mean:.3g}" for name, mean in means.items())
                     bar.set_postfix_str(f"epoch {epoch + 1} {shown}", refresh=False)
                     bar.update()
                     if step % stage.log_every == 0:
-                        log.scalars({**run.means.values(), "learning_rate": rate}, step, epoch + 1)
+                        log.scalars({**means, "learning_rate": rate}, step, epoch + 1)
                         run.means.sums.clear()
 
                     # Save
@@ -81,8 +82,3 @@ def _train(run: Run, stop: list[int]) -> bool:
         if last_stage:
             return True
         run.next_stage()  # resumed before its first checkpoint, it begins again, in the same way
-
-
-def _short(name: str) -> str:
-    side, term = name.split("/", 1)
-    return f"{side[0]}.{term}"

@@ -1,7 +1,7 @@
 """Whether weights fit a network, and where they do not, the flags that describe the network that they would fit."""
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -9,29 +9,26 @@ from timecyclegan.util.errors import UserError
 
 State = Mapping[str, Tensor]
 
-# The first part of a network's name: what its flags begin with.
+# The first part of a network's name: what its flags begin with, and those that set its numbers of channels.
 FLAGS = {
-    "generator": "--generator", "discriminator": "--discriminator", "sequence": "--discriminator",
-    "predictor": "--recycle_predictor", "timecycles": "--timecycle_motion_model",
-}  # fmt: skip
+    "generator": ("--generator", "--model_type, --n_frames_generator or --block_size"),
+    "discriminator": ("--discriminator", "--model_type"),
+    "sequence": ("--discriminator", "--n_frames_discriminator"),
+    "predictor": ("--recycle_predictor", "--model_type"),
+    "timecycles": ("--timecycle_motion_model", "--timecycle_type"),
+}
 
 
-class Description(NamedTuple):
-    """What a network's parameters say about it."""
+def describe(state: State) -> dict[str, Any]:
+    """What parameters of these names and shapes say about their network; empty if that is none of ours.
 
-    architecture: str
-    filters: int
-    inputs: int  # channels that it sees
-    outputs: int  # channels that it makes
-    upsample: str = "transposed"
-
-
-def describe(state: State) -> Description | None:
-    """The architecture (as ``models.networks`` names it) that has parameters of these names; None if it is unknown."""
+    Its "architecture" (as ``models.networks`` names it), "filters" and "upsample", and its "channels": how many it sees
+    and how many it makes.
+    """
     state = {key.removeprefix("backward_model."): value for key, value in state.items()}
     kernels = [key for key, value in state.items() if key.endswith(".weight") and value.dim() == 4]
     if not kernels:
-        return None
+        return {}
     filters, inputs, *_ = state[kernels[0]].shape
     outputs, upsample = state[kernels[-1]].shape[0], "transposed"
     if kernels[0] == "model.model.0.weight" and "model.model.3.weight" in state:
@@ -46,8 +43,8 @@ def describe(state: State) -> Description | None:
     elif kernels[0] == "model.0.weight" and "model.0.bias" in state:
         architecture = "basic" if len(kernels) == 5 else f"{len(kernels) - 2}_layers"
     else:
-        return None
-    return Description(architecture, filters, inputs, outputs, upsample)
+        return {}
+    return {"architecture": architecture, "filters": filters, "upsample": upsample, "channels": (inputs, outputs)}
 
 
 def check_fit(name: str, found: State, own: State, origin: object) -> None:
@@ -67,50 +64,15 @@ def check_fit(name: str, found: State, own: State, origin: object) -> None:
     else:
         shapes = tuple(found[wrong].shape), tuple(own[wrong].shape)
         text = f"does not fit, its {wrong} is {shapes[0]} where the model has {shapes[1]}"
-    raise UserError(f"{origin}: {name} {text}; {_remedy(name, describe(found), describe(own))}")
-
-
-def _remedy(name: str, theirs: Description | None, ours: Description | None) -> str:
-    """The flags in which two networks called ``name`` differ, as far as one can tell."""
-    kind = re.split(r"_|$", name, maxsplit=1)[0]
-    if theirs is None or ours is None or kind not in FLAGS:
-        return "use the options that it was trained with"
-    flags = [f"{FLAGS[kind]}_{field} {getattr(theirs, field)}"
-             for field in ("architecture", "filters") if getattr(theirs, field) != getattr(ours, field)]  # fmt: skip
-    if theirs.upsample != ours.upsample:
-        flags.append(f"--upsample {theirs.upsample}")
-    advice = [f"use {' '.join(flags)}"] if flags else []
-    if (theirs.inputs, theirs.outputs) != (ours.inputs, ours.outputs):
-        advice.append(_channels(name, kind, theirs, ours))
-    return "; ".join(advice) or "is it damaged?"
-
-
-def _channels(name: str, kind: str, theirs: Description, ours: Description) -> str:
-    """What to do about other numbers of channels than the model's."""
-    seen, frames = f"it sees {theirs.inputs} channels and makes {theirs.outputs}", theirs.inputs // 3
-    if theirs.inputs % 3 or (kind not in ("discriminator", "sequence") and theirs.outputs % 3):
-        return f"{seen}, but frames have 3: train it on colour pictures"
-    if kind == "sequence":
-        return f"it sees {frames} frames: use --n_frames_discriminator {frames}"
-    if kind != "generator":
-        return f"{seen} where the model's sees {ours.inputs} and makes {ours.outputs}: use another --model_type"
-    unpaired = name != "generator"
-    if theirs.outputs > 3:
-        return f"it makes {theirs.outputs // 3} frames at once: use --model_type pix2pix --block_size {frames}"
-    if frames == 1:
-        return f"it sees one frame alone: use --model_type {'cyclegan' if unpaired else 'pix2pix --block_size 1'}"
-    recurrent = "seqcyclegan or tricyclegan" if unpaired else "seqpix2pix or timecycle"
-    return (f"it sees a frame and its last outputs, {frames - 1}: use --n_frames_generator {frames - 1} with a "
-            f"recurrent --model_type, {recurrent}")  # fmt: skip
-
-
-def lacking(name: str, states: Mapping[str, object]) -> str:
-    """Why there may be no weights for the network ``name`` among ``states``, to end a message with; may be empty."""
-    if name.startswith("generator_") and "generator" in states:
-        return ("; its one generator translates one way: use --model_type pix2pix, or name its file for its direction, "
-                "latest_net_G_A.pth from source to target, latest_net_G_B.pth back")  # fmt: skip
-    if name.startswith("generator_") and any(other.startswith("generator_") for other in states):
-        return "; to translate one way only, give - for the folder of the other"
-    if name == "generator" and "generator_target" in states:
-        return "; it translates both ways: use an unpaired --model_type such as cyclegan"
-    return ""
+    theirs, ours, kind = describe(found), describe(own), name.split("_")[0]
+    if not theirs or not ours or kind not in FLAGS:
+        raise UserError(f"{origin}: {name} {text}; use the options that it was trained with")
+    stem, channels = FLAGS[kind]
+    flags = {"architecture": f"{stem}_architecture", "filters": f"{stem}_filters", "upsample": "--upsample"}
+    differing = [f"{flag} {theirs[key]}" for key, flag in flags.items() if theirs[key] != ours[key]]
+    advice = [f"use {' '.join(differing)}"] if differing else []
+    if theirs["channels"] != ours["channels"]:
+        (seen, made), (see, make) = theirs["channels"], ours["channels"]
+        advice.append(f"it sees {seen} channels and makes {made}, the model's sees {see} and makes {make}, 3 for each "
+                      f"frame: use another {channels}")  # fmt: skip
+    raise UserError(f"{origin}: {name} {text}; {'; '.join(advice) or 'is it damaged?'}")

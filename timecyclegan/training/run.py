@@ -7,7 +7,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
 from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
-from timecyclegan.training import checkpoint, foreign
+from timecyclegan.training import checkpoint
 from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, growth_stages
 from timecyclegan.util.device import pick_device
@@ -53,10 +53,8 @@ class Run:
         UserError: options or data that do not fit, before anything is written.
     """
 
-    def __init__(
-        self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
-        overwrite: bool = False,
-    ):
+    def __init__(self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
+                 overwrite: bool = False):  # fmt: skip
         self.name, self.target, self.options, self.overwrite = name, target, options, overwrite
         self.source = None if get_task(options.model_type) == "unconditional" else source
         self.folder = checkpoint.CHECKPOINTS / name
@@ -73,15 +71,18 @@ class Run:
         self.log: TrainingLog | None = None  # while it is open
         # The data of every stage are listed before anything is written.
         self._dataset(longest)  # long enough for all stages?
-        initial = None
-        if saved is None and (options.init_epoch or options.init_checkpoint_dir):
-            folder = Path(options.init_checkpoint_dir) if options.init_checkpoint_dir else self.folder
-            initial = checkpoint.read_networks(folder, options.init_epoch)
-        self.initialised = initial is not None
-        # Weights of a run that ended at full size need not fit the first stage of one that grows.
-        self.begin_stage(initial, growing=self.initialised and len(self.stages) > 1)
+        self.begin_stage()
+        self.initialised = saved is None and bool(options.init_epoch or options.init_checkpoint_dir)
         if saved is not None:
             self._restore(saved)
+        elif self.initialised:
+            folder, networks = Path(options.init_checkpoint_dir or self.folder), self.model.networks()
+            states = checkpoint.read_networks(folder, options.init_epoch)
+            if len(self.stages) > 1:  # weights of a run that ended at full size need not fit the first stage
+                checkpoint.transfer(networks, states)
+            else:
+                checkpoint.load_networks(networks, states, folder, partly=True)
+            checkpoint.note_unused(networks, states)
 
     # ---- finding
 
@@ -92,19 +93,17 @@ class Run:
             UserError: there is a run, and neither to go on with it nor to lose it was asked for; or it cannot be read,
                 or was begun with options that contradict these (names the first).
         """
-        path, weights = self.folder / checkpoint.LATEST, any(self.folder.glob("*.pth"))
+        path = self.folder / checkpoint.LATEST
         if resume and self.overwrite:
             raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
         if not (resume and path.exists()):
-            if weights and not self.overwrite and not (self.folder / checkpoint.OPTIONS).exists():
-                raise UserError(
-                    f"{self.folder} holds weights that are not of a run of this program: begin from them under another "
-                    f"name, with --init_checkpoint_dir {self.folder}"
-                )
-            if weights and not self.overwrite and not resume:
-                raise UserError(
-                    f"{self.folder} exists: go on with --resume, choose another name, or lose it with --overwrite"
-                )
+            if any(self.folder.glob("*.pth")) and not self.overwrite:
+                if not (self.folder / checkpoint.OPTIONS).exists():
+                    raise UserError(f"{self.folder} holds weights that are not of a run of this program: begin from "
+                                    f"them under another name, with --init_checkpoint_dir {self.folder}")
+                if not resume:
+                    raise UserError(f"{self.folder} exists: go on with --resume, choose another name, or lose it with "
+                                    "--overwrite")
             if resume:
                 print(f"note: there is no checkpoint of {self.name} to go on from: beginning")
             return None
@@ -112,14 +111,11 @@ class Run:
         if not isinstance(saved, dict) or not saved.keys() >= STATE:
             raise UserError(f"checkpoint {path} is not one of this program's")
         before = Options.from_dict(saved["options"]).to_dict()
+        free = RESUMABLE - {"num_epochs"} if len(self.stages) > 1 else RESUMABLE  # growing, all stages have as many
         for key, value in self.options.to_dict().items():
-            if value != before[key] and key not in RESUMABLE:
-                raise UserError(
-                    f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the flag out, or "
-                    "train under another name"
-                )
-        if len(self.stages) > 1 and self.options.num_epochs != before["num_epochs"]:
-            raise UserError(f"--num_epochs of a growing run cannot change, it has {before['num_epochs']}")
+            if value != before[key] and key not in free:
+                raise UserError(f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the "
+                                "flag out, or train under another name")
         return saved
 
     def finished(self) -> bool:
@@ -128,8 +124,8 @@ class Run:
 
     # ---- beginning
 
-    def begin_stage(self, states: Mapping[str, checkpoint.State] | None = None, growing: bool = False) -> None:
-        """Data, model and optimizers of the current stage; weights from ``states``, as far as they fit if growing."""
+    def begin_stage(self) -> None:
+        """Data, model and optimizers of the current stage."""
         self.stage = stage = self.stages[self.position.stage]
         dataset = self._dataset(stage)
         for warning in dataset.warnings():
@@ -144,16 +140,8 @@ class Run:
             dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
         )
         # Also what a network starts from is a function of the seed and the stage.
-        checkpoint.seed_random(stage.seed + self.position.stage)
+        torch.manual_seed(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
-        networks = self.model.networks()
-        if growing:
-            anew = checkpoint.transfer(networks, states)
-            print("\n".join([f"begun anew in this stage: {line}" for line in anew]) or "all weights were kept")
-        elif states is not None:
-            checkpoint.load_initial(networks, states, Path(self.options.init_checkpoint_dir or self.folder))
-        if isinstance(states, foreign.Weights):
-            states.note_unused(networks)
         self.model.to(self.device)
         self.model.make_optimizers()
         self.amp = AMP[stage.amp]
@@ -162,8 +150,10 @@ class Run:
 
     def next_stage(self) -> None:
         """Go on to the next stage with what the networks have learnt."""
+        states = {name: network.state_dict() for name, network in self.model.networks().items()}
         self.position = Position(stage=self.position.stage + 1, step=self.position.step)
-        self.begin_stage({name: net.state_dict() for name, net in self.model.networks().items()}, growing=True)
+        self.begin_stage()
+        checkpoint.transfer(self.model.networks(), states)
 
     def _dataset(self, stage: Options) -> Dataset:
         dataset = DATASETS[get_task(stage.model_type)](
@@ -191,10 +181,8 @@ class Run:
         now, before = ((data["source"], data["target"]) for data in (self.data, saved["data"]))
         known = " and ".join(filter(None, before))
         if self.data["digest"] != saved["data"]["digest"] or now == before[::-1] != before:
-            raise UserError(
-                f"the data changed: the run to resume was trained on other sequences, those of {known} as they were; "
-                f"restore them, or begin anew with --init_checkpoint_dir {self.folder}"
-            )
+            raise UserError(f"the data changed: the run to resume was trained on other sequences, those of {known} as "
+                            f"they were; restore them, or begin anew with --init_checkpoint_dir {self.folder}")
         if now != before:
             print(f"note: the run was begun with {known}")
         checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
@@ -202,7 +190,7 @@ class Run:
             optimizer.load_state_dict(saved["optimizers"][role])
         self.scaler.load_state_dict(saved["scaler"])
         self.model.load_training_state(saved.get("model", {}))
-        checkpoint.set_random_state(saved["random"])
+        torch.set_rng_state(saved["random"]["torch"])
 
     def save(self) -> None:
         """Write all that the run needs to go on from its position."""
@@ -215,7 +203,7 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "model": self.model.training_state(),
             "means": self.means.sums,
-            "random": checkpoint.random_state(),
+            "random": {"torch": torch.get_rng_state()},  # the only one that training draws from
         }
         save(self.folder / checkpoint.LATEST, content)
         if self.log:
@@ -249,26 +237,32 @@ class Run:
         Raises:
             UserError: another process is inside, or files cannot be written.
         """
-        with exclusive(self.folder), log_errors(RUNS / self.name):
-            self._clean()
-            self.options.save(self.folder / checkpoint.OPTIONS)
-            self.log = TrainingLog(RUNS / self.name, self.position.step)
-            if self.position.step == 0:
-                keep_settings(self.folder, self.source)
-                log_training(self.name, self.options.to_dict())
-                self.log.hparams(self.options.to_dict())
-            try:
-                yield
-            except NonFiniteLoss as error:
-                remedy = "begin again with a lower --learning_rate or loss weight"
-                if (self.folder / checkpoint.LATEST).exists():
-                    remedy = (
-                        "the last checkpoint is from before. Go on from it under another name with "
-                        f"--init_checkpoint_dir {self.folder}, with a lower --learning_rate or loss weight"
-                    )
-                raise NonFiniteLoss(f"{error}; {remedy}") from error
-            finally:
-                self.log.writer.close()
+        latest, printed = self.folder / checkpoint.LATEST, threading.excepthook
+        # Where its files cannot be written, TensorBoard's thread raises first and prints a traceback; then the call
+        # that finds the thread dead raises, which says enough.
+        threading.excepthook = lambda args: None if issubclass(args.exc_type, OSError) else printed(args)
+        try:
+            with exclusive(self.folder):
+                self._clean()
+                self.options.save(self.folder / checkpoint.OPTIONS)
+                self.log = TrainingLog(RUNS / self.name, self.position.step)
+                with contextlib.closing(self.log.writer):
+                    if self.position.step == 0:
+                        keep_settings(self.folder, self.source)
+                        log_training(self.name, self.options.to_dict())
+                        self.log.hparams(self.options.to_dict())
+                    yield
+        except NonFiniteLoss as error:
+            remedy = "begin again"
+            if latest.exists():
+                remedy = ("the last checkpoint is from before. Go on from it under another name with "
+                          f"--init_checkpoint_dir {self.folder},")
+            raise NonFiniteLoss(f"{error}; {remedy} with a lower --learning_rate or loss weight") from error
+        except OSError as error:
+            raise UserError(f"cannot write the logs in {RUNS / self.name}: {error.strerror or error}; is the disk full?"
+                            ) from error  # fmt: skip
+        finally:
+            threading.excepthook = printed
 
     def _clean(self) -> None:
         """Remove what killed writes left and, to overwrite a run, what that one did."""
@@ -304,34 +298,12 @@ def exclusive(folder: Path) -> Iterator[None]:
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, "w")  # noqa: SIM115 (closed below)
+        # A record lock: it ends with this process, even if data workers outlive it for a moment.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"another process is training {folder.name} at this moment") from error
     except OSError as error:
         raise UserError(f"cannot write {lock.absolute()}: {error.strerror}; run in another folder") from error
     with file:
-        try:
-            # A record lock: it ends with this process, even if data workers outlive it for a moment.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another process is training {folder.name} at this moment") from error
         # The file stays: removing it would let a third process lock a new one while a second still opens this.
         yield
-
-
-@contextlib.contextmanager
-def log_errors(folder: Path) -> Iterator[None]:
-    """What TensorBoard raises when its files in ``folder`` cannot be written, as an error of the user's.
-
-    Its writing thread raises first, and prints a traceback; then the call that finds the thread dead raises.
-    """
-    printed = threading.excepthook
-
-    def quiet(args: Any) -> None:
-        if not issubclass(args.exc_type, OSError):
-            printed(args)
-
-    threading.excepthook = quiet
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write the logs in {folder}: {error.strerror or error}; is the disk full?") from error
-    finally:
-        threading.excepthook = printed

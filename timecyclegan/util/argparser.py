@@ -6,15 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from timecyclegan.util.errors import UserError, suggestion
-from timecyclegan.util.options import (
-    ControlOptions,
-    Options,
-    RunOptions,
-    TestOptions,
-    VideoOptions,
-    check_value,
-    value_type,
-)
+from timecyclegan.util.options import ControlOptions, Options, TestOptions, VideoOptions, check_value, value_type
 
 FOLDERS = {
     "source_dir": "frames to translate from: a folder or a video for each sequence; - for unconditional models",
@@ -51,10 +43,9 @@ class Arguments:
         names = {field.name for field in dataclasses.fields(kind)}
         return {key: value for key, value in self.given.items() if key in names}
 
-    def options(self, kind: type, base: Any = None) -> Any:
-        """The options of class ``kind``: defaults (or those of ``base``), replaced by what was given."""
-        given = self.given_for(kind)
-        return dataclasses.replace(base, **given) if base is not None else kind(**given)
+    def options(self, kind: type) -> Any:
+        """The options of class ``kind``: defaults, replaced by what was given."""
+        return kind(**self.given_for(kind))
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,21 +61,21 @@ class Parser(argparse.ArgumentParser):
 
 def add_option(group: Any, field: dataclasses.Field) -> None:
     """Add the flag of a field that :func:`options.option` made to a parser or a group of one."""
-    flag, short, choices = f"--{field.name}", field.metadata["short"], field.metadata["choices"]
-    flags = [flag, short] if short else [flag]
+    flags = [flag for flag in (f"--{field.name}", field.metadata["short"]) if flag]
+    choices, kind = field.metadata["choices"], value_type(field)
     text = field.metadata["help"].replace("%", "%%")
     shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    if value_type(field) is bool:
+    if kind is bool:
         action = argparse.BooleanOptionalAction if field.default else "store_true"
         group.add_argument(*flags, action=action, default=argparse.SUPPRESS, help=text)
         return
     group.add_argument(
         *flags,
-        type=value_type(field),
+        type=kind,
         nargs="+" if isinstance(field.default, tuple) else None,
-        metavar=f"{{{','.join(map(str, choices))}}}" if choices else value_type(field).__name__.upper(),
+        metavar=f"{{{','.join(map(str, choices))}}}" if choices else kind.__name__.upper(),
         default=argparse.SUPPRESS,
-        help=f"{text} (default: {shown!r})" if shown == "" else f"{text} (default: {shown})",
+        help=f"{text} (default: {shown if shown != '' else repr(shown)})",
     )
 
 
@@ -119,30 +110,12 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
     name = given.pop("name")
     if name in ("", ".", "..") or Path(name).name != name:
         raise UserError(f"NAME must be a plain folder name, not {name!r}")
-    paths = {folder: _folder(folder, given.pop(folder, None)) for folder in folders}
-    for kind in kinds:
-        for field in dataclasses.fields(kind):
-            if field.name in given:
-                if wrong := check_value(field, given[field.name]):
-                    raise UserError(f"--{field.name} {wrong}")
-                if isinstance(given[field.name], list):
-                    given[field.name] = tuple(given[field.name])
-    return Arguments(name, paths, given)
-
-
-def _folder(name: str, value: str | None) -> Path | None:
-    if value == "-" and name == "target_dir":
+    words = {folder: given.pop(folder, None) or "-" for folder in folders}
+    if words.get("target_dir") == "-":
         raise UserError("target_dir cannot be -: there is no training without target frames")
-    return None if value in (None, "-") else Path(value)
-
-
-def changed_architecture(given: dict[str, Any], saved: Options) -> None:
-    """Refuse flags that would change a trained model; what is repeated as it was is fine.
-
-    Raises:
-        UserError: a given option differs from the saved one and may not (only ``RunOptions`` may).
-    """
-    free = {field.name for field in dataclasses.fields(RunOptions)}
-    for key, value in given.items():
-        if hasattr(saved, key) and key not in free and getattr(saved, key) != value:
-            raise UserError(f"--{key} {value} contradicts the checkpoint, which was made with {getattr(saved, key)!r}")
+    for field in (field for kind in kinds for field in dataclasses.fields(kind) if field.name in given):
+        if wrong := check_value(field, given[field.name]):
+            raise UserError(f"--{field.name} {wrong}")
+        if isinstance(given[field.name], list):
+            given[field.name] = tuple(given[field.name])
+    return Arguments(name, {folder: None if word == "-" else Path(word) for folder, word in words.items()}, given)

@@ -17,37 +17,26 @@ def hub_file(name: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / name.rsplit("/", 1)[-1]
 
 
-def published_file(url: str, who: str, instead: str) -> Path:
-    """The file at ``url`` in torch hub's cache; fetched into it if it is not there yet, its name holding its hash.
+def load_published(url: str, who: str, instead: str) -> dict[str, Any]:
+    """The state dict at ``url``, whose name holds its hash; fetched into torch hub's cache if it is not there yet.
 
     Raises:
-        UserError: it is not there and cannot be fetched: says that ``who`` needs it, where to put it, and what to do
-            ``instead``.
+        UserError: it cannot be read, or is not there and cannot be fetched: says that ``who`` needs it, where to put
+            it, and what to do ``instead``.
     """
     path = hub_file(url)
-    if path.exists():
-        return path
-    print(f"fetching {url} to {path}")
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=re.search(r"-([0-9a-f]{8})\.", path.name)[1])
-    except Exception as error:  # of urllib, ssl or the disk: the user can only put the file there
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise UserError(f"{who} needs weights: put {url} at {path}, or {instead} ({reason})") from error
-    finally:
-        socket.setdefaulttimeout(before)
-    return path
-
-
-def load_published(url: str, who: str, instead: str) -> dict[str, Any]:
-    """The state dict at ``url``, by :func:`published_file`.
-
-    Raises:
-        UserError: it is missing, or cannot be read.
-    """
-    path = published_file(url, who, instead)
+    if not path.exists():
+        print(f"fetching {url} to {path}")
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(TIMEOUT)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=re.search(r"-([0-9a-f]{8})\.", path.name)[1])
+        except Exception as error:  # of urllib, ssl or the disk: the user can only put the file there
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise UserError(f"{who} needs weights: put {url} at {path}, or {instead} ({reason})") from error
+        finally:
+            socket.setdefaulttimeout(before)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle and zip errors of many kinds

@@ -5,7 +5,6 @@ Names, short forms and defaults are those of the 2020 release; what it did not h
 """
 import dataclasses
 import json
-import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ def option(default: Any, short: str | None, help: str, check: Check | None = Non
 
     A tuple as the default makes a flag that takes several values; ``check`` then applies to each.
     """
-    metadata = {"short": short, "help": help, "check": check, "choices": tuple(choices)}
+    metadata = {"short": short, "help": help, "check": check, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -47,17 +46,12 @@ class ModelOptions:
         "seqdcgan, timecycledcgan; to be tested alone: flownet, which draws optical flow",
     )  # fmt: skip
     block_size: int = option(0, "-b", "frames of a training clip; 0 is the model's default", NON_NEGATIVE)
-    generator_architecture: str = option(
-        "resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256; dcgan is dcgan's, dcgan_enc recurrent DCGANs'"
-    )
+    generator_architecture: str = option("resnet_6blocks", "-g", "resnet_Nblocks, unet_128 or unet_256; dcgan is "
+                                         "dcgan's, dcgan_enc recurrent DCGANs'")  # fmt: skip
     generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
-    n_frames_generator: int = option(
-        1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE
-    )
-    upsample: str = option(
-        "transposed", None, "how a ResNet generator enlarges; resize has no checkerboard, but old weights do not fit",
-        choices=("transposed", "resize"),
-    )  # fmt: skip
+    n_frames_generator: int = option(1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE)
+    upsample: str = option("transposed", None, "how a ResNet generator enlarges; resize has no checkerboard, but old "
+                           "weights do not fit", choices=("transposed", "resize"))  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -77,12 +71,10 @@ class DiscriminatorOptions:
 
     discriminator_architecture: str = option("basic", "-d", "basic (3 layers), N_layers, pixel or dcgan")
     discriminator_filters: int = option(64, "-df", "channels of a discriminator's first layer", POSITIVE)
-    n_frames_discriminator: int = option(
-        0, "-dn", "frames that a sequence discriminator sees; 0 is every frame of the clip that is judged", NON_NEGATIVE
-    )
-    discriminator_temporal_scales: int = option(
-        1, "-dts", "number of sequence discriminators; number i sees every (-dn)**i-th frame", NON_NEGATIVE
-    )
+    n_frames_discriminator: int = option(0, "-dn", "frames that a sequence discriminator sees; 0 is every frame of the "
+                                         "clip that is judged", NON_NEGATIVE)  # fmt: skip
+    discriminator_temporal_scales: int = option(1, "-dts", "number of sequence discriminators; number i sees every "
+                                                "(-dn)**i-th frame", NON_NEGATIVE)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -99,25 +91,15 @@ class LossOptions:
     recycle_loss_weight: float = _weight("-rclw", "the recycle and predictor losses (RecycleGAN models); -clw too")
     flow_backend: str = option(
         "auto", None, "what computes optical flow (models with flow, flownet): farneback, dis, raft, raft_small, "
-        "flownet2, or auto: flownet2 if its weights are found, else farneback",
-    )  # fmt: skip
+        "flownet2, or auto: flownet2 if its weights are found, else farneback")  # fmt: skip
     flow_weights: str = option("", None, "weight file of the flow back end; else it is looked for in torch hub's cache")
-    flow_cache: str = option(
-        "", None, "folder that keeps the flow of training frames, computed on whole frames, not on what is cropped"
-    )
+    flow_cache: str = option("", None, "folder that keeps the flow of training frames, computed before cropping")
     warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
-    recycle_predictor_architecture: str = option(
-        "resnet_6blocks", "-rcp", "architecture of RecycleGAN's predictor (RecycleGAN models)"
-    )
-    recycle_predictor_filters: int = option(
-        64, "-rcpf", "channels of the predictor's first layer (RecycleGAN models)", POSITIVE
-    )
-    recycle_predictor_gan: bool = option(
-        False, None, "also judge what the predictor makes of real frames (RecycleGAN models): its code did not"
-    )
-    pool_size: int = option(
-        50, None, "earlier pictures that the discriminators are shown again (CycleGAN models)", NON_NEGATIVE
-    )
+    recycle_predictor_architecture: str = option("resnet_6blocks", "-rcp", "of the predictor (RecycleGAN models)")
+    recycle_predictor_filters: int = option(64, "-rcpf", "channels of the predictor's first layer", POSITIVE)
+    recycle_predictor_gan: bool = option(False, None, "also judge what the predictor makes of real frames (RecycleGAN "
+                                         "models): its code did not")  # fmt: skip
+    pool_size: int = option(50, None, "pictures shown to the discriminators again (CycleGAN models)", NON_NEGATIVE)
 
 
 @dataclasses.dataclass
@@ -126,13 +108,9 @@ class TimeCycleOptions:
 
     timecycle_loss: str = option("l1", "-tcl", "distance of the TimeCycle loss", choices=DISTANCES)
     timecycle_loss_weight: float = _weight("-tclw", "the TimeCycle loss")
-    timecycle_motion_model_architecture: str = option(
-        "resnet_1blocks", "-tcmm", "architecture of the motion model, named as for -g"
-    )
+    timecycle_motion_model_architecture: str = option("resnet_1blocks", "-tcmm", "of the motion model, named as for -g")
     timecycle_motion_model_filters: int = option(64, "-tcmmf", "channels of the motion model's first layer", POSITIVE)
-    timecycle_separate_motion_models: bool = option(
-        False, "-tcsmm", "one motion model for each direction of time instead of a shared one"
-    )
+    timecycle_separate_motion_models: bool = option(False, "-tcsmm", "one motion model for each direction of time")
     timecycle_type: str = option("conditional", "-tct", "how the walk predicts a frame", choices=tuple(CYCLE_TYPES))
     timecycle_warp_loss_weight: float = _weight("-tcwlw", "the motion warp loss")
 
@@ -149,12 +127,8 @@ class TrainingOptions:
     load_height: int = option(0, "-lh", "resize frames to this height, then crop; 0 is the image height", NON_NEGATIVE)
     load_width: int = option(0, "-lw", "resize frames to this width, then crop; 0 is the image width", NON_NEGATIVE)
     flip: bool = option(True, None, "mirror every other clip at random")
-    spatial_scaling: tuple[float, ...] = option(
-        (1.0,), "-ss", "grow in space: fractions of the size to train at, one stage each", SCALE
-    )
-    temporal_scaling: tuple[float, ...] = option(
-        (1.0,), "-ts", "then grow in time: fractions of the block size, one stage each", SCALE
-    )
+    spatial_scaling: tuple[float, ...] = option((1.0,), "-ss", "grow in space: fractions of the size, by stage", SCALE)
+    temporal_scaling: tuple[float, ...] = option((1.0,), "-ts", "then in time: fractions of -b, by stage", SCALE)
     log_every: int = option(100, "-le", "steps between two entries in the loss logs", POSITIVE)
     log_images_every: int = option(0, "-lie", "steps between two logged pictures; 0 is once an epoch", NON_NEGATIVE)
     save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
@@ -198,7 +172,7 @@ class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeC
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot read the run's options from {path}: {error}") from error
 
 
@@ -211,22 +185,16 @@ class TestOptions:
     test_batch_size: int = option(1, "-tbs", "sequences translated side by side", POSITIVE)
     test_init_epoch: int = option(0, "-tie", "use the weights of this epoch; 0 is the newest", NON_NEGATIVE)
     test_output_dir: str = option("results", "-to", "where results/NAME goes")
-    test_unpaired_target_to_source: bool = option(
-        False, "-tts", "translate only from target to source (unpaired models); one folder is then the target"
-    )
+    test_unpaired_target_to_source: bool = option(False, "-tts", "translate only from target to source (unpaired "
+                                                  "models); one folder is then the target")  # fmt: skip
     test_seed: int = option(0, None, "of the noise before a sequence's first frame", SEED)
-    n_sequences: int = option(
-        0, None, "sequences to generate (unconditional models); 0 is as many as the target folder has", NON_NEGATIVE
-    )
+    n_sequences: int = option(0, None, "sequences to generate (unconditional models); 0 is as many as the target "
+                              "folder has", NON_NEGATIVE)  # fmt: skip
     n_frames: int = option(0, None, "frames of each of the --n_sequences", NON_NEGATIVE)
-    save_flow: str = option(
-        "off", None, "also write the flow itself (flownet): flo, the Middlebury benchmark's form, or npz, which the "
-        "metrics read", choices=("off", "flo", "npz"),
-    )  # fmt: skip
-    metric_flow_backend: str = option(
-        "farneback", None, "what computes the flow of tOF and E_warp, named as for --flow_backend; other flow, other "
-        "numbers",
-    )  # fmt: skip
+    save_flow: str = option("off", None, "also write the flow itself (flownet): flo, the Middlebury benchmark's form, "
+                            "or npz, which the metrics read", choices=("off", "flo", "npz"))  # fmt: skip
+    metric_flow_backend: str = option("farneback", None, "what computes the flow of tOF and E_warp, named as for "
+                                      "--flow_backend; other flow, other numbers")  # fmt: skip
     metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache")
     also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
     require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
@@ -253,33 +221,25 @@ class VideoOptions:
 class ControlOptions:
     """How a training run begins; not a property of the run, so not saved with it."""
 
-    preset: str = option(
-        "", None, "flags that worked on the synthetic street: p, p++, up or u, after the TimeCycleGANs of these names; "
-        "flags that are given count more",
-    )  # fmt: skip
+    preset: str = option("", None, "flags that worked on the synthetic street: p, p++, up or u, after the "
+                         "TimeCycleGANs of these names; flags that are given count more")  # fmt: skip
     resume: bool = option(False, None, "go on where the run of this name was interrupted")
     overwrite: bool = option(False, None, "begin anew although there are checkpoints of this name; they are lost")
-    dry_run: bool = option(
-        False, None, "print every loss, its weight, the networks that it reaches, and what a step and an epoch take; "
-        "write nothing",
-    )  # fmt: skip
+    dry_run: bool = option(False, None, "print every loss, its weight, the networks that it reaches, and what a step "
+                           "and an epoch take; write nothing")  # fmt: skip
 
 
 def value_type(field: dataclasses.Field) -> type:
     """The type of one value of an option (of an element, for one that takes several)."""
-    kind = field.type
-    if isinstance(kind, types.GenericAlias) or typing.get_origin(kind) is tuple:
-        return typing.get_args(kind)[0]
-    return kind
+    return typing.get_args(field.type)[0] if typing.get_args(field.type) else field.type
 
 
 def check_value(field: dataclasses.Field, value: Any) -> str | None:
     """What is wrong with ``value`` for this option, or None."""
-    check, choices = field.metadata["check"], field.metadata["choices"]
-    kinds = (int, float) if value_type(field) is float else (value_type(field),)
+    check, choices, kind = field.metadata["check"], field.metadata["choices"], value_type(field)
     for item in value if isinstance(value, (tuple, list)) else (value,):
-        if type(item) not in kinds:
-            return f"must be of type {value_type(field).__name__}, not {item!r}"
+        if type(item) is not kind and not (kind is float and type(item) is int):
+            return f"must be of type {kind.__name__}, not {item!r}"
         if choices and item not in choices:
             known = [str(choice) for choice in choices]
             return f"must be one of {', '.join(known)}, not {item!r}{suggestion(str(item), known)}"
