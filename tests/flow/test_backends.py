@@ -11,9 +11,7 @@ from timecyclegan.flow import (
     BACKENDS,
     WITHOUT_WEIGHTS,
     check_backend,
-    checked_both_ways,
     choose_backend,
-    consistency,
     flow_backend,
     photometric_confidence,
 )
@@ -174,28 +172,6 @@ def test_weights_for_what_has_none(name):
 
 def constant_flow(dx, dy, height=8, width=10):
     return torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, height, width).contiguous()
-
-
-def test_consistency_by_hand():
-    """Back and forth must cancel, up to 0.01 of their squares and half a pixel squared; outside counts as lost."""
-    flow = constant_flow(2, 0)
-    assert consistency(flow, -flow)[0, 0, 0].tolist() == [1] * 8 + [0] * 2
-    assert not consistency(flow, flow).any()
-    assert consistency(flow, constant_flow(-2.7, 0))[0, 0, 0, 0] == 1  # 0.49 <= 0.5 + 0.01 * 11.29
-    assert consistency(flow, constant_flow(-2.8, 0))[0, 0, 0, 0] == 0  # 0.64 > 0.5 + 0.01 * 11.84
-
-
-def test_both_ways_trusts_less():
-    calls = []
-
-    def backend(frame, previous):
-        calls.append((frame, previous))
-        return constant_flow(2, 0), torch.full((1, 1, 8, 10), 0.5)
-
-    frame, previous = torch.zeros(1, 3, 8, 10), torch.ones(1, 3, 8, 10)
-    flow, confidence = checked_both_ways(backend)(frame, previous)
-    assert torch.equal(flow, constant_flow(2, 0)) and not confidence.any()
-    assert calls[0][0] is calls[1][1] and calls[0][1] is calls[1][0]
 
 
 @pytest.mark.parametrize(("height", "width", "seen"), [(64, 64, (64, 64)), (100, 150, (96, 144)), (17, 40, (64, 160)),

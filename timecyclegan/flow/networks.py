@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timecyclegan.flow.confidence import photometric_confidence
+from timecyclegan.flow import photometric_confidence
 from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME, load_checkpoint
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecyclegan.flow.confidence import photometric_confidence
+from timecyclegan.flow import photometric_confidence
 from timecyclegan.video.frames import to_uint8
 
 FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2,
