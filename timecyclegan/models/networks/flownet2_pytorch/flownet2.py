@@ -192,7 +192,7 @@ class FlowNet2(nn.Module):
         if shape[3] % MULTIPLE or shape[4] % MULTIPLE or 0 in shape:
             raise ValueError(f"FlowNet2 takes heights and widths that are multiples of {MULTIPLE}, not {shape[3:]}")
         if not torch.compiler.is_compiling():
-            ops.library.announce(pictures.device.type)
+            ops.kernels.announce(pictures.device.type)
         x = (pictures - pictures.mean(dim=(2, 3, 4), keepdim=True)) / self.rgb_max
         first, second = x.unbind(2)  # (N, 3, H, W) each
         x = torch.cat([first, second], dim=1)  # (N, 6, H, W)

@@ -1,10 +1,7 @@
 """The operations of FlowNet2: correlation, resample2d and channelnorm, each with its gradient.
 
-They are operators of torch (``torch.ops.timecyclegan``), with shapes for tracing and formulae for autograd. Plain
-PyTorch (:mod:`.pytorch`) computes them everywhere, unless ``install.sh`` has built kernels for the CPU or for CUDA
-(:mod:`.library`).
-
-Half precision is computed in float32.
+Plain PyTorch (:mod:`.pytorch`) computes them, unless ``install.sh`` has built kernels for the CPU or for CUDA
+(:mod:`.kernels`). Half precision is computed in float32.
 """
 import functools
 
@@ -12,11 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from timecyclegan.models.networks.flownet2_pytorch.ops import library, operators, pytorch
+from timecyclegan.models.networks.flownet2_pytorch.ops import kernels, pytorch
 
-__all__ = ["channelnorm", "correlation", "library", "pytorch", "resample2d"]
-
-library.load()
+__all__ = ["channelnorm", "correlation", "kernels", "pytorch", "resample2d"]
 
 
 def correlation(a: Tensor, b: Tensor, pad: int = 20, max_displacement: int = 20, stride1: int = 1,
@@ -69,8 +64,8 @@ def channelnorm(x: Tensor) -> Tensor:
 
 
 def _run(name: str, *args: Tensor | int) -> Tensor:
-    """An operator, computed in the widest type of the tensors, at least float32; the result is of the first's type."""
+    """An operation, computed in the widest type of the tensors, at least float32; the result is of the first's type."""
     dtypes = [x.dtype for x in args if isinstance(x, Tensor)]
     dtype = functools.reduce(torch.promote_types, dtypes, torch.float32)
-    out = getattr(operators.active, name)(*(x.to(dtype) if isinstance(x, Tensor) else x for x in args))
-    return out.to(dtypes[0])
+    version = torch.ops.timecyclegan if kernels.computes(args[0].device.type) else pytorch
+    return getattr(version, name)(*(x.to(dtype) if isinstance(x, Tensor) else x for x in args)).to(dtypes[0])
