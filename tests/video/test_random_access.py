@@ -16,7 +16,7 @@ from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.util.errors import UserError
 from timecyclegan.video import random_access as module
 from timecyclegan.video.frames import image_size, read_image
-from timecyclegan.video.random_access import VideoFrame, open_decoder, video_frames, video_times
+from timecyclegan.video.random_access import VideoFrame, video_frames, video_times
 from timecyclegan.video.reader import VideoFile
 
 
@@ -53,15 +53,15 @@ def test_any_order_gives_what_plain_decoding_gives(clips, name):
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mkv", "vp9.webm", "b_frames.avi", "b_frames.mov"])
 def test_frames_in_order_are_decoded_once(clips, name, monkeypatch):
-    monkeypatch.setattr(module, "_pools", [module._Pool()])
-    count, plain = [], module._decoded
+    monkeypatch.setattr(module, "_decoders", [module._new_decoders()])
+    count, plain = [], module._Decoder._decoded
 
     def counting(*args):
         for found in plain(*args):
             count.append(found[0])
             yield found
 
-    monkeypatch.setattr(module, "_decoded", counting)
+    monkeypatch.setattr(module._Decoder, "_decoded", counting)
     for frame in video_frames(clips[name])[2:]:
         frame.read()
     assert count == list(range(40))
@@ -82,9 +82,7 @@ def test_threads_may_ask_out_of_order(clips):
     np.testing.assert_array_equal(streamed, expected)
 
 
-def test_a_reader_keeps_its_place_among_many_videos(tmp_path, monkeypatch):
-    """More videos side by side than decoders are kept open: none is opened anew for every frame."""
-    monkeypatch.setattr(module, "OPEN", 2)
+def test_videos_that_are_read_side_by_side_are_opened_once(tmp_path, monkeypatch):
     opened, plain = [], module.VideoFile
     paths = [write_clip(tmp_path / f"{i}.mp4", moving(12, seed=i)) for i in range(5)]
     sequences = [video_frames(path) for path in paths]
@@ -168,12 +166,12 @@ def test_times_that_tell_nothing(clips, monkeypatch):
             yield packet
 
     plain = module.VideoFile.packets
-    monkeypatch.setattr(module, "_pools", [module._Pool()])
+    monkeypatch.setattr(module, "_decoders", [module._new_decoders()])
     monkeypatch.setattr(module.VideoFile, "packets", untimed)
     module._index.cache_clear()
     try:
         expected, frames = decode(clips["b_frames.mp4"]), video_frames(clips["b_frames.mp4"])
-        assert len(frames) == 40 and not open_decoder(clips["b_frames.mp4"])._index.times
+        assert len(frames) == 40 and not module._index(frames[0].video, *module._version(frames[0].video)).timed
         for index in (7, 3, 39, 0):
             np.testing.assert_array_equal(frames[index].read(), expected[index])
     finally:
