@@ -2,8 +2,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-UPSAMPLING = ("transposed", "resize")
-
 
 class ResnetBlock(nn.Module):
     """x + norm(conv(relu(norm(conv(x))))), with reflected borders."""
