@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -88,8 +89,8 @@ def draw_folders(
 ) -> tuple[dict[str, list[Path]], dict[str, float]]:
     """Draw the flow of sequences of image files, from each frame back to the one before it.
 
-    A sequence has one scale, the largest of its flows', known only after the last one. Until then the flows lie in
-    temporary files below ``output``, so that memory does not grow with the sequence and no flow is computed twice.
+    A sequence has one scale, the largest of its flows', known only after the last one. Until then the flows lie in a
+    temporary file in ``output``, so that memory does not grow with the sequence and no flow is computed twice.
 
     Args:
         output: of the PNG files ``output/<sequence>/<frame>.png``. A sequence's first frame has no flow: it is white.
@@ -116,25 +117,24 @@ def draw_folders(
                         write_flo(picture.with_suffix(".flo"), flow)
                     elif save == "npz":
                         write_npz(picture.with_suffix(".npz"), flow, sure[..., 0] > 0.5)
-                with replacing(scratch / f"{picture.stem}.npy") as temporary:  # words what a full disk says
-                    np.save(temporary, flow)
+                scratch.write(flow.tobytes())
                 previous = frame
                 bar.update()
+            scratch.seek(0)
             for picture in pictures:
-                kept = scratch / f"{picture.stem}.npy"
-                write_image(picture, with_legend(flow_picture(np.load(kept), scales[name]), scales[name]))
-                kept.unlink()
+                flow = np.frombuffer(scratch.read(flow.nbytes), np.float32).reshape(*size, 2)
+                write_image(picture, with_legend(flow_picture(flow, scales[name]), scales[name]))
+            scratch.seek(0)
             written[name] = pictures
     return written, scales
 
 
 @contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for temporary files, on the disk that the results go to."""
+def _scratch(folder: Path) -> Iterator[BinaryIO]:
+    """A file without a name, on the disk that the results go to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=folder, prefix=".flow.")
+        with tempfile.TemporaryFile(dir=folder) as file:
+            yield file
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    with temporary as name:
-        yield Path(name)
