@@ -15,7 +15,7 @@ from timecyclegan.flow import (
     flow_backend,
     photometric_confidence,
 )
-from timecyclegan.flow.networks import flow_at_size
+from timecyclegan.flow.networks import Network
 from timecyclegan.losses.warp import warp
 from timecyclegan.models.networks.flownet2_pytorch import FlowNet2
 from timecyclegan.util.errors import UserError
@@ -178,12 +178,15 @@ def constant_flow(dx, dy, height=8, width=10):
                                                        (300, 500, (304, 496))])  # fmt: skip
 def test_flow_at_a_networks_size(height, width, seen):
     """Sizes the network can take, nearly the same shape, and dx and dy in pixels of the frames that came."""
-    def network(frame, previous):
-        h, w = frame.shape[-2:]
-        assert (h, w) == seen and previous.shape == frame.shape
-        return constant_flow(0.5 * w, 0.25 * h, h, w)  # half a width to the right, a quarter of a height down
+    class Half(Network):
+        network, multiple, smallest = torch.nn.Identity(), 16 if seen != (64, 160) else 32, 64
+
+        def pair(self, frame, previous):
+            h, w = frame.shape[-2:]
+            assert (h, w) == seen and previous.shape == frame.shape
+            return constant_flow(0.5 * w, 0.25 * h, h, w)  # half a width to the right, a quarter of a height down
 
     frame = torch.zeros(1, 3, height, width)
-    flow, confidence = flow_at_size(network, frame, frame, multiple=16 if seen != (64, 160) else 32, smallest=64)
+    flow, confidence = Half()(frame, frame)
     torch.testing.assert_close(flow, constant_flow(0.5 * width, 0.25 * height, height, width))
     assert confidence.shape == (1, 1, height, width) and (confidence == 1).all()

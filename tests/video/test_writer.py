@@ -138,9 +138,8 @@ def test_mistakes_leave_nothing(tmp_path):
         writer.write(plain(RED, 128, 64))
     with pytest.raises(UserError, match=r"a\.webm: there are no frames"), VideoWriter(tmp_path / "a.webm", 10, 64, 64):
         pass
-    for name, fps, words in (("a.gif", 10, r"ending in \.mp4, \.webm"), ("a.webm", 0, "above 0")):
-        with pytest.raises(UserError, match=words):
-            VideoWriter(tmp_path / name, fps, 64, 64)
+    with pytest.raises(UserError, match=r"ending in \.mp4, \.webm"):
+        VideoWriter(tmp_path / "a.gif", 10, 64, 64)
     assert list(tmp_path.iterdir()) == []
 
 

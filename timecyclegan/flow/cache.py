@@ -39,7 +39,13 @@ class FlowCache:
         Args:
             size: (height, width) of what ``load`` gives, (3, height, width) in [-1, 1].
         """
-        path = self._path(frame, previous, size)
+        files = [frame, previous, *([Path(self.weights)] if self.weights else [])]
+        try:
+            facts = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+        key = hashlib.sha256(json.dumps([facts, list(size), self.backend]).encode()).hexdigest()
+        path = self.folder / key[:2] / f"{key}.npz"
         with contextlib.suppress(Exception):  # there is none, or it is damaged
             with np.load(path, allow_pickle=False) as archive:
                 flow, confidence = archive["flow"], archive["confidence"]
@@ -50,12 +56,3 @@ class FlowCache:
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, flow=flow.numpy(), confidence=confidence.numpy())
         return flow, confidence
-
-    def _path(self, frame: Path, previous: Path, size: tuple[int, int]) -> Path:
-        files = [frame, previous, *([Path(self.weights)] if self.weights else [])]
-        try:
-            facts = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-        except OSError as error:
-            raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-        key = hashlib.sha256(json.dumps([facts, list(size), self.backend]).encode()).hexdigest()
-        return self.folder / key[:2] / f"{key}.npz"

@@ -1,9 +1,5 @@
-"""Networks as back ends: RAFT (Teed and Deng 2020) as torchvision has it, and FlowNet2 (Ilg et al. 2017).
-
-A network takes pictures of particular sizes only; :func:`flow_at_size` makes a back end for any size of it.
-"""
+"""Networks as back ends: RAFT (Teed and Deng 2020) as torchvision has it, and FlowNet2 (Ilg et al. 2017)."""
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,51 +13,42 @@ from timecyclegan.util.hub import hub_file, load_published
 from timecyclegan.util.weights import load
 
 
-def flow_at_size(
-    network: Callable[[Tensor, Tensor], Tensor], frame: Tensor, previous: Tensor, multiple: int, smallest: int
-) -> tuple[Tensor, Tensor]:
-    """Flow and photometric confidence of frames (N, 3, H, W), computed at a size that ``network`` can take.
+class Network:
+    """A back end of a network that takes pictures of particular sizes only; a subclass sets it and its weight file.
 
-    Frames are resized (bilinear) to the nearest multiples of ``multiple``, ``smallest`` at least (both sides grow alike
-    where the shorter one is too small), and the flow back; its dx and dy grow each with their own side. The confidence
-    is that of the size at which the flow was computed.
-
-    Args:
-        network: (frame, previous), (N, 3, h, w) in [-1, 1], to the flow (N, 2, h, w).
+    Frames of any size are resized (bilinear) to the nearest multiples of ``multiple``, ``smallest`` at least (both
+    sides grow alike where the shorter one is too small), and the flow back; its dx and dy grow each with their own
+    side. The confidence is that of the size at which the flow was computed.
     """
-    height, width = frame.shape[-2:]
-    grow = max(1.0, smallest / min(height, width))
-    h, w = (max(smallest, multiple * math.floor(side * grow / multiple + 0.5)) for side in (height, width))
-    small, small_previous = (_resize(x, (h, w)) for x in (frame, previous))
-    flow = network(small, small_previous)
-    confidence = photometric_confidence(small, small_previous, flow)
-    scale = flow.new_tensor([width / w, height / h]).view(1, 2, 1, 1)  # of dx and dy
-    return _resize(flow, (height, width)) * scale, _resize(confidence, (height, width))
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
-
-
-class _Network:
-    """A back end that asks ``network``; a subclass sets it and its weight file, and says how it is called."""
 
     file: Path
     network: nn.Module
     multiple: int  # of which the sides must be
     smallest: int  # pixels of a side
 
+    def pair(self, frame: Tensor, previous: Tensor) -> Tensor:
+        """The network's flow (N, 2, h, w) of two pictures (N, 3, h, w)."""
+        raise NotImplementedError
+
     @torch.no_grad()
     def __call__(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         self.network.to(frame.device)
-        return flow_at_size(self.pair, frame.float(), previous.float(), self.multiple, self.smallest)
+        height, width = frame.shape[-2:]
+        grow = max(1.0, self.smallest / min(height, width))
+        h, w = (max(self.smallest, self.multiple * math.floor(side * grow / self.multiple + 0.5))
+                for side in (height, width))  # fmt: skip
+        frame, previous = (_resize(x.float(), (h, w)) for x in (frame, previous))
+        flow = self.pair(frame, previous)
+        confidence = photometric_confidence(frame, previous, flow)
+        scale = flow.new_tensor([width / w, height / h]).view(1, 2, 1, 1)  # of dx and dy
+        return _resize(flow, (height, width)) * scale, _resize(confidence, (height, width))
 
-    def pair(self, frame: Tensor, previous: Tensor) -> Tensor:
-        """The flow (N, 2, h, w) of two pictures (N, 3, h, w)."""
-        raise NotImplementedError
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
-class RaftLarge(_Network):
+class RaftLarge(Network):
     """RAFT, 5.3 million parameters. Frames are resized to multiples of 8, 128 pixels at least.
 
     Raises:
@@ -98,7 +85,7 @@ class RaftSmall(RaftLarge):
     architecture = "raft_small"
 
 
-class FlowNet2Flow(_Network):
+class FlowNet2Flow(Network):
     """FlowNet2. Frames are resized to multiples of 64, the shorter side to 256 pixels at least.
 
     Raises:

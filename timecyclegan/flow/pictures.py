@@ -17,8 +17,6 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.video.frames import to_video, write_image
 
-FILES = ("off", "flo", "npz")
-
 _FLO_TAG = np.float32(202021.25)  # the bytes "PIEH"; Baker et al. 2011
 
 
@@ -52,7 +50,8 @@ def with_legend(picture: np.ndarray, scale: float) -> np.ndarray:
     x, y = np.meshgrid(place, place)
     wheel = flow_picture(np.stack([x, y], -1), 1.0)
     wheel[np.hypot(x, y) > 1] = 255
-    text = f"{_round(scale)} px"
+    digits = 0 if scale <= 0 else max(0, 1 - math.floor(math.log10(scale)))
+    text = f"{scale:.{digits}f} px"
     font, size = cv2.FONT_HERSHEY_SIMPLEX, side / 50
     (text_width, text_height), _ = cv2.getTextSize(text, font, size, 1)
     box = np.full((side + 4, side + text_width + 8, 3), 255, np.uint8)
@@ -62,11 +61,6 @@ def with_legend(picture: np.ndarray, scale: float) -> np.ndarray:
     shown = picture.copy()
     shown[height - box.shape[0] :, : box.shape[1]] = box
     return shown
-
-
-def _round(scale: float) -> str:
-    digits = 0 if scale <= 0 else max(0, 1 - math.floor(math.log10(scale)))
-    return f"{scale:.{digits}f}"
 
 
 def write_flo(path: str | Path, flow: np.ndarray) -> None:
@@ -96,7 +90,7 @@ def draw_folders(
         output: of the PNG files ``output/<sequence>/<frame>.png``. A sequence's first frame has no flow: it is white.
         size: (height, width) that the frames are resized to.
         threads: that read ahead.
-        save: one of :data:`FILES`: also write ``<frame>.flo`` or ``<frame>.npz``, for all frames but the first.
+        save: "off", "flo" or "npz": also write ``<frame>.flo`` or ``<frame>.npz``, for all frames but the first.
 
     Returns:
         The pictures by sequence, in order, and each sequence's scale in pixels.

@@ -71,8 +71,6 @@ class VideoWriter:
                  tick: Fraction | None = None, sound: str | Path | None = None,
                  pixel_aspect: Fraction | None = None):  # fmt: skip
         self.path = Path(path)
-        if fps <= 0:
-            raise UserError(f"cannot write {path}: expected a frame rate above 0, got {fps}")
         self.encoder = find_encoder(self.path)
         self.fps, self.height, self.width = Fraction(fps).limit_denominator(60000), height, width
         self.tick = 1 / self.fps

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from torch import nn
 
 from timecyclegan.models.networks import dcgan
-from timecyclegan.models.networks.init import init_weights
 from timecyclegan.models.networks.patchgan import PatchGAN, PixelDiscriminator
 from timecyclegan.models.networks.resnet import ResnetGenerator
 from timecyclegan.models.networks.unet import UnetGenerator
@@ -86,3 +85,21 @@ def define_discriminator(name: str, in_channels: int, filters: int, **lookup) ->
     ``lookup``: the other arguments of :func:`discriminator`.
     """
     return init_weights(discriminator(name, **lookup).build(in_channels, filters))
+
+
+def init_weights(network: nn.Module, std: float = 0.02) -> nn.Module:
+    """Draw convolution and linear weights from N(0, std), norm scales from N(1, std); biases are 0.
+
+    The DCGAN initialisation (Radford et al. 2016, section 3) that pix2pix and CycleGAN share. Changes ``network`` in
+    place and returns it.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0.0, std)
+        elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)) and module.affine:
+            nn.init.normal_(module.weight, 1.0, std)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return network

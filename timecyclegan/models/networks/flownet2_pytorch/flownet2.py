@@ -187,10 +187,8 @@ class FlowNet2(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         shape = tuple(pictures.shape)
-        if len(shape) != 5 or shape[1:3] != (3, 2):
-            raise ValueError(f"FlowNet2 takes two RGB pictures (N, 3, 2, H, W), not {shape}")
-        if shape[3] % MULTIPLE or shape[4] % MULTIPLE or 0 in shape:
-            raise ValueError(f"FlowNet2 takes heights and widths that are multiples of {MULTIPLE}, not {shape[3:]}")
+        if len(shape) != 5 or shape[1:3] != (3, 2) or shape[3] % MULTIPLE or shape[4] % MULTIPLE or 0 in shape:
+            raise ValueError(f"FlowNet2 takes (N, 3, 2, H, W), H and W multiples of {MULTIPLE}, not {shape}")
         if not torch.compiler.is_compiling():
             ops.kernels.announce(pictures.device.type)
         x = (pictures - pictures.mean(dim=(2, 3, 4), keepdim=True)) / self.rgb_max
