@@ -144,19 +144,16 @@ def test_mistakes_leave_nothing(tmp_path):
 
 
 def test_encoders_that_are_missing_or_refuse(tmp_path, monkeypatch):
-    monkeypatch.setitem(video.ENCODERS, ".mp4", (video.Encoder("nothing", {}), *video.ENCODERS[".mp4"][2:]))
-    with av.open(str(write(tmp_path / "a.mp4", [plain(RED, 32, 32)]))) as file:
-        assert file.streams.video[0].codec_context.name in ("vp9", "libvpx-vp9")
-    monkeypatch.setitem(video.ENCODERS, ".webm", (video.Encoder("nothing", {}), video.Encoder("none", {})))
-    with pytest.raises(UserError, match=r"b\.webm: this FFmpeg has no encoder for \.webm \(nothing, none\)"):
+    monkeypatch.setitem(video.ENCODERS, ".webm", video.Encoder("nothing", {}))
+    with pytest.raises(UserError, match=r"b\.webm: this FFmpeg has no encoder nothing; try another suffix"):
         write(tmp_path / "b.webm", [plain(RED)])
-    monkeypatch.setitem(video.ENCODERS, ".mp4", (video.Encoder("libx264", {"preset": "none such"}),))
+    monkeypatch.setitem(video.ENCODERS, ".mp4", video.Encoder("libx264", {"preset": "none such"}))
     with pytest.raises(UserError, match=r"cannot write .*b\.mp4: .*\(libx264\)"):
         write(tmp_path / "b.mp4", [plain(RED)])
     (tmp_path / "b.mkv").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*b\.mkv"):
         write(tmp_path / "b.mkv", [plain(RED)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mkv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.mkv"]
 
 
 @pytest.mark.parametrize("suffix", video.ENCODERS)

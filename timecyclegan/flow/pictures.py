@@ -17,8 +17,6 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.video.frames import to_video, write_image
 
-_FLO_TAG = np.float32(202021.25)  # the bytes "PIEH"; Baker et al. 2011
-
 
 def flow_picture(flow: np.ndarray, scale: float) -> np.ndarray:
     """(H, W, 2) in pixels as uint8 (H, W, 3) RGB: the hue is the direction, the saturation how far, up to ``scale``.
@@ -64,10 +62,10 @@ def with_legend(picture: np.ndarray, scale: float) -> np.ndarray:
 
 
 def write_flo(path: str | Path, flow: np.ndarray) -> None:
-    """Write (H, W, 2) as a ``.flo`` file of the Middlebury benchmark: tag, width, height, dx and dy by pixel."""
+    """Write (H, W, 2) as a ``.flo`` file of the Middlebury benchmark (Baker et al. 2011): its size, then the pixels."""
     height, width = flow.shape[:2]
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(_FLO_TAG.tobytes() + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())
+        file.write(b"PIEH" + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())
 
 
 def write_npz(path: str | Path, flow: np.ndarray, visible: np.ndarray) -> None:
