@@ -55,20 +55,19 @@ class RaftLarge(Network):
         UserError: no weights, or a file that does not hold them.
     """
 
-    architecture = "raft_large"  # torchvision.models.optical_flow's name
+    architecture = "raft_large"  # torchvision's name
     multiple = 8
     smallest = 128  # the coarsest of its four correlation levels needs two pixels
 
     def __init__(self, weights: str = ""):
-        from torchvision.models import optical_flow
+        from torchvision import models
 
-        enum = optical_flow.Raft_Large_Weights if self.architecture == "raft_large" else optical_flow.Raft_Small_Weights
-        url = enum.DEFAULT.url
+        url = models.get_model_weights(self.architecture).DEFAULT.url
         self.file = Path(weights) if weights else hub_file(url)
-        published = f"RAFT ({self.architecture})", "use --flow_backend farneback"
-        state = load(weights) if weights else load_published(url, *published)
+        instead = "use --flow_backend farneback"
+        state = load(weights) if weights else load_published(url, f"RAFT ({self.architecture})", instead)
         with torch.device("meta"):
-            self.network = getattr(optical_flow, self.architecture)(weights=None)
+            self.network = models.get_model(self.architecture, weights=None)
         try:
             self.network.load_state_dict(state, assign=True)
         except (AttributeError, RuntimeError, TypeError) as error:

@@ -25,6 +25,11 @@ class Architecture(NamedTuple):
     takes_code: bool = False  # a generator's input is a code (N, channels, 1, 1), not pictures
 
 
+def at_least(pixels: int, who: str) -> Callable[[int, int], str | None]:
+    """The ``size_error`` of a network that needs so many pixels on the shorter side."""
+    return lambda *size: f"{who} needs at least {pixels}x{pixels} pixels" if min(size) < pixels else None
+
+
 def generator(
     name: str, upsample: str = "transposed", flag: str = "--generator_architecture", size: int = dcgan.SMALLEST,
     output: nn.Module | None = None,
@@ -41,7 +46,8 @@ def generator(
     """
     if match := re.fullmatch(r"resnet_([1-9]\d*)blocks", name):
         build = partial(ResnetGenerator, blocks=int(match[1]), upsample=upsample)
-        size_error = ResnetGenerator.size_error
+        # Padded to 8: the residual blocks reflect one pixel at a quarter of the size.
+        size_error = at_least(5, "a ResNet generator")
     elif depth := {"unet_128": 7, "unet_256": 8}.get(name):
         build = partial(UnetGenerator, downsamplings=depth)
         size_error = partial(UnetGenerator.size_error, downsamplings=depth)
@@ -61,7 +67,9 @@ def discriminator(name: str, size: int = dcgan.SMALLEST) -> Architecture:
     """
     if match := re.fullmatch(r"([1-9])_layers", "3_layers" if name == "basic" else name):
         layers = int(match[1])
-        return Architecture(partial(PatchGAN, layers=layers), partial(PatchGAN.size_error, layers=layers))
+        # Two convolutions follow the halvings, each takes a pixel; one is left for the prediction.
+        size_error = at_least(3 * 2**layers, f"a PatchGAN of {layers} layers")
+        return Architecture(partial(PatchGAN, layers=layers), size_error)
     if name == "pixel":
         return Architecture(PixelDiscriminator)
     if name == "dcgan":

@@ -43,15 +43,6 @@ class PatchGAN(Discriminator):
             channels = wider
         self.model = nn.Sequential(*modules, nn.Conv2d(channels, 1, 4, stride=1, padding=1))
 
-    @staticmethod
-    def size_error(height: int, width: int, layers: int = 3) -> str | None:
-        """Why the network cannot judge pictures of this size, or None."""
-        # Two convolutions follow the halvings, each takes a pixel; one is left for the prediction.
-        smallest = 3 * 2**layers
-        if min(height, width) < smallest:
-            return f"a PatchGAN of {layers} layers needs at least {smallest}x{smallest} pixels"
-        return None
-
 
 class PixelDiscriminator(Discriminator):
     """(N, in_channels, H, W) to (N, 1, H, W): judges every pixel on its own (a "1x1 PatchGAN")."""

@@ -64,9 +64,6 @@ class ResnetGenerator(nn.Module):
         output: what is applied to the last layer; tanh where None.
     """
 
-    multiple = 4
-    smallest = 5  # padded to 8: the residual blocks reflect one pixel at a quarter of the size
-
     def __init__(
         self, in_channels: int, out_channels: int, filters: int = 64, blocks: int = 6, upsample: str = "transposed",
         output: nn.Module | None = None,
@@ -84,14 +81,7 @@ class ResnetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        below, right = -height % self.multiple, -width % self.multiple
+        below, right = -height % 4, -width % 4
         if below or right:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
         return self.model(x)[..., :height, :width]
-
-    @classmethod
-    def size_error(cls, height: int, width: int) -> str | None:
-        """Why the network cannot take pictures of this size, or None."""
-        if min(height, width) < cls.smallest:
-            return f"a ResNet generator needs at least {cls.smallest}x{cls.smallest} pixels"
-        return None
