@@ -25,7 +25,6 @@ BACKENDS = {
     "flownet2": ("timecyclegan.flow.networks", "FlowNet2Flow"),
 }
 WITHOUT_WEIGHTS = ("farneback", "dis")
-AUTO = "auto"
 TOLERANCE = 0.02  # of FlowNet2's wrapper: squared difference, summed over the channels of pictures in [-1, 1]
 
 
@@ -38,8 +37,8 @@ def check_backend(name: str, weights: str = "", option: str = "flow") -> None:
     Raises:
         UserError: see there; the nearest name is suggested.
     """
-    if name not in (AUTO, *BACKENDS):
-        raise unknown(f"--{option}_backend", name, (AUTO, *BACKENDS))
+    if name not in ("auto", *BACKENDS):
+        raise unknown(f"--{option}_backend", name, ("auto", *BACKENDS))
     if weights and name in WITHOUT_WEIGHTS:
         raise UserError(f"--{option}_weights {weights}: --{option}_backend {name} has no weights; leave the flag out")
 
@@ -51,7 +50,7 @@ def choose_backend(name: str, weights: str = "") -> str:
         UserError: see :func:`check_backend`.
     """
     check_backend(name, weights)
-    if name != AUTO:
+    if name != "auto":
         return name
     from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME
 

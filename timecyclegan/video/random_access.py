@@ -4,7 +4,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -172,10 +172,7 @@ class _Decoder:
                     yield place, picture
 
 
-def _new_decoders() -> Callable[..., _Decoder]:
-    return functools.lru_cache(OPEN)(_Decoder)
-
-
+_new_decoders = functools.partial(functools.lru_cache(OPEN), _Decoder)
 _decoders = [_new_decoders()]  # by path and version; the last is this process's own
 # A process that was forked must not use the parent's decoders, which share their places in the files, nor free them
 # while one of the parent's threads was at work on them. The index it may use.

@@ -49,7 +49,7 @@ class VideoFile:
             raise unreadable(path, error) from error
         self.stream = self.container.streams.best("video")
         if self.stream is None or self.stream.codec_context is None:
-            self.close()
+            self.container.close()
             wrong = ("it has no pictures; remove it, or give another file" if self.stream is None else
                      "this FFmpeg has no decoder for its pictures; convert it, for example to H.264")  # fmt: skip
             raise UserError(f"cannot read video {path}: {wrong}")
@@ -65,9 +65,6 @@ class VideoFile:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self.container.close()
 
     def pixel_aspect(self, frame: np.ndarray) -> Fraction | None:

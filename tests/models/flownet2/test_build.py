@@ -121,9 +121,9 @@ def test_nvcc_of_torchs_own_version(bare, monkeypatch):
 def test_architectures(monkeypatch):
     for given, names, options in (
         ("", ["all-major"], ["-arch=all-major"]),
-        ("7.5;9.0+PTX", ["sm_75", "sm_90+PTX"], ["-gencode", "arch=compute_75,code=[sm_75]", "-gencode",
-                                                  "arch=compute_90,code=[sm_90,compute_90]"]),
-        ("10.0a", ["sm_100a"], ["-gencode", "arch=compute_100a,code=[sm_100a]"]),
+        ("7.5;9.0+PTX", ["7.5", "9.0+PTX"], ["-gencode", "arch=compute_75,code=[sm_75]", "-gencode",
+                                              "arch=compute_90,code=[sm_90,compute_90]"]),
+        ("10.0a", ["10.0a"], ["-gencode", "arch=compute_100a,code=[sm_100a]"]),
     ):  # fmt: skip
         monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", given)
         assert build.architectures() == (names, options)

@@ -42,16 +42,6 @@ class OutputConv2d(nn.Conv2d):
         return total
 
 
-def _upsample(channels: int, kind: str) -> list[nn.Module]:
-    """Double the size and halve the channels; one slot of the network, so that both kinds number the layers alike."""
-    if kind == "transposed":
-        up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
-    else:
-        # Resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016).
-        up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(channels, channels // 2, 3))
-    return [up, nn.InstanceNorm2d(channels // 2), nn.ReLU(True)]
-
-
 class ResnetGenerator(nn.Module):
     """(N, in_channels, H, W) to (N, out_channels, H, W) in [-1, 1].
 
@@ -75,7 +65,13 @@ class ResnetGenerator(nn.Module):
             layers += [down, nn.InstanceNorm2d(2 * channels), nn.ReLU(True)]
         layers += [ResnetBlock(4 * filters) for _ in range(blocks)]
         for channels in (4 * filters, 2 * filters):
-            layers += _upsample(channels, upsample)
+            # One slot of the network for both kinds, so that they number the layers alike.
+            if upsample == "transposed":
+                up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
+            else:  # resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016)
+                convolution = nn.Conv2d(channels, channels // 2, 3)
+                up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), convolution)
+            layers += [up, nn.InstanceNorm2d(channels // 2), nn.ReLU(True)]
         layers += [nn.ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
         self.model = nn.Sequential(*layers)
 

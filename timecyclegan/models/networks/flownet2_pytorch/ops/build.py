@@ -60,15 +60,14 @@ def architectures() -> tuple[list[str], list[str]]:
     wanted = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split()
     if not wanted:  # GPUs run the code of their major architecture; later ones translate the newest one's PTX
         return ["all-major"], ["-arch=all-major"]
-    names, options = [], []
+    options = []
     for item in wanted:
         number = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", item)
         if not number:
             raise UserError(f"TORCH_CUDA_ARCH_LIST has {item!r}; expected numbers like 9.0 or 9.0+PTX")
         code = number[1] + number[2]
-        names.append(f"sm_{code}{number[3] or ''}")
         options += ["-gencode", f"arch=compute_{code},code=[sm_{code}{f',compute_{code}' if number[3] else ''}]"]
-    return names, options
+    return wanted, options
 
 
 def run(arguments: list[str], about: str = "") -> str:
