@@ -1,7 +1,10 @@
 """Frames of video files in any order, against decoding the file plainly from its beginning."""
+import functools
+import gc
 import os
 import pickle
 import random
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -54,14 +57,14 @@ def test_any_order_gives_what_plain_decoding_gives(clips, name):
 @pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mkv", "vp9.webm", "b_frames.avi", "b_frames.mov"])
 def test_frames_in_order_are_decoded_once(clips, name, monkeypatch):
     monkeypatch.setattr(module, "_decoders", [module._new_decoders()])
-    count, plain = [], module._Decoder._decoded
+    count, plain = [], module._decoded
 
     def counting(*args):
         for found in plain(*args):
             count.append(found[0])
             yield found
 
-    monkeypatch.setattr(module._Decoder, "_decoded", counting)
+    monkeypatch.setattr(module, "_decoded", counting)
     for frame in video_frames(clips[name])[2:]:
         frame.read()
     assert count == list(range(40))
@@ -90,6 +93,20 @@ def test_videos_that_are_read_side_by_side_are_opened_once(tmp_path, monkeypatch
     for images in zip(*(read_frames(frames, 48, 64, threads=0) for frames in sequences), strict=True):
         assert len(images) == 5
     assert sorted(opened) == paths
+
+
+def test_what_is_read_no_more_is_closed(tmp_path, monkeypatch):
+    """At once, without the garbage collector: a decoder holds decoded frames and a file."""
+    monkeypatch.setattr(module, "_decoders", [functools.lru_cache(1)(module._Decoder)])
+    first, other = (video_frames(write_clip(tmp_path / f"{i}.mp4", moving(12, seed=i))) for i in range(2))
+    first[3].read()
+    decoder = weakref.ref(module._decoders[-1](first[0].video, *module._version(first[0].video)))
+    gc.disable()
+    try:
+        other[0].read()
+        assert decoder() is None
+    finally:
+        gc.enable()
 
 
 def test_a_forked_process_decodes_by_itself(tmp_path):

@@ -132,7 +132,7 @@ class _Decoder:
             return True
         # Some containers seek by presentation time, others by decoding time: the wrong one leads too far.
         for time in sorted(set(key or ()), reverse=True):
-            self._pictures = self._decoded(time, key[0])
+            self._pictures = _decoded(self._video, self._index, time, key[0])
             if self._run(place):
                 return True
         self._begin()
@@ -140,7 +140,7 @@ class _Decoder:
 
     def _begin(self) -> None:
         self._video = VideoFile(self._path)
-        self._next, self._pictures = 0, self._decoded()
+        self._next, self._pictures = 0, _decoded(self._video, self._index)
 
     def _run(self, place: int) -> bool:
         try:
@@ -156,20 +156,22 @@ class _Decoder:
         self._next = len(self._index.times)
         return False
 
-    def _decoded(self, seek: int | None = None, start: float = -math.inf) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The frames with their numbers from the presentation time ``start`` on, after a ``seek``.
 
-        Those before it that a decoder gives may lack what they are predicted from; so may damaged ones.
-        """
-        if seek is not None:
-            self._video.container.seek(seek, stream=self._video.stream)
-        times = self._index.times
-        for count, picture in enumerate(self._video.container.decode(self._video.stream)):
-            time = picture.pts if self._index.timed else count
-            if time is not None and time >= start and not picture.is_corrupt:
-                place = bisect.bisect_left(times, time)
-                if times[place : place + 1] == [time]:  # others are decoded, but not shown
-                    yield place, picture
+def _decoded(
+    video: VideoFile, index: _Index, seek: int | None = None, start: float = -math.inf
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames with their numbers from the presentation time ``start`` on, after a ``seek``.
+
+    Those before it that a decoder gives may lack what they are predicted from; so may damaged ones.
+    """
+    if seek is not None:
+        video.container.seek(seek, stream=video.stream)
+    for count, picture in enumerate(video.container.decode(video.stream)):
+        time = picture.pts if index.timed else count
+        if time is not None and time >= start and not picture.is_corrupt:
+            place = bisect.bisect_left(index.times, time)
+            if index.times[place : place + 1] == [time]:  # others are decoded, but not shown
+                yield place, picture
 
 
 _new_decoders = functools.partial(functools.lru_cache(OPEN), _Decoder)
