@@ -16,7 +16,7 @@ from timecyclegan.util.hub import hub_file, sha256
 
 FlowBackend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-# name: (module, class). A class takes the path of a weight file, if it has weights; else looks where it is by default.
+# name: (module, class). A class takes the path of a weight file, "" for where it is looked for by default.
 BACKENDS = {
     "farneback": ("timecyclegan.flow.opencv", "Farneback"),
     "dis": ("timecyclegan.flow.opencv", "DIS"),
@@ -71,8 +71,7 @@ def flow_backend(name: str, weights: str = "") -> FlowBackend:
         UserError: see :func:`check_backend`; or its weights are missing or do not fit (says where to get them).
     """
     module, attribute = BACKENDS[choose_backend(name, weights)]
-    backend = getattr(importlib.import_module(module), attribute)
-    return backend(weights) if weights else backend()
+    return getattr(importlib.import_module(module), attribute)(weights)
 
 
 def describe(name: str, backend: FlowBackend) -> dict[str, str | None]:

@@ -47,6 +47,9 @@ class Farneback:
     file = None
     compute = staticmethod(farneback)
 
+    def __init__(self, _weights: str = ""):
+        pass
+
     def __call__(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         # OpenCV releases the interpreter's lock.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
