@@ -22,7 +22,7 @@ def correlation(a: Tensor, b: Tensor, radius: int, stride: int) -> Tensor:
 
 def channelnorm(x: Tensor) -> Tensor:
     """The Euclidean norm over channels: (N, C, H, W) to (N, 1, H, W)."""
-    norm = torch.linalg.vector_norm(x.detach(), dim=1, keepdim=True)
     square = x.square().sum(1, keepdim=True)
+    norm = square.detach().sqrt()
     # The norm as it is, with FlowNet2's gradient, x / (norm + 1e-9), which is 0 where the norm is.
     return norm + (square - square.detach()) / (2 * (norm + 1e-9))
