@@ -25,8 +25,7 @@ def side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str]) -> np.nd
     height = frames[0].shape[0]
     gap = max(2, height // 64)
     separator = np.full((height, gap, 3), _SEPARATOR, np.uint8)
-    parts = [part for frame in frames for part in (separator, frame)][1:]
-    row = np.concatenate(parts, axis=1)
+    row = np.concatenate([part for frame in frames for part in (separator, frame)][1:], axis=1)
     widths = tuple(frame.shape[1] for frame in frames)
     return np.concatenate([_caption_strip(widths, tuple(captions), height, gap), row])
 

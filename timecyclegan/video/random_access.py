@@ -30,9 +30,7 @@ class VideoFrame:
     def stem(self) -> str:
         return f"{self.index:05}"
 
-    @property
-    def name(self) -> str:
-        return self.stem
+    name = stem  # there is no suffix
 
     @property
     def parent(self) -> Path:

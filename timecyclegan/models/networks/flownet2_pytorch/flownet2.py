@@ -23,13 +23,6 @@ def conv(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) 
     )
 
 
-def deconv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """(N, in, H, W) to (N, out, 2H, 2W)."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
-    )
-
-
 class FlowDecoder(nn.Module):
     """Flow from coarse to fine: at each level the features are a skip connection, and features and flow from below.
 
@@ -52,7 +45,8 @@ class FlowDecoder(nn.Module):
         self.add_module(f"predict_flow{coarsest}", nn.Conv2d(skips[0], 2, 3, padding=1))
         channels = skips[0]
         for i, level in enumerate(self.levels):
-            self.add_module(f"deconv{level}", deconv(channels, decoded[i]))
+            up = nn.ConvTranspose2d(channels, decoded[i], 4, stride=2, padding=1)
+            self.add_module(f"deconv{level}", nn.Sequential(up, nn.LeakyReLU(SLOPE, inplace=True)))
             doubled = nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1, bias=bias)
             self.add_module(f"upsampled_flow{level + 1}_to_{level}", doubled)
             channels = skips[i + 1] + decoded[i] + 2

@@ -28,9 +28,8 @@ LOG = Path(tempfile.gettempdir()) / "flow_ops_build.log"
 def find_compiler() -> str:
     """The C++ compiler: ``$CXX``, g++ or c++."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++"]
-    for name in names:
-        if found := shutil.which(name):
-            return found
+    if found := next(filter(None, map(shutil.which, names)), None):
+        return found
     raise UserError(f"no C++ compiler: {' or '.join(names)} is not there; install g++, or set CXX")
 
 
