@@ -6,6 +6,7 @@ Correlation has the size that it has in FlowNetC for pictures of 256x256 (256 ch
 their ratio. ``--network`` adds the whole of FlowNet2, with random weights.
 """
 import argparse
+import functools
 import statistics
 import sys
 import time
@@ -14,26 +15,30 @@ from collections.abc import Callable
 import torch
 
 from timecyclegan.models.networks.flownet2_pytorch import FlowNet2
-from timecyclegan.models.networks.flownet2_pytorch.ops import library, operators, pytorch
+from timecyclegan.models.networks.flownet2_pytorch.ops import kernels, pytorch
 
 VERSIONS = (pytorch, torch.ops.timecyclegan)
+BUILT = kernels.BUILT
 
 
 def cases(device: str) -> dict[str, Callable]:
-    """What is timed: a function of the version, by name."""
+    """What is timed: a function of the version, by name; an operation, and with its gradient."""
     def random(channels: int, size: int) -> torch.Tensor:
-        return torch.randn(1, channels, size, size, device=device)
+        return torch.randn(1, channels, size, size, device=device, requires_grad=True)
 
-    a, b, correlation = random(256, 32), random(256, 32), random(441, 32)
-    image, flow, norm = random(3, 256), random(2, 256), random(1, 256).abs()
-    return {
-        "correlation": lambda version: version.correlation(a, b, 10, 2),
-        "correlation, backward": lambda version: version.correlation_backward(correlation, a, b, 10, 2),
-        "resample2d": lambda version: version.resample2d(image, flow),
-        "resample2d, backward": lambda version: version.resample2d_backward(image, image, flow),
-        "channelnorm": lambda version: version.channelnorm(image),
-        "channelnorm, backward": lambda version: version.channelnorm_backward(norm, image, norm),
-    }
+    inputs = {"correlation": [random(256, 32), random(256, 32)], "resample2d": [random(3, 256), random(2, 256)],
+              "channelnorm": [random(3, 256)]}  # fmt: skip
+    numbers = {"correlation": (10, 2)}
+
+    def forward(version, name: str) -> torch.Tensor:
+        with torch.no_grad():
+            return getattr(version, name)(*inputs[name], *numbers.get(name, ()))
+
+    def both(version, name: str) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(getattr(version, name)(*inputs[name], *numbers.get(name, ())).sum(), inputs[name])
+
+    return {f"{name}{text}": functools.partial(function, name=name)
+            for name in inputs for text, function in (("", forward), (", with gradient", both))}
 
 
 def network(device: str) -> Callable:
@@ -42,7 +47,7 @@ def network(device: str) -> Callable:
     pictures = 255 * torch.rand(1, 3, 2, 256, 256, device=device)
 
     def run(version) -> torch.Tensor:
-        operators.active = version
+        kernels.BUILT = () if version is pytorch else BUILT
         with torch.no_grad():
             return net(pictures)
 
@@ -67,11 +72,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--network", action="store_true", help="time the whole net, too")
     args = parser.parse_args()
-    if not library.describe(args.device).startswith("built"):
-        sys.exit(f"error: no kernels were built for {args.device}: {library.INSTALL}")
+    if not kernels.describe(args.device).startswith("built"):
+        sys.exit(f"error: no kernels were built for {args.device}: {kernels.INSTALL}")
     torch.set_num_threads(args.threads)
     functions = cases(args.device) | ({"FlowNet2": network(args.device)} if args.network else {})
-    print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, {library.describe(args.device)}")
+    print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, {kernels.describe(args.device)}")
     print("| | PyTorch | built | ratio |\n|---|---|---|---|")
     for name, function in functions.items():
         rounds = [[seconds(function, version, args.device) for version in VERSIONS] for _ in range(args.rounds + 2)]

@@ -11,13 +11,11 @@ from timecyclegan.flow import (
     BACKENDS,
     WITHOUT_WEIGHTS,
     check_backend,
-    checked_both_ways,
     choose_backend,
-    consistency,
     flow_backend,
     photometric_confidence,
 )
-from timecyclegan.flow.networks import flow_at_size
+from timecyclegan.flow.networks import Network
 from timecyclegan.losses.warp import warp
 from timecyclegan.models.networks.flownet2_pytorch import FlowNet2
 from timecyclegan.util.errors import UserError
@@ -176,38 +174,19 @@ def constant_flow(dx, dy, height=8, width=10):
     return torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, height, width).contiguous()
 
 
-def test_consistency_by_hand():
-    """Back and forth must cancel, up to 0.01 of their squares and half a pixel squared; outside counts as lost."""
-    flow = constant_flow(2, 0)
-    assert consistency(flow, -flow)[0, 0, 0].tolist() == [1] * 8 + [0] * 2
-    assert not consistency(flow, flow).any()
-    assert consistency(flow, constant_flow(-2.7, 0))[0, 0, 0, 0] == 1  # 0.49 <= 0.5 + 0.01 * 11.29
-    assert consistency(flow, constant_flow(-2.8, 0))[0, 0, 0, 0] == 0  # 0.64 > 0.5 + 0.01 * 11.84
-
-
-def test_both_ways_trusts_less():
-    calls = []
-
-    def backend(frame, previous):
-        calls.append((frame, previous))
-        return constant_flow(2, 0), torch.full((1, 1, 8, 10), 0.5)
-
-    frame, previous = torch.zeros(1, 3, 8, 10), torch.ones(1, 3, 8, 10)
-    flow, confidence = checked_both_ways(backend)(frame, previous)
-    assert torch.equal(flow, constant_flow(2, 0)) and not confidence.any()
-    assert calls[0][0] is calls[1][1] and calls[0][1] is calls[1][0]
-
-
 @pytest.mark.parametrize(("height", "width", "seen"), [(64, 64, (64, 64)), (100, 150, (96, 144)), (17, 40, (64, 160)),
                                                        (300, 500, (304, 496))])  # fmt: skip
 def test_flow_at_a_networks_size(height, width, seen):
     """Sizes the network can take, nearly the same shape, and dx and dy in pixels of the frames that came."""
-    def network(frame, previous):
-        h, w = frame.shape[-2:]
-        assert (h, w) == seen and previous.shape == frame.shape
-        return constant_flow(0.5 * w, 0.25 * h, h, w)  # half a width to the right, a quarter of a height down
+    class Half(Network):
+        network, multiple, smallest = torch.nn.Identity(), 16 if seen != (64, 160) else 32, 64
+
+        def pair(self, frame, previous):
+            h, w = frame.shape[-2:]
+            assert (h, w) == seen and previous.shape == frame.shape
+            return constant_flow(0.5 * w, 0.25 * h, h, w)  # half a width to the right, a quarter of a height down
 
     frame = torch.zeros(1, 3, height, width)
-    flow, confidence = flow_at_size(network, frame, frame, multiple=16 if seen != (64, 160) else 32, smallest=64)
+    flow, confidence = Half()(frame, frame)
     torch.testing.assert_close(flow, constant_flow(0.5 * width, 0.25 * height, height, width))
     assert confidence.shape == (1, 1, height, width) and (confidence == 1).all()

@@ -5,7 +5,7 @@ from torch import nn
 
 from timecyclegan.models import default_options, get_model
 from timecyclegan.models.networks import define_generator
-from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Vid2VidGenerator
+from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Heads, Vid2VidGenerator
 
 N, T, H, W = 2, 4, 8, 12
 VID2VID = ["vid2vid", "timecyclevid2vid"]
@@ -109,7 +109,7 @@ def test_masks_in_between_blend_pixel_by_pixel(seen):
 
 def test_heads_of_known_values():
     raw = torch.randn(N, HEADS, H, W, dtype=torch.double) * 3
-    picture, flow, mask = Vid2VidGenerator.output()(raw).split([3, 2, 1], dim=1)
+    picture, flow, mask = Heads()(raw).split([3, 2, 1], dim=1)
     torch.testing.assert_close(picture, (raw[:, :3].exp() - (-raw[:, :3]).exp())
                                / (raw[:, :3].exp() + (-raw[:, :3]).exp()))  # fmt: skip
     torch.testing.assert_close(flow, 20 * raw[:, 3:5])
@@ -121,7 +121,7 @@ def test_heads_of_known_values():
                                             ("dcgan_enc", (64, 64))])  # fmt: skip
 def test_heads_of_every_architecture(name, size):
     """A constant last layer gives its heads: they come after it, once, and nothing comes after them."""
-    network = define_generator(name, 6, HEADS, 1, size=size[0], output=Vid2VidGenerator.output()).double()
+    network = define_generator(name, 6, HEADS, 1, size=size[0], output=Heads()).double()
     last = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and HEADS in
             (m.out_channels, m.weight.shape[0])][-1]  # fmt: skip
     nn.init.zeros_(last.weight)
@@ -143,7 +143,7 @@ def test_heads_of_every_architecture(name, size):
 
 def test_ranges():
     """However large what is below the heads, a frame stays in [-1, 1] while the last one was; a flow may be large."""
-    network = define_generator("resnet_1blocks", 6, HEADS, 2, output=Vid2VidGenerator.output()).double()
+    network = define_generator("resnet_1blocks", 6, HEADS, 2, output=Heads()).double()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=3)
     parts = Vid2VidGenerator(network).parts(torch.rand(N, 6, 40, 40, dtype=torch.double) * 2 - 1)

@@ -1,7 +1,10 @@
 """Frames of video files in any order, against decoding the file plainly from its beginning."""
+import functools
+import gc
 import os
 import pickle
 import random
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +19,7 @@ from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.util.errors import UserError
 from timecyclegan.video import random_access as module
 from timecyclegan.video.frames import image_size, read_image
-from timecyclegan.video.random_access import VideoFrame, open_decoder, video_frames, video_times
+from timecyclegan.video.random_access import VideoFrame, video_frames, video_times
 from timecyclegan.video.reader import VideoFile
 
 
@@ -53,7 +56,7 @@ def test_any_order_gives_what_plain_decoding_gives(clips, name):
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mkv", "vp9.webm", "b_frames.avi", "b_frames.mov"])
 def test_frames_in_order_are_decoded_once(clips, name, monkeypatch):
-    monkeypatch.setattr(module, "_pools", [module._Pool()])
+    monkeypatch.setattr(module, "_decoders", [module._new_decoders()])
     count, plain = [], module._decoded
 
     def counting(*args):
@@ -82,9 +85,7 @@ def test_threads_may_ask_out_of_order(clips):
     np.testing.assert_array_equal(streamed, expected)
 
 
-def test_a_reader_keeps_its_place_among_many_videos(tmp_path, monkeypatch):
-    """More videos side by side than decoders are kept open: none is opened anew for every frame."""
-    monkeypatch.setattr(module, "OPEN", 2)
+def test_videos_that_are_read_side_by_side_are_opened_once(tmp_path, monkeypatch):
     opened, plain = [], module.VideoFile
     paths = [write_clip(tmp_path / f"{i}.mp4", moving(12, seed=i)) for i in range(5)]
     sequences = [video_frames(path) for path in paths]
@@ -92,6 +93,20 @@ def test_a_reader_keeps_its_place_among_many_videos(tmp_path, monkeypatch):
     for images in zip(*(read_frames(frames, 48, 64, threads=0) for frames in sequences), strict=True):
         assert len(images) == 5
     assert sorted(opened) == paths
+
+
+def test_what_is_read_no_more_is_closed(tmp_path, monkeypatch):
+    """At once, without the garbage collector: a decoder holds decoded frames and a file."""
+    monkeypatch.setattr(module, "_decoders", [functools.lru_cache(1)(module._Decoder)])
+    first, other = (video_frames(write_clip(tmp_path / f"{i}.mp4", moving(12, seed=i))) for i in range(2))
+    first[3].read()
+    decoder = weakref.ref(module._decoders[-1](first[0].video, *module._version(first[0].video)))
+    gc.disable()
+    try:
+        other[0].read()
+        assert decoder() is None
+    finally:
+        gc.enable()
 
 
 def test_a_forked_process_decodes_by_itself(tmp_path):
@@ -168,12 +183,12 @@ def test_times_that_tell_nothing(clips, monkeypatch):
             yield packet
 
     plain = module.VideoFile.packets
-    monkeypatch.setattr(module, "_pools", [module._Pool()])
+    monkeypatch.setattr(module, "_decoders", [module._new_decoders()])
     monkeypatch.setattr(module.VideoFile, "packets", untimed)
     module._index.cache_clear()
     try:
         expected, frames = decode(clips["b_frames.mp4"]), video_frames(clips["b_frames.mp4"])
-        assert len(frames) == 40 and not open_decoder(clips["b_frames.mp4"])._index.times
+        assert len(frames) == 40 and not module._index(frames[0].video, *module._version(frames[0].video)).timed
         for index in (7, 3, 39, 0):
             np.testing.assert_array_equal(frames[index].read(), expected[index])
     finally:

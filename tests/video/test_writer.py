@@ -1,6 +1,5 @@
 """Videos, joined pictures and GIFs, read back by other means than those that wrote them."""
 import io
-import os
 import resource
 import signal
 from fractions import Fraction
@@ -139,53 +138,39 @@ def test_mistakes_leave_nothing(tmp_path):
         writer.write(plain(RED, 128, 64))
     with pytest.raises(UserError, match=r"a\.webm: there are no frames"), VideoWriter(tmp_path / "a.webm", 10, 64, 64):
         pass
-    for name, fps, words in (("a.gif", 10, r"ending in \.mp4, \.webm"), ("a.webm", 0, "above 0")):
-        with pytest.raises(UserError, match=words):
-            VideoWriter(tmp_path / name, fps, 64, 64)
+    with pytest.raises(UserError, match=r"ending in \.mp4, \.webm"):
+        VideoWriter(tmp_path / "a.gif", 10, 64, 64)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_encoders_that_are_missing_or_refuse(tmp_path, monkeypatch):
-    monkeypatch.setitem(video.ENCODERS, ".mp4", (video.Encoder("nothing", {}), *video.ENCODERS[".mp4"][2:]))
-    with av.open(str(write(tmp_path / "a.mp4", [plain(RED, 32, 32)]))) as file:
-        assert file.streams.video[0].codec_context.name in ("vp9", "libvpx-vp9")
-    monkeypatch.setitem(video.ENCODERS, ".webm", (video.Encoder("nothing", {}), video.Encoder("none", {})))
-    with pytest.raises(UserError, match=r"b\.webm: this FFmpeg has no encoder for \.webm \(nothing, none\)"):
+    monkeypatch.setitem(video.ENCODERS, ".webm", video.Encoder("nothing", {}))
+    with pytest.raises(UserError, match=r"b\.webm: this FFmpeg has no encoder nothing; try another suffix"):
         write(tmp_path / "b.webm", [plain(RED)])
-    monkeypatch.setitem(video.ENCODERS, ".mp4", (video.Encoder("libx264", {"preset": "none such"}),))
+    monkeypatch.setitem(video.ENCODERS, ".mp4", video.Encoder("libx264", {"preset": "none such"}))
     with pytest.raises(UserError, match=r"cannot write .*b\.mp4: .*\(libx264\)"):
         write(tmp_path / "b.mp4", [plain(RED)])
     (tmp_path / "b.mkv").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*b\.mkv"):
         write(tmp_path / "b.mkv", [plain(RED)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mkv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.mkv"]
 
 
 @pytest.mark.parametrize("suffix", video.ENCODERS)
 def test_full_disk_is_noticed(tmp_path, suffix):
-    noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    """At the first byte, in the middle, and when the last ones are written."""
+    path, noise = tmp_path / f"a{suffix}", np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    size = write(path, noise).stat().st_size
+    path.unlink()
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
     try:
-        with pytest.raises(UserError, match=f"cannot write {tmp_path}/a{suffix}: File too large"), \
-                VideoWriter(tmp_path / f"a{suffix}", 10, 64, 64) as writer:
-            for frame in noise:
-                writer.write(frame)
+        for limit in (1, 8000, size - 1000, size - 1):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+            with pytest.raises(UserError, match=f"cannot write {path}: File too large"):
+                write(path, noise)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("suffix", video.ENCODERS)
-def test_a_video_that_lost_frames_is_noticed(tmp_path, monkeypatch, suffix):
-    """Where the disk says nothing, the frames that arrived are counted."""
-    writer = VideoWriter(tmp_path / f"a{suffix}", 10, 64, 64)
-    with pytest.raises(UserError, match="the video is incomplete; is the disk full"), writer:
-        for frame in np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8):
-            writer.write(frame)
-        close = writer._close
-        monkeypatch.setattr(writer, "_close", lambda: (close(), os.truncate(writer._temporary, 8000)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from timecyclegan.datasets.video_dataset import Key
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import Frame, read_image, resize_image
-from timecyclegan.video.random_access import VideoFrame, open_decoder
 
 
 class EpochSampler(Sampler[list[Key]]):
@@ -113,10 +112,6 @@ def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int =
         return resize_image(read_image(frame), height, width)
 
     frames = iter(frames)
-    first = list(itertools.islice(frames, 1))
-    frames = itertools.chain(first, frames)
-    # Held, so that the place in a video is not lost while many others are read beside it.
-    _held = [open_decoder(frame.video) for frame in first if isinstance(frame, VideoFrame)]
     if threads < 1:
         yield from map(read, frames)
         return

@@ -6,13 +6,15 @@ the flow (N, 2, H, W), in pixels, that leads from ``frame`` back to ``previous``
 have their weight file as ``file``, None where there are no weights.
 """
 import importlib
+from collections.abc import Callable
 
-from timecyclegan.flow.confidence import FlowBackend, checked_both_ways, consistency, photometric_confidence
+from torch import Tensor
+
+from timecyclegan.losses.warp import warp
 from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.hub import hub_file, sha256
 
-__all__ = ["AUTO", "BACKENDS", "WITHOUT_WEIGHTS", "FlowBackend", "check_backend", "checked_both_ways", "choose_backend",
-           "consistency", "describe", "flow_backend", "photometric_confidence"]  # fmt: skip
+FlowBackend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # name: (module, class). A class takes the path of a weight file, "" for where it is looked for by default.
 BACKENDS = {
@@ -23,7 +25,7 @@ BACKENDS = {
     "flownet2": ("timecyclegan.flow.networks", "FlowNet2Flow"),
 }
 WITHOUT_WEIGHTS = ("farneback", "dis")
-AUTO = "auto"
+TOLERANCE = 0.02  # of FlowNet2's wrapper: squared difference, summed over the channels of pictures in [-1, 1]
 
 
 def check_backend(name: str, weights: str = "", option: str = "flow") -> None:
@@ -35,8 +37,8 @@ def check_backend(name: str, weights: str = "", option: str = "flow") -> None:
     Raises:
         UserError: see there; the nearest name is suggested.
     """
-    if name not in (AUTO, *BACKENDS):
-        raise unknown(f"--{option}_backend", name, (AUTO, *BACKENDS))
+    if name not in ("auto", *BACKENDS):
+        raise unknown(f"--{option}_backend", name, ("auto", *BACKENDS))
     if weights and name in WITHOUT_WEIGHTS:
         raise UserError(f"--{option}_weights {weights}: --{option}_backend {name} has no weights; leave the flag out")
 
@@ -48,7 +50,7 @@ def choose_backend(name: str, weights: str = "") -> str:
         UserError: see :func:`check_backend`.
     """
     check_backend(name, weights)
-    if name != AUTO:
+    if name != "auto":
         return name
     from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME
 
@@ -76,3 +78,12 @@ def describe(name: str, backend: FlowBackend) -> dict[str, str | None]:
     """What computes the flow, to stand beside all that is made with it: its name, its weight file and the SHA-256."""
     digest = None if backend.file is None else sha256(backend.file)
     return {"flow_backend": name, "flow_weights": backend.file and str(backend.file), "flow_weights_sha256": digest}
+
+
+def photometric_confidence(frame: Tensor, previous: Tensor, flow: Tensor) -> Tensor:
+    """1 where ``previous``, warped by the flow, looks like ``frame``, else 0; (N, 1, H, W).
+
+    The rule of FlowNet2's wrapper in vid2vid (Wang et al. 2018).
+    """
+    squared = (frame - warp(previous, flow)).square().sum(dim=1, keepdim=True)
+    return (squared < TOLERANCE).to(frame.dtype)

@@ -39,23 +39,18 @@ class FlowCache:
         Args:
             size: (height, width) of what ``load`` gives, (3, height, width) in [-1, 1].
         """
-        path = self._path(frame, previous, size)
-        with contextlib.suppress(Exception):  # there is none, or it is damaged
-            with np.load(path, allow_pickle=False) as archive:
-                flow, confidence = archive["flow"], archive["confidence"]
-            if flow.shape == (2, *size) and confidence.shape == (1, *size):
-                return torch.from_numpy(flow), torch.from_numpy(confidence)
-        self._compute = self._compute or flow_backend(self.backend, self.weights)
-        flow, confidence = (x[0].float() for x in self._compute(load(frame)[None], load(previous)[None]))
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, flow=flow.numpy(), confidence=confidence.numpy())
-        return flow, confidence
-
-    def _path(self, frame: Path, previous: Path, size: tuple[int, int]) -> Path:
         files = [frame, previous, *([Path(self.weights)] if self.weights else [])]
         try:
             facts = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
         except OSError as error:
             raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
         key = hashlib.sha256(json.dumps([facts, list(size), self.backend]).encode()).hexdigest()
-        return self.folder / key[:2] / f"{key}.npz"
+        path = self.folder / key[:2] / f"{key}.npz"
+        # Where there is none, or it is damaged, it is computed.
+        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as archive:
+            return torch.from_numpy(archive["flow"]), torch.from_numpy(archive["confidence"])
+        self._compute = self._compute or flow_backend(self.backend, self.weights)
+        flow, confidence = (x[0].float() for x in self._compute(load(frame)[None], load(previous)[None]))
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, flow=flow.numpy(), confidence=confidence.numpy())
+        return flow, confidence

@@ -1,87 +1,73 @@
-"""Networks as back ends: RAFT (Teed and Deng 2020) as torchvision has it, and FlowNet2 (Ilg et al. 2017).
-
-A network takes pictures of particular sizes only; :func:`flow_at_size` makes a back end for any size of it.
-"""
+"""Networks as back ends: RAFT (Teed and Deng 2020) as torchvision has it, and FlowNet2 (Ilg et al. 2017)."""
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timecyclegan.flow.confidence import photometric_confidence
+from timecyclegan.flow import photometric_confidence
 from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME, load_checkpoint
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published
 from timecyclegan.util.weights import load
 
 
-def flow_at_size(
-    network: Callable[[Tensor, Tensor], Tensor], frame: Tensor, previous: Tensor, multiple: int, smallest: int
-) -> tuple[Tensor, Tensor]:
-    """Flow and photometric confidence of frames (N, 3, H, W), computed at a size that ``network`` can take.
+class Network:
+    """A back end of a network that takes pictures of particular sizes only; a subclass sets it and its weight file.
 
-    Frames are resized (bilinear) to the nearest multiples of ``multiple``, ``smallest`` at least (both sides grow alike
-    where the shorter one is too small), and the flow back; its dx and dy grow each with their own side. The confidence
-    is that of the size at which the flow was computed.
-
-    Args:
-        network: (frame, previous), (N, 3, h, w) in [-1, 1], to the flow (N, 2, h, w).
+    Frames of any size are resized (bilinear) to the nearest multiples of ``multiple``, ``smallest`` at least (both
+    sides grow alike where the shorter one is too small), and the flow back; its dx and dy grow each with their own
+    side. The confidence is that of the size at which the flow was computed.
     """
-    height, width = frame.shape[-2:]
-    grow = max(1.0, smallest / min(height, width))
-    h, w = (max(smallest, multiple * math.floor(side * grow / multiple + 0.5)) for side in (height, width))
-    small, small_previous = (_resize(x, (h, w)) for x in (frame, previous))
-    flow = network(small, small_previous)
-    confidence = photometric_confidence(small, small_previous, flow)
-    scale = flow.new_tensor([width / w, height / h]).view(1, 2, 1, 1)  # of dx and dy
-    return _resize(flow, (height, width)) * scale, _resize(confidence, (height, width))
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
-
-
-class _Network:
-    """A back end that asks ``network``; a subclass sets it and its weight file, and says how it is called."""
 
     file: Path
     network: nn.Module
     multiple: int  # of which the sides must be
     smallest: int  # pixels of a side
 
+    def pair(self, frame: Tensor, previous: Tensor) -> Tensor:
+        """The network's flow (N, 2, h, w) of two pictures (N, 3, h, w)."""
+        raise NotImplementedError
+
     @torch.no_grad()
     def __call__(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         self.network.to(frame.device)
-        return flow_at_size(self.pair, frame.float(), previous.float(), self.multiple, self.smallest)
+        height, width = frame.shape[-2:]
+        grow = max(1.0, self.smallest / min(height, width))
+        h, w = (max(self.smallest, self.multiple * math.floor(side * grow / self.multiple + 0.5))
+                for side in (height, width))  # fmt: skip
+        frame, previous = (_resize(x.float(), (h, w)) for x in (frame, previous))
+        flow = self.pair(frame, previous)
+        confidence = photometric_confidence(frame, previous, flow)
+        scale = flow.new_tensor([width / w, height / h]).view(1, 2, 1, 1)  # of dx and dy
+        return _resize(flow, (height, width)) * scale, _resize(confidence, (height, width))
 
-    def pair(self, frame: Tensor, previous: Tensor) -> Tensor:
-        """The flow (N, 2, h, w) of two pictures (N, 3, h, w)."""
-        raise NotImplementedError
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
-class RaftLarge(_Network):
+class RaftLarge(Network):
     """RAFT, 5.3 million parameters. Frames are resized to multiples of 8, 128 pixels at least.
 
     Raises:
         UserError: no weights, or a file that does not hold them.
     """
 
-    architecture = "raft_large"  # torchvision.models.optical_flow's name
+    architecture = "raft_large"  # torchvision's name
     multiple = 8
     smallest = 128  # the coarsest of its four correlation levels needs two pixels
 
     def __init__(self, weights: str = ""):
-        from torchvision.models import optical_flow
+        from torchvision import models
 
-        enum = optical_flow.Raft_Large_Weights if self.architecture == "raft_large" else optical_flow.Raft_Small_Weights
-        url = enum.DEFAULT.url
+        url = models.get_model_weights(self.architecture).DEFAULT.url
         self.file = Path(weights) if weights else hub_file(url)
-        published = f"RAFT ({self.architecture})", "use --flow_backend farneback"
-        state = load(weights) if weights else load_published(url, *published)
+        instead = "use --flow_backend farneback"
+        state = load(weights) if weights else load_published(url, f"RAFT ({self.architecture})", instead)
         with torch.device("meta"):
-            self.network = getattr(optical_flow, self.architecture)(weights=None)
+            self.network = models.get_model(self.architecture, weights=None)
         try:
             self.network.load_state_dict(state, assign=True)
         except (AttributeError, RuntimeError, TypeError) as error:
@@ -98,7 +84,7 @@ class RaftSmall(RaftLarge):
     architecture = "raft_small"
 
 
-class FlowNet2Flow(_Network):
+class FlowNet2Flow(Network):
     """FlowNet2. Frames are resized to multiples of 64, the shorter side to 256 pixels at least.
 
     Raises:

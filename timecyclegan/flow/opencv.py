@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecyclegan.flow.confidence import photometric_confidence
+from timecyclegan.flow import photometric_confidence
 from timecyclegan.video.frames import to_uint8
 
-FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2,
-             "flags": 0}
 DIS_SMALLEST = 16  # pixels on the shorter side; OpenCV fails, or crashes, below
 
 
@@ -20,7 +18,8 @@ def farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Farneback, "Two-frame motion estimation based on polynomial expansion", 2003, on 8-bit gray with the
     parameters of TecoGAN (Chu et al. 2020).
     """
-    return cv2.calcOpticalFlowFarneback(*_gray(first, second), None, **FARNEBACK)
+    return cv2.calcOpticalFlowFarneback(*_gray(first, second), None, pyr_scale=0.5, levels=3, winsize=15, iterations=3,
+                                        poly_n=5, poly_sigma=1.2, flags=0)  # fmt: skip
 
 
 def dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -15,10 +16,6 @@ from timecyclegan.flow import FlowBackend
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.video.frames import to_video, write_image
-
-FILES = ("off", "flo", "npz")
-
-_FLO_TAG = np.float32(202021.25)  # the bytes "PIEH"; Baker et al. 2011
 
 
 def flow_picture(flow: np.ndarray, scale: float) -> np.ndarray:
@@ -51,7 +48,8 @@ def with_legend(picture: np.ndarray, scale: float) -> np.ndarray:
     x, y = np.meshgrid(place, place)
     wheel = flow_picture(np.stack([x, y], -1), 1.0)
     wheel[np.hypot(x, y) > 1] = 255
-    text = f"{_round(scale)} px"
+    digits = 0 if scale <= 0 else max(0, 1 - math.floor(math.log10(scale)))
+    text = f"{scale:.{digits}f} px"
     font, size = cv2.FONT_HERSHEY_SIMPLEX, side / 50
     (text_width, text_height), _ = cv2.getTextSize(text, font, size, 1)
     box = np.full((side + 4, side + text_width + 8, 3), 255, np.uint8)
@@ -63,16 +61,11 @@ def with_legend(picture: np.ndarray, scale: float) -> np.ndarray:
     return shown
 
 
-def _round(scale: float) -> str:
-    digits = 0 if scale <= 0 else max(0, 1 - math.floor(math.log10(scale)))
-    return f"{scale:.{digits}f}"
-
-
 def write_flo(path: str | Path, flow: np.ndarray) -> None:
-    """Write (H, W, 2) as a ``.flo`` file of the Middlebury benchmark: tag, width, height, dx and dy by pixel."""
+    """Write (H, W, 2) as a ``.flo`` file of the Middlebury benchmark (Baker et al. 2011): its size, then the pixels."""
     height, width = flow.shape[:2]
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(_FLO_TAG.tobytes() + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())
+        file.write(b"PIEH" + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())
 
 
 def write_npz(path: str | Path, flow: np.ndarray, visible: np.ndarray) -> None:
@@ -88,14 +81,14 @@ def draw_folders(
 ) -> tuple[dict[str, list[Path]], dict[str, float]]:
     """Draw the flow of sequences of image files, from each frame back to the one before it.
 
-    A sequence has one scale, the largest of its flows', known only after the last one. Until then the flows lie in
-    temporary files below ``output``, so that memory does not grow with the sequence and no flow is computed twice.
+    A sequence has one scale, the largest of its flows', known only after the last one. Until then the flows lie in a
+    temporary file in ``output``, so that memory does not grow with the sequence and no flow is computed twice.
 
     Args:
         output: of the PNG files ``output/<sequence>/<frame>.png``. A sequence's first frame has no flow: it is white.
         size: (height, width) that the frames are resized to.
         threads: that read ahead.
-        save: one of :data:`FILES`: also write ``<frame>.flo`` or ``<frame>.npz``, for all frames but the first.
+        save: "off", "flo" or "npz": also write ``<frame>.flo`` or ``<frame>.npz``, for all frames but the first.
 
     Returns:
         The pictures by sequence, in order, and each sequence's scale in pixels.
@@ -116,25 +109,24 @@ def draw_folders(
                         write_flo(picture.with_suffix(".flo"), flow)
                     elif save == "npz":
                         write_npz(picture.with_suffix(".npz"), flow, sure[..., 0] > 0.5)
-                with replacing(scratch / f"{picture.stem}.npy") as temporary:  # words what a full disk says
-                    np.save(temporary, flow)
+                scratch.write(flow.tobytes())
                 previous = frame
                 bar.update()
+            scratch.seek(0)
             for picture in pictures:
-                kept = scratch / f"{picture.stem}.npy"
-                write_image(picture, with_legend(flow_picture(np.load(kept), scales[name]), scales[name]))
-                kept.unlink()
+                flow = np.frombuffer(scratch.read(flow.nbytes), np.float32).reshape(*size, 2)
+                write_image(picture, with_legend(flow_picture(flow, scales[name]), scales[name]))
+            scratch.seek(0)
             written[name] = pictures
     return written, scales
 
 
 @contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for temporary files, on the disk that the results go to."""
+def _scratch(folder: Path) -> Iterator[BinaryIO]:
+    """A file without a name, on the disk that the results go to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=folder, prefix=".flow.")
+        with tempfile.TemporaryFile(dir=folder) as file:
+            yield file
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    with temporary as name:
-        yield Path(name)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """``image`` looked up where ``flow`` points: (N, C, H, W) and (N, 2, H, W) to the image at p + flow(p).
+    """``image`` at p + flow(p) for each p of the flow: (N, C, H, W) and (N, 2, h, w) to (N, C, h, w).
 
     Bilinear between the four pixels around each position; positions outside take the border's pixels. Zero flow is
     exactly the identity and integer flow exactly a shift, which ``grid_sample`` with its rescaled coordinates is not.
@@ -15,8 +15,8 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     flow = flow.to(torch.promote_types(flow.dtype, torch.float32))  # half a float does not count to 300 pixels
-    x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
-    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
+    x = torch.arange(flow.shape[-1], device=flow.device, dtype=flow.dtype) + flow[:, 0]
+    y = torch.arange(flow.shape[-2], device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
     left, top = x.floor(), y.floor()
     right_share, lower_share = (x - left).unsqueeze(1), (y - top).unsqueeze(1)
     pixels = image.flatten(2)

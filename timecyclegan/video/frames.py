@@ -243,7 +243,5 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     Raises:
         UserError: the folder cannot be written to.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f"expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")

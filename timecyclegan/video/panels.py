@@ -9,7 +9,7 @@ _SEPARATOR = 128  # grey level, visible beside dark and bright frames
 _CAPTION_BACKGROUND, _CAPTION_INK = 24, 235
 
 
-def side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str] | None = None) -> np.ndarray:
+def side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
     """Join pictures from left to right.
 
     Args:
@@ -17,23 +17,15 @@ def side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str] | None = 
         captions: one short text per picture, written in a strip above it.
 
     Returns:
-        uint8 (H + strip, sum W_i + gaps, 3); without captions there is no strip.
+        uint8 (H + strip, sum W_i + gaps, 3).
 
     Raises:
         ValueError: heights differ, or there is not one caption per picture.
     """
-    heights = {frame.shape[0] for frame in frames}
-    if len(heights) != 1:
-        raise ValueError(f"expected pictures of one height, got heights {sorted(heights)}")
-    height = heights.pop()
+    height = frames[0].shape[0]
     gap = max(2, height // 64)
     separator = np.full((height, gap, 3), _SEPARATOR, np.uint8)
-    parts = [part for frame in frames for part in (separator, frame)][1:]
-    row = np.concatenate(parts, axis=1)
-    if captions is None:
-        return row
-    if len(captions) != len(frames):
-        raise ValueError(f"expected {len(frames)} captions, got {len(captions)}")
+    row = np.concatenate([part for frame in frames for part in (separator, frame)][1:], axis=1)
     widths = tuple(frame.shape[1] for frame in frames)
     return np.concatenate([_caption_strip(widths, tuple(captions), height, gap), row])
 

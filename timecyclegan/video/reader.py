@@ -48,13 +48,11 @@ class VideoFile:
         except (av.error.FFmpegError, OSError) as error:
             raise unreadable(path, error) from error
         self.stream = self.container.streams.best("video")
-        if self.stream is None:
-            self.close()
-            raise UserError(f"cannot read video {path}: it has no pictures; remove it, or give another file")
-        if self.stream.codec_context is None:
-            self.close()
-            raise UserError(f"cannot read video {path}: this FFmpeg has no decoder for its pictures; convert it, for "
-                            "example to H.264")
+        if self.stream is None or self.stream.codec_context is None:
+            self.container.close()
+            wrong = ("it has no pictures; remove it, or give another file" if self.stream is None else
+                     "this FFmpeg has no decoder for its pictures; convert it, for example to H.264")  # fmt: skip
+            raise UserError(f"cannot read video {path}: {wrong}")
         # One thread: a worker process cannot inherit a decoder's threads, and several videos are read side by side.
         self.stream.codec_context.thread_count = 1
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
@@ -67,9 +65,6 @@ class VideoFile:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self.container.close()
 
     def pixel_aspect(self, frame: np.ndarray) -> Fraction | None:

@@ -38,9 +38,10 @@ class SoundCopy:
 
     def copy(self, end: Fraction | None = None) -> None:
         """Write what begins before ``end`` (seconds), or all that is left."""
-        while self._next is not None and (end is None or self._time() < end):
-            packet = self._next
+        while (packet := self._next) is not None:
             if packet.dts is not None:  # the last one is empty
+                if end is not None and packet.dts * packet.time_base - self._start >= end:
+                    return
                 late = round(self._start / packet.time_base)
                 packet.dts, packet.pts = packet.dts - late, (packet.pts or packet.dts) - late
                 packet.stream = self.tracks[packet.stream_index]
@@ -49,10 +50,6 @@ class SoundCopy:
                 self._next = next(self._packets, None)
             except (av.error.FFmpegError, OSError) as error:
                 raise self._unreadable(error) from error
-
-    def _time(self) -> Fraction:
-        packet = self._next
-        return Fraction(-1) if packet.dts is None else packet.dts * packet.time_base - self._start
 
     def close(self) -> None:
         self._file.close()

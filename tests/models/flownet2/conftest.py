@@ -7,7 +7,7 @@ import torch
 
 from tests.models.flownet2 import DATA, seeded
 from timecyclegan.models.networks.flownet2_pytorch import FlowNet2
-from timecyclegan.models.networks.flownet2_pytorch.ops import library, operators, pytorch
+from timecyclegan.models.networks.flownet2_pytorch.ops import kernels, pytorch
 
 GPU = pytest.mark.gpu
 
@@ -15,15 +15,15 @@ GPU = pytest.mark.gpu
 @pytest.fixture(params=["pytorch-cpu", "built-cpu", pytest.param("pytorch-cuda", marks=GPU),
                         pytest.param("built-cuda", marks=GPU)])
 def version(request, monkeypatch):
-    """``kernels`` to call and the ``device`` to call them on; the public functions and the net use them meanwhile."""
+    """``ops`` to call and the ``device`` to call them on; the public functions and the net use them meanwhile."""
     name, device = request.param.split("-")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no GPU")
-    if name == "built" and not library.describe(device).startswith("built"):
-        pytest.skip(f"no kernels were built for {device}: {library.INSTALL}")
-    kernels = pytorch if name == "pytorch" else torch.ops.timecyclegan
-    monkeypatch.setattr(operators, "active", kernels)
-    return SimpleNamespace(kernels=kernels, device=device)
+    if name == "built" and not kernels.computes(device):
+        pytest.skip(f"no kernels were built for {device}: {kernels.INSTALL}")
+    if name == "pytorch":
+        monkeypatch.setattr(kernels, "BUILT", ())
+    return SimpleNamespace(ops=pytorch if name == "pytorch" else torch.ops.timecyclegan, device=device)
 
 
 @pytest.fixture(scope="module")

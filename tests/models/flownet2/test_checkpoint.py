@@ -82,13 +82,8 @@ def test_a_file_with_code_is_refused_and_not_run(path, tmp_path):
 
 
 def test_a_file_of_something_else(path):
-    for content, message in (
-        (STATE, "expected a dictionary with 'state_dict'"), ([1], "expected a dictionary with 'state_dict'"),
-        ({"state_dict": 3}, "expected a dictionary with 'state_dict'"),
-        ({"state_dict": {}}, "2 of 2 parameters are missing, such as layer.weight"),
-        ({"state_dict": {**STATE, "other": torch.zeros(1)}}, "1 unknown parameters, such as other"),
-        ({"state_dict": {**STATE, "layer.bias": torch.zeros(2)}}, "layer.bias should be of shape (1,), not (2,)"),
-        ({"state_dict": {**STATE, "layer.bias": 3}}, "layer.bias should be of shape (1,), not ()"),
-    ):  # fmt: skip
+    states = (3, {}, {**STATE, "other": torch.zeros(1)}, {**STATE, "layer.bias": torch.zeros(2)},
+              {**STATE, "layer.bias": 3})  # fmt: skip
+    for content in (STATE, [1], *({"state_dict": state} for state in states)):
         torch.save(content, path)
-        assert message in refused(path)
+        assert "does not hold FlowNet2's weights" in refused(path)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.models.flownet2 import DATA, seeded
-from timecyclegan.models.networks.flownet2_pytorch import FlowNet2, FlowNetC, load_checkpoint, ops
-from timecyclegan.models.networks.flownet2_pytorch.flownet2 import FLOW_SCALE
+from timecyclegan.models.networks.flownet2_pytorch import FlowNet2, load_checkpoint, ops
+from timecyclegan.models.networks.flownet2_pytorch.flownet2 import FLOW_SCALE, FlowNetC
 
 PIXELS = 5e-4  # how far the flow may be off
 NETWORKS = ("flownetc", "flownets_1", "flownets_2", "flownets_d")

@@ -8,7 +8,7 @@ from timecyclegan.losses import Losses, Term
 from timecyclegan.losses.warp import warp
 from timecyclegan.models.mixins.seq_d_mixin import SeqDMixin
 from timecyclegan.models.mixins.warp_loss_mixin import WarpLossMixin
-from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Parts, Vid2VidGenerator, start_still
+from timecyclegan.models.networks.vid2vid import FLOW_SCALE, HEADS, Heads, Parts, Vid2VidGenerator, start_still
 from timecyclegan.models.parts import (
     FLOW,
     SEQUENCES,
@@ -54,7 +54,7 @@ class Vid2VidModel(WarpLossMixin, SeqDMixin, SequentialPix2Pix):
         return sorted(stride for stride in needed | {n_frames**scale for scale in range(scales)} if stride < frames)
 
     def define_generator(self, channels: int, output: nn.Module | None = None) -> nn.Module:
-        network = super().define_generator(HEADS, Vid2VidGenerator.output())
+        network = super().define_generator(HEADS, Heads())
         start_still(network)
         return Vid2VidGenerator(network)
 

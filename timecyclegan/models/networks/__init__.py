@@ -11,21 +11,23 @@ from typing import NamedTuple
 from torch import nn
 
 from timecyclegan.models.networks import dcgan
-from timecyclegan.models.networks.init import init_weights
 from timecyclegan.models.networks.patchgan import PatchGAN, PixelDiscriminator
-from timecyclegan.models.networks.resnet import UPSAMPLING, ResnetGenerator
+from timecyclegan.models.networks.resnet import ResnetGenerator
 from timecyclegan.models.networks.unet import UnetGenerator
 from timecyclegan.util.errors import unknown
-
-__all__ = ["UPSAMPLING", "Architecture", "define_discriminator", "define_generator", "discriminator", "generator"]
 
 
 class Architecture(NamedTuple):
     """A network class with the arguments that its name implies."""
 
     build: Callable[..., nn.Module]  # (in_channels, [out_channels,] filters)
-    size_error: Callable[[int, int], str | None]  # (height, width): why it cannot take such pictures, or None
+    size_error: Callable[[int, int], str | None] = lambda *_: None  # (height, width): why it cannot take them, or None
     takes_code: bool = False  # a generator's input is a code (N, channels, 1, 1), not pictures
+
+
+def at_least(pixels: int, who: str) -> Callable[[int, int], str | None]:
+    """The ``size_error`` of a network that needs so many pixels on the shorter side."""
+    return lambda *size: f"{who} needs at least {pixels}x{pixels} pixels" if min(size) < pixels else None
 
 
 def generator(
@@ -43,40 +45,36 @@ def generator(
         UserError: the name is none of these; ``flag`` is the one that the message blames.
     """
     if match := re.fullmatch(r"resnet_([1-9]\d*)blocks", name):
-        return Architecture(
-            partial(ResnetGenerator, blocks=int(match[1]), upsample=upsample, output=output),
-            ResnetGenerator.size_error,
-        )
-    if name in ("unet_128", "unet_256"):
-        depth = {"unet_128": 7, "unet_256": 8}[name]
-        return Architecture(
-            partial(UnetGenerator, downsamplings=depth, output=output),
-            partial(UnetGenerator.size_error, downsamplings=depth),
-        )
-    if name == "dcgan":
-        return Architecture(partial(dcgan.DCGANGenerator, size=size, output=output), dcgan.size_error, takes_code=True)
-    if name == "dcgan_enc":
-        return Architecture(partial(dcgan.DCGANTranslator, size=size, output=output), dcgan.size_error)
-    raise unknown(flag, name, ("resnet_6blocks", "resnet_Nblocks", "unet_128", "unet_256", "dcgan", "dcgan_enc"))
+        build = partial(ResnetGenerator, blocks=int(match[1]), upsample=upsample)
+        # Padded to 8: the residual blocks reflect one pixel at a quarter of the size.
+        size_error = at_least(5, "a ResNet generator")
+    elif depth := {"unet_128": 7, "unet_256": 8}.get(name):
+        build = partial(UnetGenerator, downsamplings=depth)
+        size_error = partial(UnetGenerator.size_error, downsamplings=depth)
+    elif network := {"dcgan": dcgan.DCGANGenerator, "dcgan_enc": dcgan.DCGANTranslator}.get(name):
+        build, size_error = partial(network, size=size), dcgan.size_error
+    else:
+        raise unknown(flag, name, ("resnet_6blocks", "resnet_Nblocks", "unet_128", "unet_256", "dcgan", "dcgan_enc"))
+    return Architecture(partial(build, output=output), size_error, takes_code=name == "dcgan")
 
 
-def discriminator(
-    name: str, flag: str = "--discriminator_architecture", size: int = dcgan.SMALLEST
-) -> Architecture:
+def discriminator(name: str, size: int = dcgan.SMALLEST) -> Architecture:
     """The discriminator architecture called ``name``: ``basic`` (3 layers), ``N_layers`` (N from 1 to 9), ``pixel``,
     or ``dcgan``, which judges whole pictures of side ``size``.
 
     Raises:
-        UserError: the name is none of these; ``flag`` is the one that the message blames.
+        UserError: the name is none of these.
     """
     if match := re.fullmatch(r"([1-9])_layers", "3_layers" if name == "basic" else name):
         layers = int(match[1])
-        return Architecture(partial(PatchGAN, layers=layers), partial(PatchGAN.size_error, layers=layers))
+        # Two convolutions follow the halvings, each takes a pixel; one is left for the prediction.
+        size_error = at_least(3 * 2**layers, f"a PatchGAN of {layers} layers")
+        return Architecture(partial(PatchGAN, layers=layers), size_error)
     if name == "pixel":
-        return Architecture(PixelDiscriminator, PixelDiscriminator.size_error)
+        return Architecture(PixelDiscriminator)
     if name == "dcgan":
         return Architecture(partial(dcgan.DCGANDiscriminator, size=size), dcgan.size_error)
-    raise unknown(flag, name, ("basic", "N_layers", "4_layers", "pixel", "dcgan"))
+    raise unknown("--discriminator_architecture", name, ("basic", "N_layers", "4_layers", "pixel", "dcgan"))
 
 
 def define_generator(
@@ -95,3 +93,21 @@ def define_discriminator(name: str, in_channels: int, filters: int, **lookup) ->
     ``lookup``: the other arguments of :func:`discriminator`.
     """
     return init_weights(discriminator(name, **lookup).build(in_channels, filters))
+
+
+def init_weights(network: nn.Module, std: float = 0.02) -> nn.Module:
+    """Draw convolution and linear weights from N(0, std), norm scales from N(1, std); biases are 0.
+
+    The DCGAN initialisation (Radford et al. 2016, section 3) that pix2pix and CycleGAN share. Changes ``network`` in
+    place and returns it.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0.0, std)
+        elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)) and module.affine:
+            nn.init.normal_(module.weight, 1.0, std)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return network

@@ -7,7 +7,7 @@ discriminator how bright a picture is, and did not learn on the synthetic street
 """
 from torch import Tensor, nn
 
-from timecyclegan.models.networks.patchgan import layer_features
+from timecyclegan.models.networks.patchgan import Discriminator
 
 CODE = 100  # numbers in a code
 SMALLEST = 64
@@ -51,7 +51,7 @@ class DCGANGenerator(nn.Module):
         return self.model(x)
 
 
-class DCGANDiscriminator(nn.Module):
+class DCGANDiscriminator(Discriminator):
     """Pictures (N, in_channels, size, size) to (N, out_channels, 1, 1): one prediction for each, or its code.
 
     Args:
@@ -68,13 +68,6 @@ class DCGANDiscriminator(nn.Module):
             layers += [nn.LeakyReLU(0.2, True)]
             channels = wider
         self.model = nn.Sequential(*layers, nn.Conv2d(channels, out_channels, _CORE, bias=False))
-
-    def features(self, x: Tensor) -> list[Tensor]:
-        """One tensor per layer, the prediction last."""
-        return layer_features(self.model, x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
 
 
 class DCGANTranslator(nn.Module):

@@ -1,22 +1,30 @@
 """Discriminators of pix2pix (Isola et al. 2017), with the parameter names of pytorch-CycleGAN-and-pix2pix.
 
-A discriminator gives a map of predictions, one for each patch that it sees; :meth:`features` gives what its layers
-saw on the way, the prediction last, for feature matching.
+A discriminator gives a map of predictions, one for each patch that it sees; ``features`` gives what its layers saw on
+the way, for feature matching.
 """
 from torch import Tensor, nn
 
 
-def layer_features(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """Outputs of every activation, and the prediction."""
-    found = []
-    for layer in layers:
-        x = layer(x)
-        if isinstance(layer, nn.LeakyReLU):
-            found.append(x)
-    return [*found, x]
+class Discriminator(nn.Module):
+    """A row of layers, ``model``, which a subclass sets; all but the last one end in a LeakyReLU."""
+
+    model: nn.Sequential
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """One tensor per layer, after its activation; the prediction last."""
+        found = []
+        for layer in self.model:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(x)
+        return [*found, x]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
 
 
-class PatchGAN(nn.Module):
+class PatchGAN(Discriminator):
     """(N, in_channels, H, W) to (N, 1, h, w): judges overlapping patches, 70x70 pixels with three layers.
 
     Args:
@@ -35,24 +43,8 @@ class PatchGAN(nn.Module):
             channels = wider
         self.model = nn.Sequential(*modules, nn.Conv2d(channels, 1, 4, stride=1, padding=1))
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """One tensor per layer, the prediction last."""
-        return layer_features(self.model, x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
-
-    @staticmethod
-    def size_error(height: int, width: int, layers: int = 3) -> str | None:
-        """Why the network cannot judge pictures of this size, or None."""
-        # Two convolutions follow the halvings, each takes a pixel; one is left for the prediction.
-        smallest = 3 * 2**layers
-        if min(height, width) < smallest:
-            return f"a PatchGAN of {layers} layers needs at least {smallest}x{smallest} pixels"
-        return None
-
-
-class PixelDiscriminator(nn.Module):
+class PixelDiscriminator(Discriminator):
     """(N, in_channels, H, W) to (N, 1, H, W): judges every pixel on its own (a "1x1 PatchGAN")."""
 
     def __init__(self, in_channels: int, filters: int = 64):
@@ -63,14 +55,6 @@ class PixelDiscriminator(nn.Module):
             nn.Conv2d(2 * filters, 1, 1),
         )  # fmt: skip
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """One tensor per layer, the prediction last."""
-        return layer_features(self.net, x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
-
-    @staticmethod
-    def size_error(height: int, width: int) -> str | None:
-        """Any size will do."""
-        return None
+    @property
+    def model(self) -> nn.Sequential:
+        return self.net  # the published weights' name

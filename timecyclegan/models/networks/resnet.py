@@ -2,8 +2,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-UPSAMPLING = ("transposed", "resize")
-
 
 class ResnetBlock(nn.Module):
     """x + norm(conv(relu(norm(conv(x))))), with reflected borders."""
@@ -44,16 +42,6 @@ class OutputConv2d(nn.Conv2d):
         return total
 
 
-def _upsample(channels: int, kind: str) -> list[nn.Module]:
-    """Double the size and halve the channels; one slot of the network, so that both kinds number the layers alike."""
-    if kind == "transposed":
-        up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
-    else:
-        # Resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016).
-        up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(channels, channels // 2, 3))
-    return [up, nn.InstanceNorm2d(channels // 2), nn.ReLU(True)]
-
-
 class ResnetGenerator(nn.Module):
     """(N, in_channels, H, W) to (N, out_channels, H, W) in [-1, 1].
 
@@ -66,9 +54,6 @@ class ResnetGenerator(nn.Module):
         output: what is applied to the last layer; tanh where None.
     """
 
-    multiple = 4
-    smallest = 5  # padded to 8: the residual blocks reflect one pixel at a quarter of the size
-
     def __init__(
         self, in_channels: int, out_channels: int, filters: int = 64, blocks: int = 6, upsample: str = "transposed",
         output: nn.Module | None = None,
@@ -80,20 +65,19 @@ class ResnetGenerator(nn.Module):
             layers += [down, nn.InstanceNorm2d(2 * channels), nn.ReLU(True)]
         layers += [ResnetBlock(4 * filters) for _ in range(blocks)]
         for channels in (4 * filters, 2 * filters):
-            layers += _upsample(channels, upsample)
+            # One slot of the network for both kinds, so that they number the layers alike.
+            if upsample == "transposed":
+                up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
+            else:  # resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016)
+                convolution = nn.Conv2d(channels, channels // 2, 3)
+                up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), convolution)
+            layers += [up, nn.InstanceNorm2d(channels // 2), nn.ReLU(True)]
         layers += [nn.ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        below, right = -height % self.multiple, -width % self.multiple
+        below, right = -height % 4, -width % 4
         if below or right:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
         return self.model(x)[..., :height, :width]
-
-    @classmethod
-    def size_error(cls, height: int, width: int) -> str | None:
-        """Why the network cannot take pictures of this size, or None."""
-        if min(height, width) < cls.smallest:
-            return f"a ResNet generator needs at least {cls.smallest}x{cls.smallest} pixels"
-        return None

@@ -55,8 +55,7 @@ class UnetGenerator(nn.Module):
             block = UnetBlock(8 * filters, 8 * filters, inside=block)
         for outer in (4 * filters, 2 * filters, filters):
             block = UnetBlock(outer, 2 * outer, inside=block)
-        last = output or nn.Tanh()
-        self.model = UnetBlock(out_channels, filters, in_channels=in_channels, inside=block, outermost=last)
+        self.model = UnetBlock(out_channels, filters, in_channels, inside=block, outermost=output or nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

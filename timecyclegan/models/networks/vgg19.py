@@ -2,18 +2,14 @@
 import torch
 from torch import Tensor, nn
 
+from timecyclegan.models.networks import at_least
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published
 
 URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 # After relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of torchvision's `features`, as pix2pixHD has them.
 TAPS = (1, 6, 11, 20, 29)
-_SMALLEST = 16  # four poolings halve the sides, and a pixel must be left
-
-
-def size_error(height: int, width: int) -> str | None:
-    """Why VGG19 cannot see pictures of this size, or None."""
-    return f"VGG19 needs at least {_SMALLEST}x{_SMALLEST} pixels" if min(height, width) < _SMALLEST else None
+size_error = at_least(16, "VGG19")  # four poolings halve the sides, and a pixel must be left
 
 
 class VGG19Features(nn.Module):

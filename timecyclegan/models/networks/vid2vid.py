@@ -22,7 +22,7 @@ class Parts(NamedTuple):
     mask: Tensor  # (N, 1, H, W) in [0, 1]: the share of the new picture
 
 
-class _Heads(nn.Module):
+class Heads(nn.Module):
     """(N, 6, H, W) of raw outputs to a picture in [-1, 1], a flow in pixels and a mask in [0, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,18 +36,13 @@ class Vid2VidGenerator(nn.Module):
     The heads are output channels of one network: its last layer's channels share what is below and nothing else.
 
     Args:
-        network: maps (N, in_channels, H, W) to (N, :data:`HEADS`, H, W), its last activation is :meth:`output`.
+        network: maps (N, in_channels, H, W) to (N, :data:`HEADS`, H, W), its last activation is :class:`Heads`.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
         self._record: list[Parts] | None = None
-
-    @staticmethod
-    def output() -> nn.Module:
-        """What the network has to end in."""
-        return _Heads()
 
     def parts(self, x: Tensor) -> Parts:
         """The next frame with the flow and the mask that made it."""

@@ -35,23 +35,11 @@ def load_checkpoint(path: str | Path, rgb_max: float = 255.0) -> FlowNet2:
     except Exception as error:  # what a damaged file raises is anyone's guess
         raise UserError(f"{path} cannot be read: it is damaged, or holds more than weights "
                         f"({type(error).__name__}). {SOURCE}") from error
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     with torch.device("meta"):  # no time is spent on drawing 162 million numbers that the file replaces
         network = FlowNet2(rgb_max)
-    if wrong := _difference(network.state_dict(), state):
-        raise UserError(f"{path} does not hold FlowNet2's weights: {wrong}. {SOURCE}")
-    network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    try:
+        state = {name: value.float() for name, value in checkpoint["state_dict"].items()}
+        network.load_state_dict(state, assign=True)
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:  # other names or shapes, or no state dict
+        raise UserError(f"{path} does not hold FlowNet2's weights. {SOURCE}") from error
     return network.requires_grad_(False).eval()
-
-
-def _difference(wanted: dict[str, torch.Tensor], state: Any) -> str | None:
-    """The first thing that is wrong with what a checkpoint has under ``state_dict``, or None."""
-    if not isinstance(state, dict):
-        return "expected a dictionary with 'state_dict'"
-    if missing := [name for name in wanted if name not in state]:
-        return f"{len(missing)} of {len(wanted)} parameters are missing, such as {missing[0]}"
-    if surplus := [name for name in state if name not in wanted]:
-        return f"it has {len(surplus)} unknown parameters, such as {surplus[0]}"
-    shapes = ((name, tuple(wanted[name].shape), tuple(getattr(state[name], "shape", ()))) for name in wanted)
-    return next((f"{name} should be of shape {shape}, not {found}" for name, shape, found in shapes
-                 if shape != found or not isinstance(state[name], torch.Tensor)), None)

@@ -23,13 +23,6 @@ def conv(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) 
     )
 
 
-def deconv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """(N, in, H, W) to (N, out, 2H, 2W)."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
-    )
-
-
 class FlowDecoder(nn.Module):
     """Flow from coarse to fine: at each level the features are a skip connection, and features and flow from below.
 
@@ -52,7 +45,8 @@ class FlowDecoder(nn.Module):
         self.add_module(f"predict_flow{coarsest}", nn.Conv2d(skips[0], 2, 3, padding=1))
         channels = skips[0]
         for i, level in enumerate(self.levels):
-            self.add_module(f"deconv{level}", deconv(channels, decoded[i]))
+            up = nn.ConvTranspose2d(channels, decoded[i], 4, stride=2, padding=1)
+            self.add_module(f"deconv{level}", nn.Sequential(up, nn.LeakyReLU(SLOPE, inplace=True)))
             doubled = nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1, bias=bias)
             self.add_module(f"upsampled_flow{level + 1}_to_{level}", doubled)
             channels = skips[i + 1] + decoded[i] + 2
@@ -187,12 +181,10 @@ class FlowNet2(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         shape = tuple(pictures.shape)
-        if len(shape) != 5 or shape[1:3] != (3, 2):
-            raise ValueError(f"FlowNet2 takes two RGB pictures (N, 3, 2, H, W), not {shape}")
-        if shape[3] % MULTIPLE or shape[4] % MULTIPLE or 0 in shape:
-            raise ValueError(f"FlowNet2 takes heights and widths that are multiples of {MULTIPLE}, not {shape[3:]}")
+        if len(shape) != 5 or shape[1:3] != (3, 2) or shape[3] % MULTIPLE or shape[4] % MULTIPLE or 0 in shape:
+            raise ValueError(f"FlowNet2 takes (N, 3, 2, H, W), H and W multiples of {MULTIPLE}, not {shape}")
         if not torch.compiler.is_compiling():
-            ops.library.announce(pictures.device.type)
+            ops.kernels.announce(pictures.device.type)
         x = (pictures - pictures.mean(dim=(2, 3, 4), keepdim=True)) / self.rgb_max
         first, second = x.unbind(2)  # (N, 3, H, W) each
         x = torch.cat([first, second], dim=1)  # (N, 6, H, W)

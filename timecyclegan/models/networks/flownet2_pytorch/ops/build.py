@@ -1,8 +1,8 @@
 """Build the kernels of the operations for this Python's torch; ``install.sh`` runs it.
 
 The compilers are called directly: all that must be there is a C++ compiler, and CUDA's nvcc for kernels that run on
-GPUs. No GPU need be in sight: by default the library has code for all that the toolkit knows of
-:data:`ARCHITECTURES`; ``TORCH_CUDA_ARCH_LIST`` (such as "8.0 9.0+PTX") chooses others.
+GPUs. No GPU need be in sight: by default the library has code for every major architecture that the toolkit knows;
+``TORCH_CUDA_ARCH_LIST`` (such as "8.0 9.0+PTX") chooses others.
 """
 import argparse
 import contextlib
@@ -18,21 +18,18 @@ from pathlib import Path
 
 import torch
 
-from timecyclegan.models.networks.flownet2_pytorch.ops import library
+from timecyclegan.models.networks.flownet2_pytorch.ops import kernels
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
 
-# From V100 to B200. Later GPUs translate the newest one's intermediate code (PTX) when they first meet it.
-ARCHITECTURES = ("7.0", "7.5", "8.0", "8.6", "8.9", "9.0", "10.0")
 LOG = Path(tempfile.gettempdir()) / "flow_ops_build.log"
 
 
 def find_compiler() -> str:
     """The C++ compiler: ``$CXX``, g++ or c++."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++"]
-    for name in names:
-        if found := shutil.which(name):
-            return found
+    if found := next(filter(None, map(shutil.which, names)), None):
+        return found
     raise UserError(f"no C++ compiler: {' or '.join(names)} is not there; install g++, or set CXX")
 
 
@@ -57,26 +54,19 @@ def find_nvcc() -> str:
     return nvcc
 
 
-def architectures(nvcc: str) -> tuple[list[str], list[str]]:
+def architectures() -> tuple[list[str], list[str]]:
     """The names of the architectures to build for, and nvcc's options for them."""
-    known = set(re.findall(r"sm_(\d+)", run([nvcc, "--list-gpu-code"])))
-    if given := os.environ.get("TORCH_CUDA_ARCH_LIST"):
-        wanted = given.replace(";", " ").split()
-    else:
-        wanted = [name for name in ARCHITECTURES if name.replace(".", "") in known]
-        wanted[-1:] = [f"{name}+PTX" for name in wanted[-1:]]
-    names, options = [], []
+    wanted = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split()
+    if not wanted:  # GPUs run the code of their major architecture; later ones translate the newest one's PTX
+        return ["all-major"], ["-arch=all-major"]
+    options = []
     for item in wanted:
-        number = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", item)
-        if not number or number[1] + number[2] not in known:
-            numbers = ", ".join(f"{name[:-1]}.{name[-1]}" for name in sorted(known, key=int))
-            raise UserError(f"TORCH_CUDA_ARCH_LIST has {item!r}; {nvcc} knows {numbers}, each also with +PTX")
-        code = "".join(number.groups(default="")[:3])
-        names.append(f"sm_{code}{number[4] or ''}")
-        options += ["-gencode", f"arch=compute_{code},code=sm_{code}"]
-        if number[4]:
-            options += ["-gencode", f"arch=compute_{code},code=compute_{code}"]
-    return names, options
+        number = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", item)
+        if not number:
+            raise UserError(f"TORCH_CUDA_ARCH_LIST has {item!r}; expected numbers like 9.0 or 9.0+PTX")
+        code = number[1] + number[2]
+        options += ["-gencode", f"arch=compute_{code},code=[sm_{code}{f',compute_{code}' if number[3] else ''}]"]
+    return wanted, options
 
 
 def run(arguments: list[str], about: str = "") -> str:
@@ -101,7 +91,7 @@ def build(target: Path, compiler: str, nvcc: str | None) -> list[str]:
 
     The sources that need both torch and CUDA go through nvcc, which knows where its headers and libraries are.
     """
-    names, options = architectures(nvcc) if nvcc else ([], [])
+    names, options = architectures() if nvcc else ([], [])
     plain = [compiler, "-fPIC"]
     driver = [nvcc, "-ccbin", compiler, "-Xcompiler", "-fPIC", "-cudart", "shared", "-DWITH_CUDA"] if nvcc else plain
     home = Path(torch.__file__).parent
@@ -117,7 +107,7 @@ def build(target: Path, compiler: str, nvcc: str | None) -> list[str]:
 
         def compiled(name: str) -> str:
             output = f"{folder}/{name}.o"
-            run([*jobs[name], "-c", str(library.SOURCES / name), "-o", output], f" on {name}")
+            run([*jobs[name], "-c", str(kernels.SOURCES / name), "-o", output], f" on {name}")
             return output
 
         with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:
@@ -143,7 +133,7 @@ def main() -> None:
             if torch.cuda.is_available():  # a GPU is there, so kernels for the CPU alone are not what is wanted
                 raise UserError(f"{error} (install.sh --cpu builds for the CPU alone)") from error
             why = str(error)
-    target = library.path()
+    target = kernels.path()
     names = build(target, compiler, nvcc)
     run([sys.executable, "-c", f"import torch; torch.ops.load_library({str(target)!r})"], " to load what was built")
     places = f"the CPU ({platform.machine()}) " + (f"and CUDA ({', '.join(names)})" if names else f"alone ({why})")

@@ -1,5 +1,5 @@
-// The three operations and their gradients as kernels of torch's operators, which ../__init__.py defines: tensors are
-// checked, made contiguous and allocated here, for the CPU and for CUDA alike.
+// The three operations and their gradients as operators of torch, to which ../kernels.py adds shapes for tracing and
+// autograd: tensors are checked, made contiguous and allocated here, for the CPU and for CUDA alike.
 #include <string>
 #include <tuple>
 
@@ -127,6 +127,12 @@ void implement(torch::Library& m) {
 
 TORCH_LIBRARY_FRAGMENT(timecyclegan, m) {
   m.def("built_for() -> str", [] { return std::string(BUILT_FOR); });
+  m.def("correlation(Tensor a, Tensor b, int radius, int stride) -> Tensor");
+  m.def("correlation_backward(Tensor grad, Tensor a, Tensor b, int radius, int stride) -> (Tensor, Tensor)");
+  m.def("resample2d(Tensor image, Tensor flow) -> Tensor");
+  m.def("resample2d_backward(Tensor grad, Tensor image, Tensor flow) -> (Tensor, Tensor)");
+  m.def("channelnorm(Tensor x) -> Tensor");
+  m.def("channelnorm_backward(Tensor grad, Tensor x, Tensor norm) -> Tensor");
 }
 TORCH_LIBRARY_IMPL(timecyclegan, CPU, m) { implement(m); }
 #ifdef WITH_CUDA
