@@ -12,33 +12,23 @@ SOFTNESS = 1.5
 
 
 def render(street: Street, view: View, focal: float) -> np.ndarray:
-    """The picture of a view.
-
-    Args:
-        view: geometry of the frame.
-        focal: focal length in pixels.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """The picture of a view, uint8 (H, W, 3); ``focal`` is the focal length in pixels."""
     surface = view.surface.ravel()
     colour = street.atlas.look_up(street.texture[surface], view.u.ravel(), view.v.ravel(), view.texels.ravel())
     colour *= street.light[surface]
-    ground = np.flatnonzero((surface == ROAD) | (surface == PAVEMENT))
-    colour[:, ground] = _paint_stripes(street.stripes, view, focal, ground, colour[:, ground])
+    _paint_stripes(street.stripes, view, focal, colour)
     # The sky is painted as it looks; the hills stay where they are, however far the camera goes.
     depth = np.where(surface == SKY, 0, np.minimum(view.depth.ravel(), HILLS_DISTANCE))
     haze = street.haze[:, None]
     colour = haze + np.exp(depth / -HAZE_DISTANCE) * (colour - haze)
-    colour *= street.sun[:, None] * np.float32(255)
-    colour += 0.5
-    picture = np.minimum(np.maximum(colour, 0), 255).astype(np.uint8)
-    return np.ascontiguousarray(picture.T).reshape(*view.surface.shape, 3)
+    colour = (colour * (street.sun[:, None] * np.float32(255)) + 0.5).clip(0, 255)
+    return np.ascontiguousarray(colour.astype(np.uint8).T).reshape(*view.surface.shape, 3)
 
 
-def _paint_stripes(stripes: list[Stripe], view: View, focal: float, ground: np.ndarray,
-                   colour: np.ndarray) -> np.ndarray:
-    """Blend the stripes over the ``ground`` pixels (flat indices) by the exact share that each pixel covers."""
+def _paint_stripes(stripes: list[Stripe], view: View, focal: float, colours: np.ndarray) -> None:
+    """Blend the stripes over the ground in ``colours`` (3, H * W), by the exact share of each pixel that they cover."""
+    ground = np.flatnonzero((view.surface == ROAD) | (view.surface == PAVEMENT))
+    colour = colours[:, ground]
     row, column = np.divmod(ground, view.surface.shape[1])
     depth = view.depth.ravel()[ground]
     x = view.camera[0] + depth * view.rays[0][column]
@@ -51,7 +41,7 @@ def _paint_stripes(stripes: list[Stripe], view: View, focal: float, ground: np.n
     for stripe in stripes:
         share = _share(x, wide, *stripe.across) * _share(z, deep, *stripe.along) * (on_road == stripe.on_road)
         colour += share * (np.array(stripe.colour, np.float32)[:, None] - colour)
-    return colour
+    colours[:, ground] = colour
 
 
 def _share(place: np.ndarray, span: np.ndarray, start: float, length: float, period: float) -> np.ndarray:
@@ -62,7 +52,7 @@ def _share(place: np.ndarray, span: np.ndarray, start: float, length: float, per
     def painted_up_to(end):
         end = end - start
         if not period:
-            return np.minimum(np.maximum(end, 0), length)
+            return end.clip(0, length)
         whole = np.floor(end / period)
         return whole * length + np.minimum(end - whole * period, length)
 
