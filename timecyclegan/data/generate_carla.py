@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from timecyclegan.data import CommandParser, take_options
+from timecyclegan.data import CommandParser
 from timecyclegan.data.carla.images import READINGS, bgra, flow_back, reading_errors, visible
 from timecyclegan.data.carla.scene import CAMERAS, CarlaOptions, MissedTick, scene
 from timecyclegan.data.carla.server import connect, server_errors, synchronous
@@ -130,8 +130,7 @@ def _move_in(out: Path, run: str) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    given = vars(CommandParser("generate_carla", __doc__, CarlaOptions).parse_args(arguments))
-    generate(take_options(CarlaOptions, given))
+    generate(**CommandParser("generate_carla", __doc__, CarlaOptions).parse(arguments))
 
 
 if __name__ == "__main__":

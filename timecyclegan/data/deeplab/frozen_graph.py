@@ -1,5 +1,4 @@
 """Frozen TensorFlow graphs: what lies between a network's input and its class scores, which OpenCV can compute."""
-import io
 import tarfile
 from pathlib import Path
 
@@ -60,8 +59,8 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     with tarfile.open(path) as archive:
         for member in archive:
-            if member.isfile() and Path(member.name).name == "frozen_inference_graph.pb":
-                return (archive.extractfile(member) or io.BytesIO()).read()
+            if Path(member.name).name == "frozen_inference_graph.pb" and (file := archive.extractfile(member)):
+                return file.read()
     raise UserError(f"{path} holds no frozen_inference_graph.pb; give the .pb file itself")
 
 
@@ -87,16 +86,16 @@ def _node(name: str) -> str:
 
 def _between(path: Path, nodes: dict, start: str, end: str) -> set[str]:
     """The nodes that ``end`` needs, itself included, without ``start`` and what only that needs."""
-    needed, ahead = {start}, [end]
+    needed, ahead, used = {start}, [end], set()
     while ahead:
-        name = ahead.pop()
-        if name in needed:
+        if (name := ahead.pop()) in needed:
             continue
         if name not in nodes or nodes[name].op == "Placeholder":
             raise UserError(f"{path}: node {end} also needs {name}, which does not come from {start}; choose --input "
                             "and --output so that all that lies between them comes from the input")
         needed.add(name)
         ahead += [_node(name) for name in nodes[name].input if not name.startswith("^")]
-    if end == start or not any(_node(name) == start for one in needed - {start} for name in nodes[one].input):
+        used.update(ahead)
+    if start not in used:
         raise UserError(f"{path}: node {end} does not depend on {start}; choose another --input or --output")
     return needed - {start}

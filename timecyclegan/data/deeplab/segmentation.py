@@ -13,8 +13,7 @@ from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.torchscript import brief, load_torchscript
 
-SUFFIXES = {".pt": "torchscript", ".pth": "torchscript", ".ts": "torchscript", ".torchscript": "torchscript",
-            ".onnx": "onnx", ".pb": "tensorflow", ".tar.gz": "tensorflow", ".tgz": "tensorflow", ".tar": "tensorflow"}
+TORCHSCRIPT, ONNX, TENSORFLOW = (".pt", ".pth", ".ts", ".torchscript"), ".onnx", (".pb", ".tar.gz", ".tgz", ".tar")
 
 
 class Segmenter:
@@ -24,7 +23,7 @@ class Segmenter:
     (N, C, h, w), or classes (N, h, w) or (N, 1, h, w); of a dictionary "out" counts, of several results the first.
 
     Args:
-        path: its suffix says what it is, see SUFFIXES.
+        path: its suffix says what it is.
         gpu: for TorchScript; OpenCV, which runs the others, computes on the CPU.
         start, end: nodes of a TensorFlow graph, see :func:`read_frozen_graph`.
 
@@ -37,39 +36,35 @@ class Segmenter:
 
     def __init__(self, path: str | Path, gpu: int = -1, start: str = "", end: str = ""):
         self._path, self.range = Path(path), (0.0, 1.0)
-        kind = next((kind for suffix, kind in SUFFIXES.items() if self._path.name.lower().endswith(suffix)), None)
-        if kind is None:
-            raise UserError(f"--model {path}: unknown kind of file; known are {' '.join(SUFFIXES)}")
+        name, known = self._path.name.lower(), (*TORCHSCRIPT, ONNX, *TENSORFLOW)
+        if not name.endswith(known):
+            raise UserError(f"--model {path}: unknown kind of file; known are {' '.join(known)}")
         if not self._path.is_file():
             raise UserError(f"--model {path} does not exist")
-        self._network: Callable[[np.ndarray], Any]  # float32 (N, 3, H, W) -> scores or classes
-        if kind == "torchscript":
+        if name.endswith(TORCHSCRIPT):
             device = pick_device(gpu)
-            network = load_torchscript(self._path, device, "--model")
-            self._network = lambda pictures: network(torch.from_numpy(pictures).to(device))
-        elif kind == "onnx":
-            self._network = self._opencv(lambda dnn: dnn.readNetFromONNX(str(path)))
-        else:
-            graph, deeplab = read_frozen_graph(self._path, start, end)
-            self._network = self._opencv(lambda dnn: dnn.readNetFromTensorflow(np.frombuffer(graph, np.uint8)))
-            self.range = (-1.0, 1.0) if deeplab else self.range
-
-    def _opencv(self, read: Callable[[Any], Any]) -> Callable[[np.ndarray], Any]:
+            module = load_torchscript(self._path, device, "--model")
+            self._network: Callable[[np.ndarray], Any] = lambda pictures: module(torch.from_numpy(pictures).to(device))
+            return
         import cv2
 
         # It prints what it also raises; 0 is silent. In OpenCV 4 and 5 the function lies in different places.
         (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
         try:
-            network = read(cv2.dnn)
+            if name.endswith(ONNX):
+                network = cv2.dnn.readNetFromONNX(str(path))
+            else:
+                graph, deeplab = read_frozen_graph(self._path, start, end)
+                network = cv2.dnn.readNetFromTensorflow(np.frombuffer(graph, np.uint8))
+                self.range = (-1.0, 1.0) if deeplab else self.range
         except cv2.error as error:
-            raise UserError(f"--model {self._path} cannot be run by OpenCV {cv2.__version__} "
-                            f"({brief(error)})") from error
+            raise UserError(f"--model {path} cannot be run by OpenCV {cv2.__version__} ({brief(error)})") from error
 
         def run(pictures: np.ndarray) -> np.ndarray:
             network.setInput(pictures)
             return network.forward()
 
-        return run
+        self._network = run
 
     def __call__(self, pictures: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         """Classes of each picture at its own size.
@@ -102,10 +97,10 @@ class Segmenter:
             raise UserError(f"--model {self._path} gives {tuple(result.shape)} for {shape}; expected scores (N, C, h, "
                             "w) or classes (N, h, w)")
         if result.ndim == 4 and result.shape[1] > 1:
-            full = (scores[None] if tuple(scores.shape[1:]) == tuple(size) else
-                    functional.interpolate(scores[None].float(), size, mode="bilinear", align_corners=False)
-                    for scores, size in zip(result, sizes, strict=True))  # (1, C, height, width) each
-            return [scores[0].argmax(0).to(torch.uint8).cpu().numpy() for scores in full]
+            full = (scores if scores.shape[1:] == size else functional.interpolate(
+                scores[None].float(), size, mode="bilinear", align_corners=False)[0]  # (C, height, width)
+                for scores, size in zip(result, sizes, strict=True))
+            return [scores.argmax(0).to(torch.uint8).cpu().numpy() for scores in full]
         values = result.reshape(len(result), *result.shape[-2:]).cpu().numpy()
         with np.errstate(invalid="ignore"):
             classes = values.astype(np.uint8)
