@@ -30,7 +30,7 @@ from timecyclegan.video.panels import side_by_side
 
 _ROWS, _COLUMNS, _TILE = 12, 8, 96  # of a contact sheet: sequences, frames of each, pixels of a frame's height
 _SQUEEZED = 1.1  # how far a frame's shape may be changed before it is said
-_NAME = "check_data"  # a run's name, under which nothing is written
+_NAME = "check_data"  # a run's name, under which nothing is written; nor is anything read of another run of this name
 
 
 def check_data(source: Path | None, target: Path | None, options: Options, contact_sheet: Path | None = None,
@@ -67,6 +67,7 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
             print(f"error: {error}", file=sys.stderr)
 
     # What is in the folders.
+    height, width = options.load_height or options.image_height, options.load_width or options.image_width
     sequences: dict[str, dict[str, list[Frame]]] = {}
     facts: dict[str, Facts] = {}
     for side, root in (("source", source), ("target", target)):
@@ -78,8 +79,12 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
             report(error)
             continue
         facts[side] = look_at(sequences[side], pixels=not headers_only)
-        print(f"{root}: {facts[side].summary()}")
-        for line in (*facts[side].notes(), *_squeezed(facts[side], options)):
+        print(f"{root}: {facts[side].summary}")
+        change = max((max(w * height / (h * width), h * width / (w * height)) for h, w in facts[side].sizes), default=1)
+        if change > _SQUEEZED:
+            facts[side].notes.append(f"frames are stretched to {height}x{width} (height x width), by {change:.2g}; see "
+                                     "--image_height and --image_width")
+        for line in facts[side].notes:
             print(f"note: {root}: {line}")
         for line in facts[side].broken:
             report(line)
@@ -89,7 +94,7 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
         if trained:
-            _run(source, target, options)
+            Run(_NAME, source, target, options, overwrite=True)
         else:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
                                                 options.image_width)
@@ -102,8 +107,15 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
     if estimate and trained and not errors:
         try:
             # Growing ends at full size; it is that step which counts.
-            print(_estimate(_run(source, target, dataclasses.replace(
-                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,))), options))
+            run = Run(_NAME, source, target, dataclasses.replace(
+                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,)), overwrite=True)
+            cost, steps = measure(run), len(run.loader)
+            epoch = cost.epoch(steps, options.threads)
+            stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)
+            print(f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
+                  f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most "
+                  f"{duration(epoch * stages * options.num_epochs)} for --num_epochs {options.num_epochs}; "
+                  f"{cost.memory / 1e9:.1f} GB of memory")
         except UserError as error:
             report(f"the first steps fail: {error}")
         except torch.OutOfMemoryError:
@@ -111,29 +123,6 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
                    "numbers of filters")
     print("training would not start" if errors else "training would start")
     return not errors
-
-
-def _squeezed(facts: Facts, options: Options) -> list[str]:
-    height, width = options.load_height or options.image_height, options.load_width or options.image_width
-    change = max((max(w * height / (h * width), h * width / (w * height)) for h, w in facts.sizes), default=1)
-    return [f"frames are stretched to {height}x{width} (height x width), by {change:.2g}; see --image_height and "
-            "--image_width"] * (change > _SQUEEZED)
-
-
-def _run(source: Path | None, target: Path | None, options: Options) -> Run:
-    # Another run of this name would not matter: nothing of it is read.
-    return Run(_NAME, source, target, options, overwrite=True)
-
-
-def _estimate(run: Run, options: Options) -> str:
-    """Make a few steps; what an epoch of training with ``options`` takes, judged by them."""
-    cost, steps = measure(run), len(run.loader)
-    epoch = cost.epoch(steps, options.threads)
-    stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)
-    return (f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
-            f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most "
-            f"{duration(epoch * stages * options.num_epochs)} for --num_epochs {options.num_epochs}; "
-            f"{cost.memory / 1e9:.1f} GB of memory")
 
 
 def _write_contact_sheet(path: Path, sequences: dict[str, dict[str, list[Frame]]]) -> None:
