@@ -88,7 +88,8 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
 
     shown = [f"{height}x{width}" for (height, width), _ in sizes.most_common()]
     counted = [f"{size} ({count})" for size, (_, count) in zip(shown, sizes.most_common(), strict=True)]
-    elsewhere = [[name for name in names if name not in still] for names in digests.values() if len(names) > 1]
+    followed = set(still)
+    elsewhere = [[name for name in names if name not in followed] for names in digests.values()]
     notes = []
     if len(sizes) > 1:
         notes.append(f"frames differ in size; all are resized to one: {few(counted, 5)}")

@@ -79,16 +79,10 @@ def carla_labels(version: str) -> tuple[Label, ...]:
     Raises:
         UserError: it is no version, or older than 0.9.5.
     """
-    number = _number(version)
-    begins = [first for first in CARLA if number and _number(first) <= number]
-    if not begins:
-        raise UserError(f"CARLA version {version!r} is not known; expected {next(iter(CARLA))} or newer")
-    return CARLA[begins[-1]]
-
-
-def _number(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(\.\d+)+", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+    number = re.match(r"(\d+)\.(\d+)\.?(\d*)", version)
+    if not number or (number := tuple(int(part or 0) for part in number.groups())) < (0, 9, 5):
+        raise UserError(f"CARLA version {version!r} is not known; expected 0.9.5 or newer")
+    return CARLA["0.9.14" if number >= (0, 9, 14) else "0.9.10" if number >= (0, 9, 10) else "0.9.5"]
 
 
 def in_cityscapes(labels: Sequence[Label]) -> tuple[Label, ...]:
@@ -106,15 +100,14 @@ def ids_to_colours(ids: np.ndarray, labels: Sequence[Label], name: str | Path = 
     Raises:
         UserError: an id that no label has; ``name`` tells where.
     """
-    if ids.dtype != np.uint8:
-        raise ValueError(f"expected uint8 ids, got {ids.dtype}")
     known, palette = np.zeros(256, bool), np.zeros((256, 3), np.uint8)
     for label in labels:
         known[label.id], palette[label.id] = True, label.colour
     if not known[ids].all():
         wrong = ", ".join(map(str, np.unique(ids[~known[ids]])[:5]))
-        raise UserError(f"{name} holds ids that are no labels: {wrong}; known are {_ranges(np.flatnonzero(known))}; "
-                        "is it of another label set?")
+        runs = np.split(np.flatnonzero(known), np.flatnonzero(np.diff(np.flatnonzero(known)) > 1) + 1)
+        ranges = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+        raise UserError(f"{name} holds ids that are no labels: {wrong}; known are {ranges}; is it of another set?")
     return palette[ids]
 
 
@@ -124,31 +117,16 @@ def colours_to_ids(colours: np.ndarray, labels: Sequence[Label], name: str | Pat
     Raises:
         UserError: a colour that no label has; ``name`` tells where.
     """
-    if colours.dtype != np.uint8 or colours.shape[-1:] != (3,):
-        raise ValueError(f"expected uint8 (..., H, W, 3), got {colours.dtype} {colours.shape}")
-    first = {_code(np.array(label.colour)): label.id for label in reversed(labels)}
-    codes = np.array(sorted(first))
-    wanted = _code(colours)
-    place = np.searchsorted(codes, wanted).clip(max=len(codes) - 1)
-    unknown = codes[place] != wanted
-    if unknown.any():
-        rows = np.unique(colours[unknown], axis=0)
-        shown = ", ".join(f"({red}, {green}, {blue})" for red, green, blue in rows[:3].tolist())
-        raise UserError(f"{name} holds {len(rows)} colour{'s' * (len(rows) > 1)} of no label: {shown} in "
-                        f"{unknown.sum()} pixels; is it of another label set, or resized or compressed with loss?")
-    return np.array([first[code] for code in codes.tolist()], np.uint8)[place]
-
-
-def _code(colours: np.ndarray):
-    """RGB (..., 3) as one number (...) each; a plain int for one colour, so that it can be a key."""
-    codes = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    return int(codes) if codes.ndim == 0 else codes
-
-
-def _ranges(numbers: np.ndarray) -> str:
-    """"0 to 18, 255" for 0, 1, ..., 18, 255."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    codes = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])  # a colour as one number
+    found, place = np.unique(codes, return_inverse=True)
+    first = {red << 16 | green << 8 | blue: label.id for label in reversed(labels)
+             for red, green, blue in [label.colour]}
+    if unknown := [code for code in found.tolist() if code not in first]:
+        shown = ", ".join(str((code >> 16, code >> 8 & 255, code & 255)) for code in unknown[:3])
+        raise UserError(f"{name} holds {len(unknown)} colour{'s' * (len(unknown) > 1)} of no label: {shown} in "
+                        f"{np.isin(codes, unknown).sum()} pixels; is it of another label set, or resized or compressed "
+                        "with loss?")
+    return np.array([first[code] for code in found.tolist()], np.uint8)[place].reshape(codes.shape)
 
 
 NEWEST_CARLA = "0.9.16"
@@ -168,16 +146,16 @@ class Translation:
     def __init__(self, origin: str, goal: str, carla_version: str = NEWEST_CARLA):
         if goal.startswith("carla") and not origin.startswith("carla"):
             raise UserError(f"--to {goal}: there is no way from Cityscapes' labels to CARLA's")
-        sets = {"cityscapes_train_ids": CITYSCAPES_TRAIN, "cityscapes_ids": CITYSCAPES,
-                "cityscapes_colours": CITYSCAPES}
-        self.origin, self.goal = origin, goal
-        self.labels = sets.get(origin) or carla_labels(carla_version)
+        self.from_colours, self.to_colours = origin.endswith("colours"), goal.endswith("colours")
+        self.labels, goals = (
+            CITYSCAPES_TRAIN if "train" in form else CITYSCAPES if form.startswith("cityscapes") else
+            carla_labels(carla_version) for form in (origin, goal))
         across = origin.startswith("carla") and not goal.startswith("carla")
-        goals = {label.name: label for label in sets.get(goal) or carla_labels(carla_version)}
+        named = {label.name: label for label in goals}
         self.table = []
-        for old, named in zip(self.labels, in_cityscapes(self.labels) if across else self.labels, strict=True):
-            new = goals.get(named.name, goals["unlabeled"])
-            self.table.append(Label(old.id, new.name, new.colour if goal.endswith("colours") else (new.id,) * 3))
+        for old, twin in zip(self.labels, in_cityscapes(self.labels) if across else self.labels, strict=True):
+            new = named.get(twin.name, named["unlabeled"])
+            self.table.append(Label(old.id, new.name, new.colour if self.to_colours else (new.id,) * 3))
 
     def __call__(self, path: Path) -> np.ndarray:
         """Read a label map and translate it: uint8 ids (H, W) or colours (H, W, 3).
@@ -185,10 +163,9 @@ class Translation:
         Raises:
             UserError: it cannot be read, or holds what is no label.
         """
-        colours = self.origin.endswith("colours")
-        ids = colours_to_ids(read_image(path), self.labels, path) if colours else read_ids(path)
+        ids = colours_to_ids(read_image(path), self.labels, path) if self.from_colours else read_ids(path)
         result = ids_to_colours(ids, self.table, path)
-        return result if self.goal.endswith("colours") else result[..., 0]
+        return result if self.to_colours else result[..., 0]
 
 
 def read_ids(path: Path) -> np.ndarray:
