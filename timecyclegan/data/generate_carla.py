@@ -29,8 +29,7 @@ from timecyclegan.util.errors import UserError, command, unknown
 from timecyclegan.util.signals import signals
 from timecyclegan.video.frames import few, write_image
 
-ATTEMPTS = 3
-"""How often a run is tried in which a camera misses a tick."""
+ATTEMPTS = 3  # how often a run is tried in which a camera misses a tick
 _LAST = "target"  # a run is whole when its folder here is there
 _PARTIAL = ".partial"
 
@@ -43,7 +42,8 @@ def generate(options: CarlaOptions) -> None:
             missed ticks too often, or the folder cannot be written to.
     """
     out, asked = Path(options.output_dir), []
-    runs = [run for run in range(options.num_runs) if options.overwrite or not (out / _LAST / f"{run:03d}").is_dir()]
+    runs = [run for run in (f"{number:03d}" for number in range(options.num_runs))
+            if options.overwrite or not (out / _LAST / run).is_dir()]
     if not runs:
         print(f"{out} holds {options.num_runs} runs already; raise --num_runs for more, or pass --overwrite")
         return
@@ -51,14 +51,14 @@ def generate(options: CarlaOptions) -> None:
     try:
         labels = in_cityscapes(carla_labels(options.label_set or version))
     except UserError as error:
-        raise UserError(f"{error}; say whose classes the server has with --label_set, such as 0.9.15") from error
+        raise UserError(f"{error}; say whose classes the server has with --label_set") from error
     with server_errors():
         towns = sorted({path.rsplit("/", 1)[-1] for path in client.get_available_maps()})
     if options.town and options.town not in towns:
         raise unknown("--town", options.town, towns)
     if options.dry_run:
         print(f"CARLA {version} at {options.host}:{options.port} with {len(labels)} classes; would record "
-              f"{options.num_frames} frames each for {few([f'{run:03d}' for run in runs])} in {out}")
+              f"{options.num_frames} frames each for {few(runs)} in {out}")
         return
 
     def check() -> None:
@@ -75,17 +75,17 @@ def generate(options: CarlaOptions) -> None:
                     start = progress.n
                     shutil.rmtree(out / _PARTIAL, ignore_errors=True)  # also what a run that was killed left
                     try:
-                        with scene(carla, client, world, manager, options, options.seed + run, check) as step:
-                            _record(step, out / _PARTIAL, f"{run:03d}", labels, options, progress)
+                        with scene(carla, client, world, manager, options, options.seed + int(run), check) as step:
+                            _record(step, out / _PARTIAL, run, labels, options, progress)
                         break
                     except MissedTick as error:
                         progress.update(start - progress.n)
-                        found = f"run {run:03d} missed a tick: {error}"
+                        found = f"run {run} missed a tick: {error}"
                         if attempt == ATTEMPTS:
                             raise UserError(f"{found}; thrown away {ATTEMPTS} times: is the server overloaded? Try "
                                             "smaller pictures or fewer vehicles") from error
                         progress.write(f"note: {found}; recorded again", file=sys.stderr)
-                _move_in(out, f"{run:03d}")
+                _move_in(out, run)
     except OSError as error:
         raise UserError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
     finally:

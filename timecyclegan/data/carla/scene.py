@@ -30,8 +30,7 @@ class CarlaOptions(CommandOptions):
     """What is recorded, and where the server is."""
 
     output_dir: str = option("carla", None, "folder in which source, target and flow are made")
-    num_runs: int = option(1, None, "sequences that the folder shall hold; those that are there stay",
-                           between(1, 1000))
+    num_runs: int = option(1, None, "sequences that the folder shall hold; those that are there stay", between(1, 1000))
     num_frames: int = option(100, None, "frames of each run", between(1, 100000))
     fps: int = option(20, None, "ticks per simulated second; for fewer frames see time_inter", between(10, 1000))
     time_inter: int = option(1, None, "record each n-th image of the cameras; flow needs 1", between(1, 10000))
@@ -65,16 +64,6 @@ class CarlaOptions(CommandOptions):
             raise UserError(f"--sensor_tick {self.sensor_tick} is no multiple of a tick, 1 / {self.fps} s; "
                             f"with --fps {self.fps} try {max(1, round(ticks)) / self.fps:g}")
 
-    @property
-    def period(self) -> int:
-        """Ticks between two images of a camera."""
-        return max(1, round(self.sensor_tick * self.fps))
-
-    @property
-    def every_tick(self) -> bool:
-        """Whether each tick is recorded: CARLA's flow goes back by one."""
-        return self.period == self.time_inter == 1
-
 
 @contextlib.contextmanager
 def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptions, seed: int,
@@ -87,10 +76,10 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
     Args:
         carla: the package.
         world, manager: from :func:`server.synchronous`.
-        seed: of what is spawned where. CARLA itself does not promise to repeat a drive.
+        seed: of what is spawned where.
         check: called before every tick and whatever is spawned; raises to leave.
     """
-    rng = random.Random(seed)
+    rng, period = random.Random(seed), max(1, round(options.sensor_tick * options.fps))  # ticks between two images
     actors: list[Any] = []  # all, in the order in which they were spawned
     stopped: list[Any] = []  # cameras and controllers, which have to be stopped before they are destroyed
     sent: dict[str, queue.SimpleQueue] = {}
@@ -108,14 +97,13 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
 
     def step() -> dict[str, Any]:
         ticks, images = [], {}
-        for _ in range(options.period):
+        for _ in range(period):
             check()
             ticks.append(world.tick())
         for folder, waiting in sent.items():
             try:
-                image = waiting.get(timeout=IMAGE_SECONDS)
-                while image.frame < ticks[0]:  # late ones are of no use
-                    image = waiting.get(timeout=IMAGE_SECONDS)
+                while (image := waiting.get(timeout=IMAGE_SECONDS)).frame < ticks[0]:  # late ones are of no use
+                    pass
             except queue.Empty:
                 raise MissedTick(f"{CAMERAS[folder]} sent no image of tick {ticks[-1]}") from None
             images[folder] = image
@@ -123,15 +111,6 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
             raise MissedTick("the cameras' images are of " + ", ".join(
                 f"tick {image.frame} ({CAMERAS[folder]})" for folder, image in images.items()))
         return images
-
-    def stop() -> None:
-        for actor in stopped:
-            if actor.is_alive:
-                actor.stop()
-
-    def destroy() -> None:
-        """The latest first: sensors before the car, controllers before the pedestrians."""
-        client.apply_batch_sync([carla.command.DestroyActor(actor.id) for actor in reversed(actors)])
 
     try:
         world.set_pedestrians_seed(seed)
@@ -150,13 +129,11 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
                 break
             blueprint = rng.choice(others) if vehicles else own[0]
             if blueprint.has_attribute("color"):
-                colours = list(blueprint.get_attribute("color").recommended_values)
-                blueprint.set_attribute("color", rng.choice(colours))
+                blueprint.set_attribute("color", rng.choice(list(blueprint.get_attribute("color").recommended_values)))
             if (vehicle := spawn(blueprint, place)) is not None:
                 vehicles.append(vehicle)
         if not vehicles:
             raise UserError("the town has no free place for a car; remove other actors, or choose another --town")
-        _say_fewer("vehicles", len(vehicles) - 1, options.vehicles)
         for vehicle in vehicles:
             vehicle.set_autopilot(True, manager.get_port())
 
@@ -165,7 +142,7 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
                   "sensor_tick": options.sensor_tick}
         for folder, kind in CAMERAS.items():
             found = blueprints(kind)
-            if folder == "flow" and not (found and options.every_tick):
+            if folder == "flow" and not (found and period == options.time_inter == 1):  # it goes back by one tick
                 continue
             if not found:
                 raise UserError(f"this CARLA server has no {kind}; use a newer one")
@@ -180,7 +157,7 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
 
         # Pedestrians, each with a controller that lets it walk somewhere.
         people, mind = blueprints("walker.pedestrian.*"), library.find("controller.ai.walker")
-        walking: list[tuple[Any, float]] = []  # controllers and speeds
+        walking: list[tuple[Any, float]] = []  # controllers and speeds; a pedestrian's are standing, walking, running
         for _ in range(3 * options.pedestrians):  # some places are taken
             if len(walking) == options.pedestrians:
                 break
@@ -189,9 +166,11 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
                 continue
             if (controller := spawn(mind, carla.Transform(), walker)) is not None:
                 stopped.append(controller)
-                still_walking_running = blueprint.get_attribute("speed").recommended_values
-                walking.append((controller, float(still_walking_running[1])))
-        _say_fewer("pedestrians", len(walking), options.pedestrians)
+                walking.append((controller, float(blueprint.get_attribute("speed").recommended_values[1])))
+        for what, found, wanted in (("vehicles", len(vehicles) - 1, options.vehicles),
+                                    ("pedestrians", len(walking), options.pedestrians)):
+            if found < wanted:
+                print(f"note: {found} of {wanted} {what} found a place", file=sys.stderr)
         world.tick()  # controllers know their pedestrians only after it
         for controller, speed in walking:
             controller.start()
@@ -199,15 +178,13 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
             controller.set_max_speed(speed)
 
         world.tick()  # the first images of new cameras may come late
-        for _ in range(round(WARM_UP_SECONDS * options.fps / options.period)):
+        for _ in range(round(WARM_UP_SECONDS * options.fps / period)):
             step()
         yield step
     finally:
         if actors:
-            put_back(client, {"stop cameras and pedestrians": stop,
-                              f"destroy {len(actors)} actors; restart the server": destroy})
-
-
-def _say_fewer(what: str, found: int, wanted: int) -> None:
-    if found < wanted:
-        print(f"note: {found} of {wanted} {what} found a place", file=sys.stderr)
+            # The latest first: sensors before the car, controllers before the pedestrians.
+            put_back(client, {
+                "stop cameras and pedestrians": lambda: [actor.stop() for actor in stopped if actor.is_alive],
+                f"destroy {len(actors)} actors; restart the server": lambda: client.apply_batch_sync(
+                    [carla.command.DestroyActor(actor.id) for actor in reversed(actors)])})
