@@ -17,6 +17,7 @@ import torch
 
 from timecyclegan.data import CommandParser
 from timecyclegan.datasets.frame_facts import Facts, look_at
+from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
@@ -40,9 +41,6 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
     Args:
         source: None for an unconditional model.
         target: None if there is one folder only, ``source``.
-        contact_sheet: PNG file to write.
-        headers_only: do not read the pixels.
-        estimate: make a few steps of training.
 
     Raises:
         UserError: a folder is missing that the model needs, or a contact sheet of another kind.
@@ -136,7 +134,7 @@ def _write_contact_sheet(path: Path, sequences: dict[str, dict[str, list[Frame]]
                 picture = read_image(frame)
             except UserError:
                 picture = np.full((1, 1, 3), 128, np.uint8)
-            tiles.append(resize_image(picture, _TILE, max(1, round(_TILE * picture.shape[1] / picture.shape[0]))))
+            tiles.append(resize_image(picture, *picture_size(picture.shape, _TILE, 0)))
             captions.append(frame.stem if captions else f"{side} {name} {frame.stem}")
         rows += [side_by_side(tiles, captions)] if tiles else []
     if rows:
@@ -147,9 +145,7 @@ def _write_contact_sheet(path: Path, sequences: dict[str, dict[str, list[Frame]]
 
 def _spread(items: list, count: int) -> list:
     """At most ``count`` of the items, evenly, the first and the last among them."""
-    if len(items) <= count:
-        return items
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(count, len(items)))]
 
 
 @command

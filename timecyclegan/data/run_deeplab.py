@@ -67,9 +67,8 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
     """Do what the command does.
 
     Raises:
-        UserError: OUT within FRAMES or with maps of another model or other flags, no frames, a model or frame that
-            cannot be read, a network that gives other things than classes of ``options.ids``, an OUT that cannot be
-            written to.
+        UserError: OUT is within FRAMES, holds maps of another model or other flags or cannot be written to; there are
+            no frames; a model or frame cannot be read; the network gives other things than classes of ``options.ids``.
     """
     if batch_size < 1:
         raise UserError(f"--batch_size {batch_size}: expected 1 or more")

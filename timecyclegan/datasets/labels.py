@@ -45,27 +45,24 @@ CITYSCAPES_TRAIN = (*(Label(i, name, _BY_NAME[name].colour) for i, name in enume
                     Label(255, "unlabeled", (0, 0, 0)))
 """The labels of ``*_labelTrainIds.png``, which networks are trained to tell apart; 255 is none of them."""
 
-_CARLA_13 = tuple(Label(*row) for row in (
-    (0, "unlabeled", (0, 0, 0)), (1, "building", (70, 70, 70)), (2, "fence", (190, 153, 153)),
-    (3, "other", (250, 170, 160)), (4, "pedestrian", (220, 20, 60)), (5, "pole", (153, 153, 153)),
-    (6, "road line", (157, 234, 50)), (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)),
-    (9, "vegetation", (107, 142, 35)), (10, "vehicle", (0, 0, 142)), (11, "wall", (102, 102, 156)),
-    (12, "traffic sign", (220, 220, 0))))
-_CARLA_23 = (*(label._replace(colour={"fence": (100, 40, 40), "other": (55, 90, 80)}.get(label.name, label.colour))
-               for label in _CARLA_13), *(Label(*row) for row in (
-    (13, "sky", (70, 130, 180)), (14, "ground", (81, 0, 81)), (15, "bridge", (150, 100, 100)),
-    (16, "rail track", (230, 150, 140)), (17, "guard rail", (180, 165, 180)), (18, "traffic light", (250, 170, 30)),
-    (19, "static", (110, 190, 160)), (20, "dynamic", (170, 120, 50)), (21, "water", (45, 60, 150)),
-    (22, "terrain", (145, 170, 100)))))
-_CARLA_29 = (
-    Label(0, "unlabeled", (0, 0, 0)),
-    *(Label(i, "pedestrian" if name == "person" else name, _BY_NAME[name].colour)
-      for i, name in enumerate(_EVALUATED, 1)),
-    *(Label(*row) for row in (
-        (20, "static", (110, 190, 160)), (21, "dynamic", (170, 120, 50)), (22, "other", (55, 90, 80)),
-        (23, "water", (45, 60, 150)), (24, "road line", (157, 234, 50)), (25, "ground", (81, 0, 81)),
-        (26, "bridge", (150, 100, 100)), (27, "rail track", (230, 150, 140)), (28, "guard rail", (180, 165, 180)))))
-CARLA = {"0.9.5": _CARLA_13, "0.9.10": _CARLA_23, "0.9.14": _CARLA_29}
+
+def _carla(names: Sequence[str], **own: Colour) -> tuple[Label, ...]:
+    """Ids count the names; what Cityscapes has, too, has its colour, unless a generation has its ``own``."""
+    colours = {name: label.colour for name, label in _BY_NAME.items()} | {
+        "pedestrian": _BY_NAME["person"].colour, "vehicle": _BY_NAME["car"].colour, "road line": (157, 234, 50),
+        "other": (55, 90, 80), "static": (110, 190, 160), "dynamic": (170, 120, 50), "water": (45, 60, 150)} | own
+    return tuple(Label(i, name, colours[name]) for i, name in enumerate(names))
+
+
+_OLDEST = ("unlabeled", "building", "fence", "other", "pedestrian", "pole", "road line", "road", "sidewalk",
+           "vegetation", "vehicle", "wall", "traffic sign")
+CARLA = {
+    "0.9.5": _carla(_OLDEST, other=(250, 170, 160)),
+    "0.9.10": _carla((*_OLDEST, "sky", "ground", "bridge", "rail track", "guard rail", "traffic light", "static",
+                      "dynamic", "water", "terrain"), fence=(100, 40, 40), terrain=(145, 170, 100)),
+    "0.9.14": _carla(("unlabeled", *("pedestrian" if name == "person" else name for name in _EVALUATED), "static",
+                      "dynamic", "other", "water", "road line", "ground", "bridge", "rail track", "guard rail")),
+}
 """The labels of each generation, by the version with which it begins."""
 
 # CARLA's names for what Cityscapes names otherwise or not at all; all others are the same in both.

@@ -23,9 +23,8 @@ from timecyclegan.video.random_access import VideoFrame, open_decoder
 class EpochSampler(Sampler[list[Key]]):
     """Batches of keys ``(epoch, index)``; each epoch's order is a pure function of (seed, epoch).
 
-    Every iteration is one epoch and begins where :meth:`set_position` said, else at the epoch after the last
-    one. The position moves on when an iteration begins, not when it ends: how far workers have read ahead
-    must not matter to a loop that is left early.
+    Every iteration is one epoch and begins where :meth:`set_position` said, else at the epoch after the last one. The
+    position moves on when an iteration begins: how far workers have read ahead must not matter to a loop that is left.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int):
@@ -91,9 +90,8 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
 def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:
     """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
 
-    ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The
-    loader never touches torch's global generator, so it does not disturb a resumed run. The last batch of an
-    epoch may be smaller. ``pin_memory`` speeds up copies to a GPU, and needs one.
+    ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The loader
+    never touches torch's global generator. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
     return VideoLoader(_ErrorsAsSamples(dataset), batch_sampler=EpochSampler(len(dataset), batch_size, seed),
                        num_workers=threads, persistent_workers=threads > 0, collate_fn=_collate,

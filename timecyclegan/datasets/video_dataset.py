@@ -100,14 +100,13 @@ class Clips:
 class PairedVideoDataset(Dataset):
     """Clips of two domains whose frames belong together, both seen through the same view.
 
-    ``dataset[epoch, index]`` is ``{"source", "target": float32 (T, 3, height, width) in [-1, 1],
-    "sequence": str, "start": int}``: T = ``n_frames`` successive frames that start anywhere in a sequence.
-    Images are resized to the load size (0: to height x width) whatever their own size, cropped at random to
-    height x width and, with ``flip``, mirrored every second time.
+    ``dataset[epoch, index]`` is ``{"source", "target": float32 (T, 3, height, width) in [-1, 1], "sequence": str,
+    "start": int}``: T = ``n_frames`` successive frames that start anywhere in a sequence. Images are resized to the
+    load size (0: to height x width), cropped at random to height x width and, with ``flip``, mirrored half the time.
 
     Raises:
-        UserError: see :func:`find_sequences`, :func:`match_sequences`, :class:`Framing`, :class:`Clips`; and,
-            from ``dataset[...]``, :func:`read_image`.
+        UserError: see :func:`find_sequences`, :func:`match_sequences`, :class:`Framing`, :class:`Clips`; and, from
+            ``dataset[...]``, :func:`read_image`.
     """
 
     def __init__(self, source_dir: str | Path, target_dir: str | Path, n_frames: int, height: int, width: int,
@@ -148,10 +147,6 @@ class UnpairedVideoDataset(Dataset):
     "DOMAIN_sequence": str, "DOMAIN_start": int}``, each with its own draw of clip, start and view, otherwise as in
     :class:`PairedVideoDataset`. An epoch is as long as that of the longer domain, which it visits once; the other
     one's clips come as often as each other, give or take one. Which clips meet is drawn anew for each epoch.
-
-    Raises:
-        UserError: see :func:`find_sequences`, :class:`Framing`, :class:`Clips`; and, from ``dataset[...]``,
-            :func:`read_image`.
     """
 
     domains: tuple[str, ...] = ("source", "target")

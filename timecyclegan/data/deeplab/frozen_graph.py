@@ -4,16 +4,14 @@ from pathlib import Path
 
 from timecyclegan.util.errors import UserError, unknown
 
+# In the graphs that DeepLab's export_model.py makes: the placeholder, and the picture after padding, in [-1, 1].
 DEEPLAB_IMAGE, DEEPLAB_INPUT = "ImageTensor", "sub_7"
-"""In the graphs that DeepLab's export_model.py makes: the placeholder, and the picture after padding, in [-1, 1]."""
 _FLOAT = 1  # DT_FLOAT of TensorFlow's types.proto
 
 
 def read_frozen_graph(path: Path, start: str = "", end: str = "") -> tuple[bytes, bool]:
-    """Read the network of a ``.pb`` file, or of ``frozen_inference_graph.pb`` in a tarball.
-
-    What is around it is cut off: the preparation of the picture, which OpenCV does not know, and the choice of the
-    best class, whose axis it mistakes.
+    """The network of a ``.pb`` file, or of ``frozen_inference_graph.pb`` in a tarball, without what is around it: the
+    preparation of the picture, which OpenCV does not know, and the choice of the best class, whose axis it mistakes.
 
     Args:
         start: the node that becomes the input; by default DeepLab's, else the placeholder.
@@ -65,8 +63,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _scores(path: Path, nodes: dict) -> str:
-    choices = [node for node in nodes.values() if node.op == "ArgMax"]
-    if choices:
+    if choices := [node for node in nodes.values() if node.op == "ArgMax"]:
         scores = _node(choices[-1].input[0])
         # An enlargement before the choice is left to us: its size hangs on the picture's in ways that OpenCV refuses.
         while scores in nodes and nodes[scores].op in ("ResizeBilinear", "Identity"):

@@ -21,14 +21,12 @@ class Segmenter:
 
     The network takes float (N, 3, H, W), RGB, (a TensorFlow graph as its own format wants it) and gives scores
     (N, C, h, w), or classes (N, h, w) or (N, 1, h, w); of a dictionary "out" counts, of several results the first.
+    ``range`` is what it takes 0 to 255 as, where its kind tells: (-1, 1) for DeepLab's graphs, else (0, 1).
 
     Args:
         path: its suffix says what it is.
         gpu: for TorchScript; OpenCV, which runs the others, computes on the CPU.
         start, end: nodes of a TensorFlow graph, see :func:`read_frozen_graph`.
-
-    Attributes:
-        range: what the network takes 0 to 255 as, where its kind tells: (-1, 1) for DeepLab's graphs, else (0, 1).
 
     Raises:
         UserError: the file is missing or of an unknown or another kind.
@@ -67,16 +65,9 @@ class Segmenter:
         self._network = run
 
     def __call__(self, pictures: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-        """Classes of each picture at its own size.
+        """Classes, uint8 (height, width) each, of float32 pictures (N, 3, H, W), each at its own of the ``sizes``.
 
         Scores are interpolated before the best is chosen, classes are those of the nearest pixel.
-
-        Args:
-            pictures: float32 (N, 3, H, W), as the network wants it.
-            sizes: (height, width) of each result.
-
-        Returns:
-            uint8 (height, width) each.
 
         Raises:
             UserError: the network cannot take them, or gives neither scores nor classes.

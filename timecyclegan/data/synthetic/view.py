@@ -84,10 +84,7 @@ class Viewer:
                 "texels": np.full(rise.shape, self.street.atlas.size / self.focal, np.float32)}
 
     def _add_ground(self, layers, rays, camera) -> None:
-        below = np.flatnonzero(rays[1] < -1e-3)
-        if not len(below):
-            return
-        part = slice(below[0], None)
+        part = slice(np.flatnonzero(rays[1] < -1e-3)[0], None)  # the rows below the horizon
         down = rays[1][part, None]
         depth = -camera[1] / down
         x, z = camera[0] + depth * rays[0], camera[2] + depth * rays[2]
@@ -99,9 +96,7 @@ class Viewer:
         layers["texels"][part] = depth / self.focal * np.hypot(1, 1 / down) / tile * self.street.atlas.size
 
     def _add_houses(self, layers, rays, camera, plots) -> None:
-        columns = np.flatnonzero(rays[0] * np.sign(plots.x) > 1e-3)
-        if not len(columns):
-            return
+        columns = np.flatnonzero(rays[0] * np.sign(plots.x) > 1e-3)  # those that look to this side
         part = slice(columns[0], columns[-1] + 1)
         depth = (plots.x - camera[0]) / rays[0][part]
         along = (camera[2] + depth * rays[2][part]) % PERIOD
