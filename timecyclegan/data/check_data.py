@@ -34,95 +34,6 @@ _SQUEEZED = 1.1  # how far a frame's shape may be changed before it is said
 _NAME = "check_data"  # a run's name, under which nothing is written; nor is anything read of another run of this name
 
 
-def check_data(source: Path | None, target: Path | None, options: Options, contact_sheet: Path | None = None,
-               headers_only: bool = False, estimate: bool = True) -> bool:
-    """Do what the command does; returns whether training would start.
-
-    Args:
-        source: None for an unconditional model.
-        target: None if there is one folder only, ``source``.
-
-    Raises:
-        UserError: a folder is missing that the model needs, or a contact sheet of another kind.
-    """
-    if contact_sheet and contact_sheet.suffix.lower() != ".png":
-        raise UserError(f"--contact_sheet {contact_sheet}: expected a name that ends in .png")
-    unconditional = get_task(options.model_type) == "unconditional"
-    trained = target is not None or unconditional
-    if target is None:
-        source, target = None, source
-    if trained:
-        check_arguments(Arguments(_NAME, {"source_dir": source, "target_dir": target}, {}), options.model_type,
-                        metrics=True)
-    if source and unconditional:
-        print(f"note: --model_type {options.model_type} is unconditional: {source} is not read")
-        source = None
-    errors: list[str] = []  # what training would stop at
-
-    def report(error: Any) -> None:
-        if str(error) not in errors:  # the folders are searched twice
-            errors.append(str(error))
-            print(f"error: {error}", file=sys.stderr)
-
-    # What is in the folders.
-    height, width = options.load_height or options.image_height, options.load_width or options.image_width
-    sequences: dict[str, dict[str, list[Frame]]] = {}
-    facts: dict[str, Facts] = {}
-    for side, root in (("source", source), ("target", target)):
-        if root is None:
-            continue
-        try:
-            sequences[side] = find_sequences(root)
-        except UserError as error:
-            report(error)
-            continue
-        facts[side] = look_at(sequences[side], pixels=not headers_only)
-        print(f"{root}: {facts[side].summary}")
-        change = max((max(w * height / (h * width), h * width / (w * height)) for h, w in facts[side].sizes), default=1)
-        if change > _SQUEEZED:
-            facts[side].notes.append(f"frames are stretched to {height}x{width} (height x width), by {change:.2g}; see "
-                                     "--image_height and --image_width")
-        for line in facts[side].notes:
-            print(f"note: {root}: {line}")
-        for line in facts[side].broken:
-            report(line)
-    if len(facts) == 2 and (shared := facts["source"].shared(facts["target"])):
-        print(f"note: {len(shared)} pictures are both in {source} and in {target}, for example {shared[0]}")
-
-    # Whether training would begin: it is set up. No side of it is judged in another way.
-    try:
-        if trained:
-            Run(_NAME, source, target, options, overwrite=True)
-        else:
-            dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
-                                                options.image_width)
-            for line in dataset.warnings():
-                print(f"note: {line}")
-    except UserError as error:
-        report(error)
-    if contact_sheet:
-        _write_contact_sheet(contact_sheet, sequences)
-    if estimate and trained and not errors:
-        try:
-            # Growing ends at full size; it is that step which counts.
-            run = Run(_NAME, source, target, dataclasses.replace(
-                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,)), overwrite=True)
-            cost, steps = measure(run), len(run.loader)
-            epoch = cost.epoch(steps, options.threads)
-            stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)
-            print(f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
-                  f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most "
-                  f"{duration(epoch * stages * options.num_epochs)} for --num_epochs {options.num_epochs}; "
-                  f"{cost.memory / 1e9:.1f} GB of memory")
-        except UserError as error:
-            report(f"the first steps fail: {error}")
-        except torch.OutOfMemoryError:
-            report("the GPU's memory is too small; lower --batch_size, --block_size, the size of the pictures or the "
-                   "numbers of filters")
-    print("training would not start" if errors else "training would start")
-    return not errors
-
-
 def _write_contact_sheet(path: Path, sequences: dict[str, dict[str, list[Frame]]]) -> None:
     """Write a picture of frames of many sequences, those of the target below those of the source."""
     names = list(dict.fromkeys(name for side in sequences.values() for name in side))
@@ -163,12 +74,86 @@ def main(arguments: list[str] | None = None) -> int:
     for field in (preset, *dataclasses.fields(Options)):
         add_option(group, field)
     given = vars(parser.parse_intermixed_args(arguments))
-    folders = [None if (path := given.pop(side)) in ("-", None) else Path(path) for side in ("source", "target")]
-    own = {name: given.pop(name) for name in ("contact_sheet", "headers_only", "estimate")}
-    if folders == [None, None]:
+    source, target = (None if (path := given.pop(side)) in ("-", None) else Path(path) for side in ("source", "target"))
+    contact_sheet, headers_only, estimate = map(given.pop, ("contact_sheet", "headers_only", "estimate"))
+    if source is target is None:
         raise UserError("SRC is -: give TGT, the frames to train on")
-    flags = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return 0 if check_data(*folders, default_options(**flags), **own) else 2
+    if contact_sheet and contact_sheet.suffix.lower() != ".png":
+        raise UserError(f"--contact_sheet {contact_sheet}: expected a name that ends in .png")
+    options = default_options(**{name: tuple(value) if isinstance(value, list) else value
+                                 for name, value in given.items()})
+    unconditional = get_task(options.model_type) == "unconditional"
+    trained = target is not None or unconditional
+    if target is None:
+        source, target = None, source
+    if trained:
+        check_arguments(Arguments(_NAME, {"source_dir": source, "target_dir": target}, {}), options.model_type,
+                        metrics=True)
+    if source and unconditional:
+        print(f"note: --model_type {options.model_type} is unconditional: {source} is not read")
+        source = None
+    errors: list[str] = []  # what training would stop at
+
+    def report(error: Any) -> None:
+        if str(error) not in errors:  # the folders are searched twice
+            errors.append(str(error))
+            print(f"error: {error}", file=sys.stderr)
+
+    # What is in the folders.
+    height, width = options.load_height or options.image_height, options.load_width or options.image_width
+    sequences: dict[str, dict[str, list[Frame]]] = {}
+    found: list[Facts] = []
+    for side, root in {"source": source, "target": target}.items():
+        try:
+            if root:
+                sequences[side] = find_sequences(root)
+        except UserError as error:
+            report(error)
+        if side in sequences:
+            found.append(facts := look_at(sequences[side], pixels=not headers_only))
+            change = max((max(w * height / (h * width), h * width / (w * height)) for h, w in facts.sizes), default=1)
+            stretched = (f"frames are stretched to {height}x{width} (height x width), by {change:.2g}; see "
+                         "--image_height and --image_width")
+            print(f"{root}: {facts.summary}")
+            for line in (*facts.notes, *[stretched] * (change > _SQUEEZED)):
+                print(f"note: {root}: {line}")
+            for line in facts.broken:
+                report(line)
+    if len(found) == 2 and (shared := found[0].shared(found[1])):
+        print(f"note: {len(shared)} pictures are both in {source} and in {target}, for example {shared[0]}")
+
+    # Whether training would begin: it is set up. No side of it is judged in another way.
+    try:
+        if trained:
+            Run(_NAME, source, target, options, overwrite=True)
+        else:
+            dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
+                                                options.image_width)
+            for line in dataset.warnings():
+                print(f"note: {line}")
+    except UserError as error:
+        report(error)
+    if contact_sheet:
+        _write_contact_sheet(contact_sheet, sequences)
+    if estimate and trained and not errors:
+        try:
+            # Growing ends at full size; it is that step which counts.
+            run = Run(_NAME, source, target, dataclasses.replace(
+                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,)), overwrite=True)
+            cost, steps = measure(run), len(run.loader)
+            epoch = cost.epoch(steps, options.threads)
+            stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)
+            print(f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
+                  f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most "
+                  f"{duration(epoch * stages * options.num_epochs)} for --num_epochs {options.num_epochs}; "
+                  f"{cost.memory / 1e9:.1f} GB of memory")
+        except UserError as error:
+            report(f"the first steps fail: {error}")
+        except torch.OutOfMemoryError:
+            report("the GPU's memory is too small; lower --batch_size, --block_size, the size of the pictures or the "
+                   "numbers of filters")
+    print("training would not start" if errors else "training would start")
+    return 2 if errors else 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from timecyclegan.datasets.raw_images import has_deep_colours
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import Frame, few, image_size, read_image
 from timecyclegan.video.scene_cuts import mark_cuts
@@ -112,7 +113,7 @@ def _depth(frame: Frame) -> str:
     """The kind of a readable frame's pixels."""
     if not isinstance(frame, Path):
         return "video"
+    if has_deep_colours(frame):
+        return "16-bit colour"
     with Image.open(frame) as image:
-        if image.mode.startswith("I") or (image.format == "PNG" and image.tile and "16" in str(image.tile[0][3])):
-            return "16-bit colour" if image.mode.startswith("RGB") else "16-bit gray"
-        return _MODES.get(image.mode, image.mode)
+        return "16-bit gray" if image.mode.startswith("I") else _MODES.get(image.mode, image.mode)
