@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from timecyclegan.data import CommandParser
 from timecyclegan.data.carla.images import READINGS, bgra, flow_back, reading_errors, visible
-from timecyclegan.data.carla.scene import CAMERAS, CarlaOptions, MissedTick, scene
-from timecyclegan.data.carla.server import connect, server_errors, synchronous
+from timecyclegan.data.carla.scene import CAMERAS, CarlaOptions, MissedTick, connect, scene, server_errors, synchronous
 from timecyclegan.datasets.labels import Label, carla_labels, ids_to_colours, in_cityscapes
 from timecyclegan.flow.pictures import write_npz
 from timecyclegan.util.errors import UserError, command, unknown

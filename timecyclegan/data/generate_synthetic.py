@@ -22,9 +22,8 @@ from tqdm import tqdm
 
 from timecyclegan.data import CommandOptions, CommandParser, between
 from timecyclegan.data.synthetic.labels import CLASSES, PALETTE, noisy_classes
-from timecyclegan.data.synthetic.render import render
 from timecyclegan.data.synthetic.street import draw_street
-from timecyclegan.data.synthetic.view import Viewer
+from timecyclegan.data.synthetic.view import Viewer, render
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.options import option
 
@@ -54,11 +53,9 @@ class SyntheticOptions(CommandOptions):
 
 
 def generate(out: str | Path, **options) -> None:
-    """Write the data set described above. Sequence i depends on (seed, split, i) alone, not on how many there are.
+    """Write the data set described above; ``train`` and ``val`` appear in ``out`` when everything is written.
 
-    Args:
-        out: folder to fill; ``train`` and ``val`` appear in it when everything is written.
-        options: those of :class:`SyntheticOptions`.
+    Sequence i depends on (seed, split, i) alone, not on how many there are. For the options see SyntheticOptions.
 
     Raises:
         UserError: a value out of its range, ``out`` already holds data, or it cannot be written.

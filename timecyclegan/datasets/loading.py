@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timecyclegan.datasets.video_dataset import Key
 from timecyclegan.util.errors import UserError
@@ -53,32 +53,19 @@ class EpochSampler(Sampler[list[Key]]):
             yield [(epoch, index) for index in order[batch * self.batch_size:(batch + 1) * self.batch_size]]
 
 
-class _ErrorsAsSamples(Dataset):
-    """Hand a UserError over as if it were a sample: a worker would wrap it in pages of traceback."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-
-    def __getitem__(self, key: Key) -> Any:
-        try:
-            return self.dataset[key]
-        except UserError as error:
-            return UserError(str(error))  # without the traceback, whose frames would hold the images
-
-
-def _collate(samples: list[Any]) -> Any:
-    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
-
-
 class VideoLoader(DataLoader):
-    """A DataLoader that raises a worker's UserError in the main process as it is, one clear line."""
+    """A DataLoader that raises a worker's UserError in the main process as one clear line, without its traceback."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in super().__iter__():
-            if isinstance(batch, UserError):
-                self._iterator = None  # ends the workers now: left to the garbage collector, it takes 5 s each
-                raise batch
-            yield batch
+        wrong = ""
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            wrong = str(error).splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: ")
+            # Nothing may hold the workers any more: left to the garbage collector, each takes 5 s to end.
+            self._iterator = error.__traceback__ = None
+        if wrong:
+            raise UserError(wrong)
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
@@ -93,9 +80,8 @@ def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, p
     ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The loader
     never touches torch's global generator. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
-    return VideoLoader(_ErrorsAsSamples(dataset), batch_sampler=EpochSampler(len(dataset), batch_size, seed),
-                       num_workers=threads, persistent_workers=threads > 0, collate_fn=_collate,
-                       worker_init_fn=_leave_signals_to_the_parent,
+    return VideoLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size, seed), num_workers=threads,
+                       persistent_workers=threads > 0, worker_init_fn=_leave_signals_to_the_parent,
                        pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 
 
