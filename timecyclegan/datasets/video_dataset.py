@@ -19,9 +19,9 @@ Key = tuple[int, int]  # (epoch, index within the epoch)
 
 
 class View(NamedTuple):
-    """What is seen of a loaded frame: the crop's corner, and whether it is mirrored left to right."""
-    top: int
-    left: int
+    """What is seen of a loaded frame: the rows and columns of the crop, and whether it is mirrored left to right."""
+    rows: slice
+    columns: slice
     mirrored: bool
 
 
@@ -47,20 +47,16 @@ class Framing:
         top = int(rng.integers(self.load_height - self.height + 1))
         left = int(rng.integers(self.load_width - self.width + 1))
         mirrored = bool(rng.integers(2))
-        return View(top, left, mirrored and self.flip)
+        return View(slice(top, top + self.height), slice(left, left + self.width), mirrored and self.flip)
 
     def load(self, paths: Sequence[Frame], view: View) -> torch.Tensor:
         """Read the frames of a clip, all through the same view, as float32 (T, 3, height, width)."""
-        frames = np.stack([self.whole(path)[self.window(view)] for path in paths])
+        frames = np.stack([self.whole(path)[view.rows, view.columns] for path in paths])
         return to_video(frames[:, :, ::-1] if view.mirrored else frames)
 
     def whole(self, path: Frame) -> np.ndarray:
         """Read a frame as uint8 (load_height, load_width, 3), before it is cropped and mirrored."""
         return resize_image(read_image(path), self.load_height, self.load_width)
-
-    def window(self, view: View) -> tuple[slice, slice]:
-        """The rows and columns of a whole frame that are seen."""
-        return slice(view.top, view.top + self.height), slice(view.left, view.left + self.width)
 
 
 class Clips:

@@ -18,8 +18,7 @@ _MISTAKEN_FOR = {
 # (2, classes): the two classes that each class of the street is mistaken for.
 _MISTAKES = np.array([[CLASSES.index(_MISTAKEN_FOR.get(name, (name, name))[way]) for name in CLASSES]
                       for way in range(2)])
-THIN = ("pole", "traffic light", "traffic sign", "person")
-"""Classes whose objects a network loses altogether."""
+THIN = ("pole", "traffic light", "traffic sign", "person")  # classes whose objects a network loses altogether
 # At strength 1: share of the picture in blobs, how far borders stray as a share of the width (standard deviation), and
 # the chance that a thin object is missed in a frame.
 _BLOBS_AT_ONE, _RAGGED_AT_ONE, _LOSS_AT_ONE = 0.05, 0.01, 0.45

@@ -13,10 +13,8 @@ from timecyclegan.data.synthetic import textures as paints
 from timecyclegan.data.synthetic.actors import Quad, Workshop
 from timecyclegan.data.synthetic.textures import Atlas, pick_colour
 
-PERIOD = 130.0
-"""Metres after which the street repeats; longer than the view, so that nothing is ever seen twice."""
-BEHIND = 12.0
-"""Metres behind the camera at which an object leaves and comes back a period ahead."""
+PERIOD = 130.0  # metres after which the street repeats; longer than the view, so that nothing is ever seen twice
+BEHIND = 12.0  # metres behind the camera at which an object leaves and comes back a period ahead
 SKY, HILLS, ROAD, PAVEMENT, HOUSES = 0, 1, 2, 3, 4
 """Numbers of the fixed surfaces; the plots of both sides follow from HOUSES on, then the quads."""
 

@@ -8,8 +8,7 @@ import functools
 
 import numpy as np
 
-SOFTNESS = 1.3
-"""Texels of the chosen mipmap level per pixel: 1 would let windows glitter as they move."""
+SOFTNESS = 1.3  # texels of the chosen mipmap level per pixel: 1 would let windows glitter as they move
 
 Colour = tuple[float, float, float]
 

@@ -12,16 +12,11 @@ import numpy as np
 from timecyclegan.data.synthetic.actors import ACROSS, FLAT, Quad
 from timecyclegan.data.synthetic.street import BEHIND, HILLS, PAVEMENT, PERIOD, ROAD, SKY, Street, Stripe
 
-FOCAL = 0.8
-"""Focal length as a share of the picture's width (a view of 64 degrees)."""
-HORIZON = 0.47
-"""Height of the horizon as a share of the picture's height, from the top."""
-FAR, NEAR = 105.0, 0.3
-"""Metres of depth between which objects are drawn; houses and ground go on to the horizon."""
-TILE = {ROAD: 8.0, PAVEMENT: 3.0}
-"""Metres that one tile of a ground texture covers."""
-HAZE_DISTANCE = 160.0
-"""Metres after which 63 % of a colour is haze."""
+FOCAL = 0.8  # focal length as a share of the picture's width (a view of 64 degrees)
+HORIZON = 0.47  # height of the horizon as a share of the picture's height, from the top
+FAR, NEAR = 105.0, 0.3  # metres of depth between which objects are drawn; houses and ground go on to the horizon
+TILE = {ROAD: 8.0, PAVEMENT: 3.0}  # metres that one tile of a ground texture covers
+HAZE_DISTANCE = 160.0  # metres after which 63 % of a colour is haze
 HILLS_DISTANCE = 130.0
 SOFTNESS = 1.5
 """Pixels over which paint on the ground is averaged: 1 would leave stairs, and the motion would not be exact."""
