@@ -39,11 +39,12 @@ def kept_size(run: Path, source: str) -> tuple[int, int] | None:
     Raises:
         UserError: it was trained on another source.
     """
-    settings = _read(run / MANIFEST).get("settings") if source else None
+    if not source:
+        return None
+    settings = _read(run / MANIFEST).get("settings")
     if not settings:
-        if source:
-            print(f"note: {run} does not say of what size the pictures were that its {source} was made of: it is made "
-                  "at the generator's size")
+        print(f"note: {run} does not say of what size the pictures were that its {source} was made of: it is made at "
+              "the generator's size")
         return None
     if settings["source"] != source:
         raise UserError(f"--source {source}: {run} was trained on {settings['source']}; give that")

@@ -15,8 +15,7 @@ from timecyclegan.data.synthetic.textures import Atlas, pick_colour
 
 PERIOD = 130.0  # metres after which the street repeats; longer than the view, so that nothing is ever seen twice
 BEHIND = 12.0  # metres behind the camera at which an object leaves and comes back a period ahead
-SKY, HILLS, ROAD, PAVEMENT, HOUSES = 0, 1, 2, 3, 4
-"""Numbers of the fixed surfaces; the plots of both sides follow from HOUSES on, then the quads."""
+SKY, HILLS, ROAD, PAVEMENT = range(4)  # numbers of the fixed surfaces; the plots of both sides follow, then the quads
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,21 @@ def draw_street(rng: np.random.Generator, texture_size: int) -> Street:
     labels, light = ["sky", "vegetation", "road", "sidewalk"], [1.0, 0.9, 1.0, 1.0]
     plots = []
     for side, brightness in zip((-1, 1), rng.permutation([1.0, rng.uniform(0.6, 0.85)]), strict=True):
-        row, names, painted = _draw_plots(shop, side * (kerb + rng.uniform(2.2, 3.4)), len(labels), hue)
-        plots.append(row)
-        labels, textures, light = labels + names, textures + painted, light + [brightness] * len(names)
+        x, first, heights = side * (kerb + rng.uniform(2.2, 3.4)), len(labels), []
+        widths = rng.uniform(7, 14, 13)
+        widths *= PERIOD / widths.sum()
+        for width in widths:
+            kind = str(rng.choice(["building", "vegetation", "fence", "wall"], p=[0.8, 0.1, 0.05, 0.05]))
+            height = rng.uniform(5, 14) if kind == "building" else rng.uniform(1.0, 2.2)
+            paint = {"building": partial(paints.paint_facade, width=width, height=height),
+                     "vegetation": partial(paints.paint_hedge, hue=hue), "fence": paints.paint_fence,
+                     "wall": paints.paint_pavement}
+            textures.append(shop.add(paint[kind](rng, texture_size)))
+            heights.append(height)
+            labels.append(kind)
+            light.append(brightness)
+        bounds = np.concatenate([[0], np.cumsum(widths)[:-1], [PERIOD]])
+        plots.append(Plots(x, np.float32(bounds), np.float32(heights), first))
     quads = _draw_objects(shop, ride, kerb, hue)
     return Street(
         ride=ride, plots=tuple(plots), stripes=_draw_stripes(rng, kerb), quads=quads, kerb=kerb,
@@ -106,25 +117,6 @@ def draw_street(rng: np.random.Generator, texture_size: int) -> Street:
         hills=(rng.uniform(0.005, 0.03, 6), rng.integers(3, 40, 6), rng.uniform(0, 6.28, 6)),
         sun=np.float32(rng.uniform(0.85, 1.12) * np.array(pick_colour(rng, (0.02, 0.65), (0, 0.12), (1, 1)))),
         haze=np.float32(pick_colour(rng, (0.08, 0.62), (0.02, 0.12), (0.75, 0.92))))
-
-
-def _draw_plots(shop: Workshop, x: float, first: int, hue: float) -> tuple[Plots, list[str], list[int]]:
-    rng = shop.rng
-    widths = rng.uniform(7, 14, 13)
-    widths *= PERIOD / widths.sum()
-    heights, names, painted = [], [], []
-    for width in widths:
-        kind = rng.choice(["building", "vegetation", "fence", "wall"], p=[0.8, 0.1, 0.05, 0.05])
-        height = rng.uniform(5, 14) if kind == "building" else rng.uniform(1.0, 2.2)
-        paint = {"building": partial(paints.paint_facade, width=width, height=height),
-                 "vegetation": partial(paints.paint_hedge, hue=hue), "fence": paints.paint_fence,
-                 "wall": paints.paint_pavement}
-        painted.append(shop.add(paint[kind](rng, shop.size)))
-        heights.append(height)
-        names.append(str(kind))
-    bounds = np.concatenate([[0], np.cumsum(widths)])
-    bounds[-1] = PERIOD
-    return Plots(x, bounds.astype(np.float32), np.float32(heights), first), names, painted
 
 
 def _draw_stripes(rng: np.random.Generator, kerb: float) -> list[Stripe]:
