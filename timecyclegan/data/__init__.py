@@ -11,11 +11,7 @@ from timecyclegan.util.options import Check, check_value
 
 @dataclasses.dataclass(frozen=True)
 class CommandOptions:
-    """Flags of a command, as fields that ``util.options.option`` made.
-
-    Raises:
-        UserError: a value out of its range.
-    """
+    """Flags of a command, as fields that ``util.options.option`` made; a UserError if one is out of its range."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

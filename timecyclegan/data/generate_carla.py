@@ -50,7 +50,7 @@ def generate(options: CarlaOptions) -> None:
     try:
         labels = in_cityscapes(carla_labels(options.label_set or version))
     except UserError as error:
-        raise UserError(f"{error}; say whose classes the server has with --label_set") from error
+        raise UserError(f"{error}; say whose classes the server has with --label_set, such as 0.9.15") from error
     with server_errors():
         towns = sorted({path.rsplit("/", 1)[-1] for path in client.get_available_maps()})
     if options.town and options.town not in towns:

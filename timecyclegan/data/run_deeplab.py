@@ -27,7 +27,6 @@ from timecyclegan.util.options import POSITIVE, option
 from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
 
 IDS = {"train": "cityscapes_train_ids", "full": "cityscapes_ids", "carla": "carla_ids"}
-COLOURS = {"cityscapes": "cityscapes_colours", "carla": "carla_colours"}
 MANIFEST = "run_deeplab.json"  # in OUT: what its maps depend on
 
 
@@ -43,7 +42,7 @@ class DeepLabOptions(CommandOptions):
     std: tuple[float, ...] = option((1.0,), None, "likewise: 0.229 0.224 0.225", POSITIVE)
     ids: str = option("train", None, "what the classes are: Cityscapes' train ids (0-18), its label ids, or CARLA's "
                       "tags", choices=tuple(IDS))
-    colormap: str = option("cityscapes", None, "colours of the maps", choices=tuple(COLOURS))
+    colormap: str = option("cityscapes", None, "colours of the maps", choices=("cityscapes", "carla"))
     carla_version: str = option(NEWEST_CARLA, None, "whose tags --ids carla are")
     input: str = option("", None, "node of a TensorFlow graph that takes the picture")
     output: str = option("", None, "node of a TensorFlow graph that has the scores")
@@ -72,7 +71,7 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
     """
     if batch_size < 1:
         raise UserError(f"--batch_size {batch_size}: expected 1 or more")
-    classes = Translation(IDS[options.ids], COLOURS[options.colormap], options.carla_version).table
+    classes = Translation(IDS[options.ids], f"{options.colormap}_colours", options.carla_version).table
     sequences = find_sequences(frames)
     for name in sequences:
         check_apart(frames, out / name)
@@ -117,8 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("frames", metavar="FRAMES", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="file of the network")
-    parser.add_argument("--batch_size", type=int, default=4,
-                        help="frames at once; 1 for networks of fixed size (default: 4)")
+    parser.add_argument("--batch_size", type=int, default=4, help="frames at once; 1 for networks of fixed size")
     parser.add_argument("--gpu", type=int, default=0, help="for TorchScript; -1 is the CPU (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="also make maps that are there")
     parser.add_argument("--dry_run", action="store_true", help="load the model and say what would be made")

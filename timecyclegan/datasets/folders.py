@@ -100,11 +100,7 @@ def files_below(root: Path, out: Path) -> list[str]:
 
 
 def images_below(root: Path, out: Path) -> dict[str, str | None]:
-    """Names for :func:`make_folder` under which images keep theirs, and other files are left out.
-
-    Raises:
-        UserError: there is no image, or see :func:`files_below`.
-    """
+    """Names for :func:`make_folder` under which images, one at least, keep theirs, and other files are left out."""
     names = {name: name if Path(name).suffix.lower() in IMAGE_SUFFIXES else None for name in files_below(root, out)}
     if not any(names.values()):
         raise UserError(f"folder {root} holds no images")

@@ -85,8 +85,7 @@ def in_cityscapes(labels: Sequence[Label]) -> tuple[Label, ...]:
 
     Lane markings are road; "other" and water are unlabeled. Before 0.9.10 CARLA has no sky: it is unlabeled too.
     """
-    same = [_BY_NAME[_IN_CITYSCAPES.get(label.name, label.name)] for label in labels]
-    return tuple(Label(label.id, twin.name, twin.colour) for label, twin in zip(labels, same, strict=True))
+    return tuple(_BY_NAME[_IN_CITYSCAPES.get(label.name, label.name)]._replace(id=label.id) for label in labels)
 
 
 def ids_to_colours(ids: np.ndarray, labels: Sequence[Label], name: str | Path = "the label map") -> np.ndarray:
