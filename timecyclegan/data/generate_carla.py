@@ -40,7 +40,8 @@ def generate(options: CarlaOptions) -> None:
         UserError: the carla package is missing, no server answers or it fails, the town or car does not exist, a run
             missed ticks too often, or the folder cannot be written to.
     """
-    out, asked = Path(options.output_dir), []
+    out = Path(options.output_dir)
+    asked: list[int] = []  # signals
     runs = [run for run in (f"{number:03d}" for number in range(options.num_runs))
             if options.overwrite or not (out / _LAST / run).is_dir()]
     if not runs:
@@ -60,10 +61,6 @@ def generate(options: CarlaOptions) -> None:
               f"{options.num_frames} frames each for {few(runs)} in {out}")
         return
 
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
     try:
         (out / _PARTIAL).mkdir(parents=True, exist_ok=True)
         with (signals(asked.append), server_errors(),
@@ -74,7 +71,7 @@ def generate(options: CarlaOptions) -> None:
                     start = progress.n
                     shutil.rmtree(out / _PARTIAL, ignore_errors=True)  # also what a run that was killed left
                     try:
-                        with scene(carla, client, world, manager, options, options.seed + int(run), check) as step:
+                        with scene(carla, client, world, manager, options, options.seed + int(run), asked) as step:
                             _record(step, out / _PARTIAL, run, labels, options, progress)
                         break
                     except MissedTick as error:

@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("frames", metavar="FRAMES", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="file of the network")
-    parser.add_argument("--batch_size", type=int, default=4, help="frames at once; 1 for networks of fixed size")
+    parser.add_argument("--batch_size", type=int, default=4, help="frames at once (default: 4); 1 for fixed sizes")
     parser.add_argument("--gpu", type=int, default=0, help="for TorchScript; -1 is the CPU (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="also make maps that are there")
     parser.add_argument("--dry_run", action="store_true", help="load the model and say what would be made")

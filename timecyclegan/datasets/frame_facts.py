@@ -22,21 +22,13 @@ _MODES = {"1": "1-bit", "L": "8-bit gray", "LA": "8-bit gray with alpha", "P": "
 
 @dataclass
 class Facts:
-    """About the frames of one folder, which are named by sequence and stem.
+    """About the frames of one folder, which are named by sequence and stem."""
 
-    Attributes:
-        summary: a line: how many sequences and frames, of what sizes and kinds of pixels.
-        notes: lines about what training takes as it is, but may not be meant.
-        broken: what reading said.
-        sizes: how many frames have each (height, width).
-        digests: in which frames each picture was seen, by its pixels' hash.
-    """
-
-    summary: str
-    notes: list[str]
-    broken: list[str]
-    sizes: Counter[tuple[int, int]]
-    digests: dict[bytes, list[str]]
+    summary: str  # a line: how many sequences and frames, of what sizes and kinds of pixels
+    notes: list[str]  # about what training takes as it is, but may not be meant
+    broken: list[str]  # what reading said
+    sizes: Counter[tuple[int, int]]  # how many frames have each (height, width)
+    digests: dict[bytes, list[str]]  # in which frames each picture was seen, by its pixels' hash
 
     def shared(self, other: "Facts") -> list[str]:
         """Pictures that both folders hold."""

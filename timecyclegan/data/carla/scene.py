@@ -153,7 +153,7 @@ def _line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptions, seed: int,
-          check: Callable[[], None]) -> Iterator[Callable[[], dict[str, Any]]]:
+          asked: list[int]) -> Iterator[Callable[[], dict[str, Any]]]:
     """A car with cameras, driven by the traffic manager, among vehicles and pedestrians.
 
     Yields a function that moves on to the cameras' next images, all of one tick: ``carla.Image`` by folder. It raises
@@ -163,7 +163,7 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
         carla: the package.
         world, manager: from :func:`synchronous`.
         seed: of what is spawned where.
-        check: called before every tick and whatever is spawned; raises to leave.
+        asked: holds the signals that ask to leave, which is looked at before every tick and whatever is spawned.
     """
     rng, period = random.Random(seed), max(1, round(options.sensor_tick * options.fps))  # ticks between two images
     actors: list[Any] = []  # all, in the order in which they were spawned
@@ -172,7 +172,8 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
 
     def spawn(blueprint: Any, place: Any, parent: Any = None) -> Any | None:
         """A new actor, or None where something else stands."""
-        check()
+        if asked:
+            raise KeyboardInterrupt
         actor = world.try_spawn_actor(blueprint, place, attach_to=parent)
         if actor is not None:
             actors.append(actor)
@@ -184,7 +185,8 @@ def scene(carla: Any, client: Any, world: Any, manager: Any, options: CarlaOptio
     def step() -> dict[str, Any]:
         ticks, images = [], {}
         for _ in range(period):
-            check()
+            if asked:
+                raise KeyboardInterrupt
             ticks.append(world.tick())
         for folder, waiting in sent.items():
             try:
