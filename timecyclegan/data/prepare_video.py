@@ -83,22 +83,21 @@ def prepare_video(videos: Path, out: Path, options: Settings, dry_run: bool = Fa
             sequences.setdefault((split, name + scene), []).append(frame)
     sides = ["target", "source"] if options.source else ["target"]
 
-    def path(split: str, side: str, name: str, frame: VideoFrame) -> Path:
-        return Path(split, side, name, f"{frame.stem}.png")
+    def paths(split: str, name: str, frame: VideoFrame) -> list[Path]:
+        return [Path(split, side, name, f"{frame.stem}.png") for side in sides]
 
     def picture_of(frame: VideoFrame) -> np.ndarray:
         image = read_image(frame)
         return resize_image(image, *picture_size(image.shape, options.height, options.width))
 
     if not dry_run:
-        files = [path(split, side, name, frame).as_posix()
-                 for (split, name), frames in sequences.items() for frame in frames for side in sides]
+        files = [file.as_posix() for key, frames in sequences.items() for one in frames for file in paths(*key, one)]
         begin(out / MANIFEST, manifest | {"files": files}, old)
         with tqdm(total=len(files) // len(sides), unit="frame", disable=None) as progress:
-            for (split, name), frames in sequences.items():
+            for key, frames in sequences.items():
                 previous: np.ndarray | None = None
                 for place, frame in enumerate(frames):
-                    target, *source = (out / path(split, side, name, frame) for side in sides)
+                    target, *source = (out / path for path in paths(*key, frame))
                     if all(file.exists() for file in (target, *source)):
                         previous = None
                     else:

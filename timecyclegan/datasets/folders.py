@@ -108,7 +108,6 @@ def images_below(root: Path, out: Path) -> dict[str, str | None]:
 
 
 def _check_names(root: Path, out: Path, names: Mapping[str, str]) -> None:
-    """See the first errors of :func:`make_folder`."""
     seen: dict[str, tuple[PurePosixPath, bool, str]] = {}  # by name in small letters: name, whether a file, whose
     for old, new in names.items():
         path = PurePosixPath(new)

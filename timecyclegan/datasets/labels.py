@@ -152,21 +152,16 @@ class Translation:
             self.table.append(Label(old.id, new.name, new.colour if self.to_colours else (new.id,) * 3))
 
     def __call__(self, path: Path) -> np.ndarray:
-        """Read a label map and translate it: uint8 ids (H, W) or colours (H, W, 3).
-
-        Raises:
-            UserError: it cannot be read, or holds what is no label.
-        """
+        """Read a label map and translate it: uint8 ids (H, W) or colours (H, W, 3); a UserError if it is none."""
         ids = colours_to_ids(read_image(path), self.labels, path) if self.from_colours else read_ids(path)
         result = ids_to_colours(ids, self.table, path)
         return result if self.to_colours else result[..., 0]
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """A gray label map as uint8 ids (H, W): gray, palette entries, or the red channel where green and blue are 0.
+    """A label map as uint8 ids (H, W): gray, palette entries, or the red channel where green and blue are 0.
 
-    Raises:
-        UserError: the file cannot be read, or holds colours.
+    A UserError if the file cannot be read, or holds colours.
     """
     image = open_image(path)
     channels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)

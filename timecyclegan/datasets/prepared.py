@@ -36,8 +36,7 @@ def keep_settings(run: Path, source: Path | None) -> None:
 def kept_size(run: Path, source: str) -> tuple[int, int] | None:
     """The --height and --width of ``prepare_video`` at which a ``run``'s ``source`` was made; notes if it says nothing.
 
-    Raises:
-        UserError: it was trained on another source.
+    A UserError if it was trained on another source.
     """
     if not source:
         return None

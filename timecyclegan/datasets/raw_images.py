@@ -10,11 +10,7 @@ LOSSY = (".jpg", ".jpeg", ".webp")
 
 
 def open_image(path: Path) -> Image.Image:
-    """Read an image as it is, in its own mode, but upright.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """Read an image as it is, in its own mode, but upright; a UserError if that fails."""
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)

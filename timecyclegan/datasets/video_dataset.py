@@ -28,10 +28,8 @@ class View(NamedTuple):
 class Framing:
     """From files to frames of one size: resize to the load size, crop to height x width, mirror.
 
-    A load size of 0 is the frame size itself (no crop), so that training sees what testing sees.
-
-    Raises:
-        UserError: the load size is smaller than the crop.
+    A load size of 0 is the frame size itself (no crop), so that training sees what testing sees; a UserError if it is
+    smaller than the crop.
     """
 
     def __init__(self, height: int, width: int, load_height: int, load_width: int, flip: bool):
@@ -62,10 +60,7 @@ class Framing:
 class Clips:
     """Which clips of ``n_frames`` an epoch draws from the sequences of a folder: ``length // n_frames`` of each.
 
-    ``warnings`` has a line about the sequences that are too short, if there are any.
-
-    Raises:
-        UserError: no sequence is long enough.
+    ``warnings`` has a line about the sequences that are too short, if there are any; a UserError if all are.
     """
 
     def __init__(self, lengths: dict[str, int], n_frames: int, root: str | Path):

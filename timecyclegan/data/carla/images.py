@@ -20,11 +20,9 @@ def flow_back(image: Any, scale: tuple[float, ...]) -> np.ndarray:
 
     The camera shows the velocity buffer of Unreal Engine 4: how far a pixel came since the last frame, in
     coordinates that go from -1 to 1 over the picture, upwards in y (so a picture's width is 2, which is CARLA's
-    range [-2, 2]). Back, downwards in y and in pixels, that is (-W / 2, H / 2) times as much. This follows from the
-    engine's conventions and was not tried against a server; :func:`reading_errors` tries it against each run's frames.
-
-    Args:
-        scale: multiples of the width and the height that 1 means.
+    range [-2, 2]). Back, downwards in y and in pixels, that is (-W / 2, H / 2) times as much: a ``scale`` of (-0.5,
+    0.5). This follows from the engine's conventions and was not tried against a server; :func:`reading_errors` tries
+    it against each run's frames.
     """
     motion = np.frombuffer(image.raw_data, np.float32).reshape(image.height, image.width, 2)
     return motion * np.array([scale[0] * image.width, scale[1] * image.height], np.float32)

@@ -73,11 +73,7 @@ class CarlaOptions(CommandOptions):
 
 
 def connect(host: str, port: int) -> tuple[Any, Any, str]:
-    """The package ``carla``, a client, and the server's version.
-
-    Raises:
-        UserError: the package is not installed, or nothing answers.
-    """
+    """The package ``carla``, a client, and the server's version; a UserError without the package or an answer."""
     try:
         import carla
 
@@ -130,10 +126,7 @@ def synchronous(client: Any, town: str, fps: int, tm_port: int) -> Iterator[tupl
 
 
 def put_back(client: Any, calls: dict[str, Callable[[], Any]]) -> None:
-    """Make calls that put back what their keys name; one that fails twice is said, and the others follow.
-
-    None waits for long, and a signal is heard only if it is repeated.
-    """
+    """Make calls that put back what their keys name, without waiting long; one that fails twice is said."""
     calls = {"shorten the time-out": lambda: client.set_timeout(RESTORE_SECONDS), **calls,
              "lengthen the time-out": lambda: client.set_timeout(CALL_SECONDS)}
     with signals(lambda number: None):
