@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from tests.data.killing import contents
-from tests.datasets.helpers import message
 from tests.training.helpers import write_data
 from timecyclegan.data import check_data
 from timecyclegan.data.check_data import main
@@ -188,7 +187,7 @@ def test_the_contact_sheet_shows_frames_of_both_sides(data, run, tmp_path):
         left = t * (tile + gap)
         assert (image[height - 90:height - 5, left + 5:left + tile - 5] == 20 * t).all()
     assert sorted(path.name for path in sheet.parent.iterdir()) == ["sheet.png"]
-    assert "ends in .png" in message(check_data.check_data, *data, None, tmp_path / "sheet.jpg")
+    assert "ends in .png" in run(*data, "--contact_sheet", tmp_path / "sheet.jpg", code=2).err
 
 
 def test_durations_are_read_easily():

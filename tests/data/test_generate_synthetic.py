@@ -184,6 +184,23 @@ def test_legs_swing_from_the_hip():
     expected = np.broadcast_to(sideways[:, None], mine.shape)
     np.testing.assert_allclose(flow[..., 0][mine], expected[mine], atol=1e-3)
     np.testing.assert_allclose(flow[..., 1], 0, atol=1e-3)
+    # It is drawn where it is said to be: in each row, its middle.
+    lean = leg.swing * math.sin(3 * leg.rate + leg.phase) * (1 - above_ground / leg.size[1])
+    middle = viewer.centre[0] + (leg.size[0] / 2 + lean) * viewer.focal / depth
+    rows = mine.any(1)
+    drawn = (mine * np.arange(200)).sum(1)[rows] / mine.sum(1)[rows]
+    np.testing.assert_allclose(drawn, middle[rows], atol=1)
+
+
+def test_what_is_nearest_is_seen_whatever_is_drawn_first():
+    street = draw_street(np.random.default_rng(1), 64)
+    last = len(street.labels) - len(street.quads)
+    reverse = [*range(last), *range(len(street.labels) - 1, last - 1, -1)]
+    other = replace(street, quads=street.quads[::-1], labels=[street.labels[number] for number in reverse],
+                    texture=street.texture[reverse], light=street.light[reverse])
+    views = [Viewer(each, 96, 200).view(7) for each in (street, other)]
+    np.testing.assert_array_equal(views[0].depth, views[1].depth)
+    assert len(np.unique(views[0].surface)) > 20
 
 
 def test_painted_ground_stays_where_it_is(data):

@@ -144,7 +144,7 @@ def test_gaps_and_short_snippets_are_reported(tmp_path, capsys):
     done(tmp_path / "in", tmp_path / "out", *FLAGS, "--dry_run")
     text = capsys.readouterr().out
     assert "note: 11 sequences, 30 frames\n" in text
-    assert "frames are missing in 1 sequences, which jump there: train/aachen_000000 (000003)\n" in text
+    assert "note: 1 sequences jump where frames are missing: train/aachen_000000 (000003)\n" in text
     assert ("3 snippets have fewer than 3 frames: train/bochum_000002 (2), val/frankfurt_000000 (2), "
             "val/frankfurt_000002 (1)\n") in text
     assert text.count(" -> ") == 10 and "without --dry_run: 30 files, 20 of them not shown" in text

@@ -44,11 +44,11 @@ def test_cropped_and_mirrored_as_the_frames_are(data, tmp_path):
         whole = torch.cat([to_video(dataset.dataset.framing.whole(path)[None]) for path in paths])
         flow, confidence = flow_backend("farneback")(whole[1:], whole[:-1])
         for y, x in ((0, 0), (5, 7), (11, 19)):
-            column = view.left + (19 - x if view.mirrored else x)
-            there = flow[:, :, view.top + y, column] * torch.tensor([-1.0 if view.mirrored else 1.0, 1.0])
+            column = view.columns.start + (19 - x if view.mirrored else x)
+            there = flow[:, :, view.rows.start + y, column] * torch.tensor([-1.0 if view.mirrored else 1.0, 1.0])
             torch.testing.assert_close(sample["flow_1"][:, :, y, x], there)
-            assert torch.equal(sample["confidence_1"][:, :, y, x], confidence[:, :, view.top + y, column])
-            torch.testing.assert_close(sample["target"][:, :, y, x], whole[:, :, view.top + y, column])
+            assert torch.equal(sample["confidence_1"][:, :, y, x], confidence[:, :, view.rows.start + y, column])
+            torch.testing.assert_close(sample["target"][:, :, y, x], whole[:, :, view.rows.start + y, column])
         mirrored += view.mirrored
     assert 0 < mirrored < 6
 

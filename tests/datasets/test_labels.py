@@ -79,10 +79,3 @@ def test_unknown_ids_and_colours_are_named():
         colours_to_ids, picture, CITYSCAPES)
     for version in ("0.9.4", "0.8", "dirty", ""):
         assert "expected 0.9.5 or newer" in message(carla_labels, version)
-
-
-def test_other_arrays_are_programming_errors():
-    with pytest.raises(ValueError, match="uint8"):
-        ids_to_colours(np.zeros((1, 1), np.int64), CITYSCAPES)
-    with pytest.raises(ValueError, match="uint8"):
-        colours_to_ids(np.zeros((1, 3, 1), np.uint8), CITYSCAPES)

@@ -2,22 +2,16 @@
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from timecyclegan.util.argparser import add_option
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Check, check_value
 
-T = TypeVar("T", bound="CommandOptions")
-
 
 @dataclasses.dataclass(frozen=True)
 class CommandOptions:
-    """Flags of a command, as fields that ``util.options.option`` made.
-
-    Raises:
-        UserError: a value out of its range.
-    """
+    """Flags of a command, as fields that ``util.options.option`` made; a UserError if one is out of its range."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -33,21 +27,22 @@ def between(low: float, high: float) -> Check:
 class CommandParser(argparse.ArgumentParser):
     """The parser of ``python -m timecyclegan.data.NAME``, described by its docstring; a mistake is one line."""
 
-    def __init__(self, name: str, doc: str, *kinds: type[CommandOptions]):
+    def __init__(self, name: str, doc: str, kind: type[CommandOptions] = CommandOptions):
         head, _, more = doc.partition("\n\n")
         super().__init__(f"python -m timecyclegan.data.{name}", description=head, epilog=" ".join(more.split()))
-        for field in (field for kind in kinds for field in dataclasses.fields(kind)):
+        self.kind = kind
+        for field in dataclasses.fields(kind):
             add_option(self, field)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")
 
-
-def take_options(kind: type[T], given: dict[str, Any]) -> T:
-    """The options among what a :class:`CommandParser` found, which are taken out of ``given``."""
-    names = [field.name for field in dataclasses.fields(kind) if field.name in given]
-    values = {name: given.pop(name) for name in names}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    def parse(self, arguments: list[str] | None) -> dict[str, Any]:
+        """What was given, by name; the fields of ``kind`` together, as "options"."""
+        given = vars(self.parse_args(arguments))
+        own = {field.name: given.pop(field.name) for field in dataclasses.fields(self.kind) if field.name in given}
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
+        return {**given, "options": self.kind(**options)}
 
 
 def folder_parser(name: str, doc: str, copy: bool = True) -> CommandParser:

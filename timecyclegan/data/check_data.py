@@ -17,6 +17,7 @@ import torch
 
 from timecyclegan.data import CommandParser
 from timecyclegan.datasets.frame_facts import Facts, look_at
+from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
@@ -30,25 +31,57 @@ from timecyclegan.video.panels import side_by_side
 
 _ROWS, _COLUMNS, _TILE = 12, 8, 96  # of a contact sheet: sequences, frames of each, pixels of a frame's height
 _SQUEEZED = 1.1  # how far a frame's shape may be changed before it is said
-_NAME = "check_data"  # a run's name, under which nothing is written
+_NAME = "check_data"  # a run's name, under which nothing is written; nor is anything read of another run of this name
 
 
-def check_data(source: Path | None, target: Path | None, options: Options, contact_sheet: Path | None = None,
-               headers_only: bool = False, estimate: bool = True) -> bool:
-    """Do what the command does; returns whether training would start.
+def _write_contact_sheet(path: Path, sequences: dict[str, dict[str, list[Frame]]]) -> None:
+    """Write a picture of frames of many sequences, those of the target below those of the source."""
+    names = list(dict.fromkeys(name for side in sequences.values() for name in side))
+    rows = []
+    for name, side in itertools.product(_spread(names, _ROWS), sequences):
+        tiles, captions = [], []
+        for frame in _spread(sequences[side].get(name, []), _COLUMNS):
+            try:
+                picture = read_image(frame)
+            except UserError:
+                picture = np.full((1, 1, 3), 128, np.uint8)
+            tiles.append(resize_image(picture, *picture_size(picture.shape, _TILE, 0)))
+            captions.append(frame.stem if captions else f"{side} {name} {frame.stem}")
+        rows += [side_by_side(tiles, captions)] if tiles else []
+    if rows:
+        width = max(row.shape[1] for row in rows)
+        write_image(path, np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
+        print(f"contact sheet: {path}")
 
-    Args:
-        source: None for an unconditional model.
-        target: None if there is one folder only, ``source``.
-        contact_sheet: PNG file to write.
-        headers_only: do not read the pixels.
-        estimate: make a few steps of training.
 
-    Raises:
-        UserError: a folder is missing that the model needs, or a contact sheet of another kind.
-    """
+def _spread(items: list, count: int) -> list:
+    """At most ``count`` of the items, evenly, the first and the last among them."""
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(count, len(items)))]
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    parser = CommandParser("check_data", __doc__)
+    parser.add_argument("source", metavar="SRC", help="frames to translate from; - for unconditional models")
+    parser.add_argument("target", metavar="TGT", nargs="?", help="frames to translate to")
+    parser.add_argument("--contact_sheet", metavar="FILE", type=Path, help="write a PNG with frames of the sequences")
+    parser.add_argument("--headers_only", action="store_true",
+                        help="do not read the pixels: faster, but finds no damage, no cuts, no copies")
+    parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,
+                        help="make three steps of training, to say how long an epoch takes")
+    group = parser.add_argument_group("flags of train.py")
+    preset = next(field for field in dataclasses.fields(ControlOptions) if field.name == "preset")
+    for field in (preset, *dataclasses.fields(Options)):
+        add_option(group, field)
+    given = vars(parser.parse_intermixed_args(arguments))
+    source, target = (None if (path := given.pop(side)) in ("-", None) else Path(path) for side in ("source", "target"))
+    contact_sheet, headers_only, estimate = map(given.pop, ("contact_sheet", "headers_only", "estimate"))
+    if source is target is None:
+        raise UserError("SRC is -: give TGT, the frames to train on")
     if contact_sheet and contact_sheet.suffix.lower() != ".png":
         raise UserError(f"--contact_sheet {contact_sheet}: expected a name that ends in .png")
+    options = default_options(**{name: tuple(value) if isinstance(value, list) else value
+                                 for name, value in given.items()})
     unconditional = get_task(options.model_type) == "unconditional"
     trained = target is not None or unconditional
     if target is None:
@@ -67,29 +100,32 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
             print(f"error: {error}", file=sys.stderr)
 
     # What is in the folders.
+    height, width = options.load_height or options.image_height, options.load_width or options.image_width
     sequences: dict[str, dict[str, list[Frame]]] = {}
-    facts: dict[str, Facts] = {}
-    for side, root in (("source", source), ("target", target)):
-        if root is None:
-            continue
+    found: list[Facts] = []
+    for side, root in {"source": source, "target": target}.items():
         try:
-            sequences[side] = find_sequences(root)
+            if root:
+                sequences[side] = find_sequences(root)
         except UserError as error:
             report(error)
-            continue
-        facts[side] = look_at(sequences[side], pixels=not headers_only)
-        print(f"{root}: {facts[side].summary()}")
-        for line in (*facts[side].notes(), *_squeezed(facts[side], options)):
-            print(f"note: {root}: {line}")
-        for line in facts[side].broken:
-            report(line)
-    if len(facts) == 2 and (shared := facts["source"].shared(facts["target"])):
+        if side in sequences:
+            found.append(facts := look_at(sequences[side], pixels=not headers_only))
+            change = max((max(w * height / (h * width), h * width / (w * height)) for h, w in facts.sizes), default=1)
+            stretched = (f"frames are stretched to {height}x{width} (height x width), by {change:.2g}; see "
+                         "--image_height and --image_width")
+            print(f"{root}: {facts.summary}")
+            for line in (*facts.notes, *[stretched] * (change > _SQUEEZED)):
+                print(f"note: {root}: {line}")
+            for line in facts.broken:
+                report(line)
+    if len(found) == 2 and (shared := found[0].shared(found[1])):
         print(f"note: {len(shared)} pictures are both in {source} and in {target}, for example {shared[0]}")
 
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
         if trained:
-            _run(source, target, options)
+            Run(_NAME, source, target, options, overwrite=True)
         else:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
                                                 options.image_width)
@@ -102,88 +138,22 @@ def check_data(source: Path | None, target: Path | None, options: Options, conta
     if estimate and trained and not errors:
         try:
             # Growing ends at full size; it is that step which counts.
-            print(_estimate(_run(source, target, dataclasses.replace(
-                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,))), options))
+            run = Run(_NAME, source, target, dataclasses.replace(
+                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,)), overwrite=True)
+            cost, steps = measure(run), len(run.loader)
+            epoch = cost.epoch(steps, options.threads)
+            stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)
+            print(f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
+                  f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most "
+                  f"{duration(epoch * stages * options.num_epochs)} for --num_epochs {options.num_epochs}; "
+                  f"{cost.memory / 1e9:.1f} GB of memory")
         except UserError as error:
             report(f"the first steps fail: {error}")
         except torch.OutOfMemoryError:
             report("the GPU's memory is too small; lower --batch_size, --block_size, the size of the pictures or the "
                    "numbers of filters")
     print("training would not start" if errors else "training would start")
-    return not errors
-
-
-def _squeezed(facts: Facts, options: Options) -> list[str]:
-    height, width = options.load_height or options.image_height, options.load_width or options.image_width
-    change = max((max(w * height / (h * width), h * width / (w * height)) for h, w in facts.sizes), default=1)
-    return [f"frames are stretched to {height}x{width} (height x width), by {change:.2g}; see --image_height and "
-            "--image_width"] * (change > _SQUEEZED)
-
-
-def _run(source: Path | None, target: Path | None, options: Options) -> Run:
-    # Another run of this name would not matter: nothing of it is read.
-    return Run(_NAME, source, target, options, overwrite=True)
-
-
-def _estimate(run: Run, options: Options) -> str:
-    """Make a few steps; what an epoch of training with ``options`` takes, judged by them."""
-    cost, steps = measure(run), len(run.loader)
-    epoch = cost.epoch(steps, options.threads)
-    stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)
-    return (f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
-            f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most "
-            f"{duration(epoch * stages * options.num_epochs)} for --num_epochs {options.num_epochs}; "
-            f"{cost.memory / 1e9:.1f} GB of memory")
-
-
-def _write_contact_sheet(path: Path, sequences: dict[str, dict[str, list[Frame]]]) -> None:
-    """Write a picture of frames of many sequences, those of the target below those of the source."""
-    names = list(dict.fromkeys(name for side in sequences.values() for name in side))
-    rows = []
-    for name, side in itertools.product(_spread(names, _ROWS), sequences):
-        tiles, captions = [], []
-        for frame in _spread(sequences[side].get(name, []), _COLUMNS):
-            try:
-                picture = read_image(frame)
-            except UserError:
-                picture = np.full((1, 1, 3), 128, np.uint8)
-            tiles.append(resize_image(picture, _TILE, max(1, round(_TILE * picture.shape[1] / picture.shape[0]))))
-            captions.append(frame.stem if captions else f"{side} {name} {frame.stem}")
-        rows += [side_by_side(tiles, captions)] if tiles else []
-    if rows:
-        width = max(row.shape[1] for row in rows)
-        write_image(path, np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
-        print(f"contact sheet: {path}")
-
-
-def _spread(items: list, count: int) -> list:
-    """At most ``count`` of the items, evenly, the first and the last among them."""
-    if len(items) <= count:
-        return items
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
-
-
-@command
-def main(arguments: list[str] | None = None) -> int:
-    parser = CommandParser("check_data", __doc__)
-    parser.add_argument("source", metavar="SRC", help="frames to translate from; - for unconditional models")
-    parser.add_argument("target", metavar="TGT", nargs="?", help="frames to translate to")
-    parser.add_argument("--contact_sheet", metavar="FILE", type=Path, help="write a PNG with frames of the sequences")
-    parser.add_argument("--headers_only", action="store_true",
-                        help="do not read the pixels: faster, but finds no damage, no cuts, no copies")
-    parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,
-                        help="make three steps of training, to say how long an epoch takes")
-    group = parser.add_argument_group("flags of train.py")
-    preset = next(field for field in dataclasses.fields(ControlOptions) if field.name == "preset")
-    for field in (preset, *dataclasses.fields(Options)):
-        add_option(group, field)
-    given = vars(parser.parse_intermixed_args(arguments))
-    folders = [None if (path := given.pop(side)) in ("-", None) else Path(path) for side in ("source", "target")]
-    own = {name: given.pop(name) for name in ("contact_sheet", "headers_only", "estimate")}
-    if folders == [None, None]:
-        raise UserError("SRC is -: give TGT, the frames to train on")
-    flags = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return 0 if check_data(*folders, default_options(**flags), **own) else 2
+    return 2 if errors else 0
 
 
 if __name__ == "__main__":

@@ -17,29 +17,21 @@ from timecyclegan.datasets.raw_images import LOSSY, encode_image
 from timecyclegan.util.errors import UserError, command
 
 
-def colormaps(folder: Path, out: Path, origin: str, goal: str, carla_version: str = NEWEST_CARLA,
-              dry_run: bool = False) -> None:
-    """Do what the command does; for the forms see FORMS.
-
-    Raises:
-        UserError: no image, or maps in a form with losses; see :class:`Translation` and :func:`make_folder`.
-    """
-    translation = Translation(origin, goal, carla_version)
-    names = images_below(folder, out)
-    for name in names:
-        if Path(name).suffix.lower() in LOSSY:
-            raise UserError(f"{folder / name}: this kind of file loses colours; label maps must be PNG or the like")
-    make_folder(folder, out, names, lambda path: encode_image(Image.fromarray(translation(path)), path.suffix),
-                dry_run=dry_run)
-
-
 @command
 def main(arguments: list[str] | None = None) -> None:
     parser = folder_parser("colormaps", __doc__, copy=False)
     parser.add_argument("--from", dest="origin", choices=FORMS, required=True, help="what the maps are")
     parser.add_argument("--to", dest="goal", choices=FORMS, required=True, help="what they become")
     parser.add_argument("--carla_version", default=NEWEST_CARLA, help=f"label sets differ (default: {NEWEST_CARLA})")
-    colormaps(**vars(parser.parse_args(arguments)))
+    given = parser.parse_args(arguments)
+    translation = Translation(given.origin, given.goal, given.carla_version)
+    names = images_below(given.folder, given.out)
+    for name in names:
+        if Path(name).suffix.lower() in LOSSY:
+            raise UserError(f"{given.folder / name}: this kind of file loses colours; label maps must be PNG or the "
+                            "like")
+    make_folder(given.folder, given.out, names, dry_run=given.dry_run,
+                make=lambda path: encode_image(Image.fromarray(translation(path)), path.suffix))
 
 
 if __name__ == "__main__":

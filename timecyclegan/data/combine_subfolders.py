@@ -4,41 +4,29 @@ For programs that take one flat folder. --undo makes the subfolders again, from 
 whatever kind, but hidden ones.
 """
 import sys
-from pathlib import Path
 
 from timecyclegan.data import folder_parser
 from timecyclegan.datasets.folders import files_below, make_folder
 from timecyclegan.util.errors import UserError, command
 
-SEPARATOR = "__"
-
-
-def combine_subfolders(folder: Path, out: Path, separator: str = SEPARATOR, undo: bool = False, copy: bool = False,
-                       dry_run: bool = False) -> None:
-    """Do what the command does.
-
-    Raises:
-        UserError: a name that could not be undone; see :func:`files_below` and :func:`make_folder`.
-    """
-    if not separator or "/" in separator or "\0" in separator:
-        raise UserError(f"--separator {separator!r} must be a text without /")
-    names: dict[str, str | None] = {}
-    for name in files_below(folder, out):
-        names[name] = name.replace(separator, "/") if undo else name.replace("/", separator)
-        if undo and not {"", ".", ".."}.isdisjoint(names[name].split("/")):
-            raise UserError(f"{name} is no name that combine_subfolders made with --separator {separator}")
-        if not undo and names[name].split(separator) != name.split("/"):
-            raise UserError(f"{name} has {separator} in its names or beside them, which could not be undone; choose "
-                            "another --separator")
-    make_folder(folder, out, names, copy=copy, dry_run=dry_run)
-
 
 @command
 def main(arguments: list[str] | None = None) -> None:
     parser = folder_parser("combine_subfolders", __doc__)
-    parser.add_argument("--separator", default=SEPARATOR, help="between the parts of a name (default: __)")
+    parser.add_argument("--separator", default="__", help="between the parts of a name (default: __)")
     parser.add_argument("--undo", action="store_true", help="make the subfolders again")
-    combine_subfolders(**vars(parser.parse_args(arguments)))
+    given = parser.parse_args(arguments)
+    separator, names = given.separator, {}
+    if not separator or "/" in separator:
+        raise UserError(f"--separator {separator!r} must be a text without /")
+    for name in files_below(given.folder, given.out):
+        names[name] = name.replace(separator, "/") if given.undo else name.replace("/", separator)
+        if given.undo and not {"", ".", ".."}.isdisjoint(names[name].split("/")):
+            raise UserError(f"{name} is no name that combine_subfolders made with --separator {separator}")
+        if not given.undo and names[name].split(separator) != name.split("/"):
+            raise UserError(f"{name} has {separator} in its names or beside them, which could not be undone; choose "
+                            "another --separator")
+    make_folder(given.folder, given.out, names, copy=given.copy, dry_run=given.dry_run)
 
 
 if __name__ == "__main__":

@@ -19,18 +19,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from timecyclegan.data import CommandParser, take_options
+from timecyclegan.data import CommandParser
 from timecyclegan.data.carla.images import READINGS, bgra, flow_back, reading_errors, visible
-from timecyclegan.data.carla.scene import CAMERAS, CarlaOptions, MissedTick, scene
-from timecyclegan.data.carla.server import connect, server_errors, synchronous
+from timecyclegan.data.carla.scene import CAMERAS, CarlaOptions, MissedTick, connect, scene, server_errors, synchronous
 from timecyclegan.datasets.labels import Label, carla_labels, ids_to_colours, in_cityscapes
 from timecyclegan.flow.pictures import write_npz
 from timecyclegan.util.errors import UserError, command, unknown
 from timecyclegan.util.signals import signals
 from timecyclegan.video.frames import few, write_image
 
-ATTEMPTS = 3
-"""How often a run is tried in which a camera misses a tick."""
+ATTEMPTS = 3  # how often a run is tried in which a camera misses a tick
 _LAST = "target"  # a run is whole when its folder here is there
 _PARTIAL = ".partial"
 
@@ -42,8 +40,10 @@ def generate(options: CarlaOptions) -> None:
         UserError: the carla package is missing, no server answers or it fails, the town or car does not exist, a run
             missed ticks too often, or the folder cannot be written to.
     """
-    out, asked = Path(options.output_dir), []
-    runs = [run for run in range(options.num_runs) if options.overwrite or not (out / _LAST / f"{run:03d}").is_dir()]
+    out = Path(options.output_dir)
+    asked: list[int] = []  # signals
+    runs = [run for run in (f"{number:03d}" for number in range(options.num_runs))
+            if options.overwrite or not (out / _LAST / run).is_dir()]
     if not runs:
         print(f"{out} holds {options.num_runs} runs already; raise --num_runs for more, or pass --overwrite")
         return
@@ -58,12 +58,8 @@ def generate(options: CarlaOptions) -> None:
         raise unknown("--town", options.town, towns)
     if options.dry_run:
         print(f"CARLA {version} at {options.host}:{options.port} with {len(labels)} classes; would record "
-              f"{options.num_frames} frames each for {few([f'{run:03d}' for run in runs])} in {out}")
+              f"{options.num_frames} frames each for {few(runs)} in {out}")
         return
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
 
     try:
         (out / _PARTIAL).mkdir(parents=True, exist_ok=True)
@@ -75,17 +71,17 @@ def generate(options: CarlaOptions) -> None:
                     start = progress.n
                     shutil.rmtree(out / _PARTIAL, ignore_errors=True)  # also what a run that was killed left
                     try:
-                        with scene(carla, client, world, manager, options, options.seed + run, check) as step:
-                            _record(step, out / _PARTIAL, f"{run:03d}", labels, options, progress)
+                        with scene(carla, client, world, manager, options, options.seed + int(run), asked) as step:
+                            _record(step, out / _PARTIAL, run, labels, options, progress)
                         break
                     except MissedTick as error:
                         progress.update(start - progress.n)
-                        found = f"run {run:03d} missed a tick: {error}"
+                        found = f"run {run} missed a tick: {error}"
                         if attempt == ATTEMPTS:
                             raise UserError(f"{found}; thrown away {ATTEMPTS} times: is the server overloaded? Try "
                                             "smaller pictures or fewer vehicles") from error
                         progress.write(f"note: {found}; recorded again", file=sys.stderr)
-                _move_in(out, f"{run:03d}")
+                _move_in(out, run)
     except OSError as error:
         raise UserError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
     finally:
@@ -130,8 +126,7 @@ def _move_in(out: Path, run: str) -> None:
 
 @command
 def main(arguments: list[str] | None = None) -> None:
-    given = vars(CommandParser("generate_carla", __doc__, CarlaOptions).parse_args(arguments))
-    generate(take_options(CarlaOptions, given))
+    generate(**CommandParser("generate_carla", __doc__, CarlaOptions).parse(arguments))
 
 
 if __name__ == "__main__":

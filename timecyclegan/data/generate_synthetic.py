@@ -14,7 +14,6 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,8 @@ from tqdm import tqdm
 
 from timecyclegan.data import CommandOptions, CommandParser, between
 from timecyclegan.data.synthetic.labels import CLASSES, PALETTE, noisy_classes
-from timecyclegan.data.synthetic.render import render
 from timecyclegan.data.synthetic.street import draw_street
-from timecyclegan.data.synthetic.view import Viewer
+from timecyclegan.data.synthetic.view import Viewer, render
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.options import option
 
@@ -55,11 +53,9 @@ class SyntheticOptions(CommandOptions):
 
 
 def generate(out: str | Path, **options) -> None:
-    """Write the data set described above. Sequence i depends on (seed, split, i) alone, not on how many there are.
+    """Write the data set described above; ``train`` and ``val`` appear in ``out`` when everything is written.
 
-    Args:
-        out: folder to fill; ``train`` and ``val`` appear in it when everything is written.
-        options: those of :class:`SyntheticOptions`.
+    Sequence i depends on (seed, split, i) alone, not on how many there are. For the options see SyntheticOptions.
 
     Raises:
         UserError: a value out of its range, ``out`` already holds data, or it cannot be written.
@@ -76,8 +72,7 @@ def generate(out: str | Path, **options) -> None:
                 for part in ("source", "target") + ("flow",) * (split == "val"):
                     (partial / split / part).mkdir(parents=True)
                 for index in range(count):
-                    for _ in write_sequence(partial / split, split, index, made):
-                        progress.update()
+                    _write_sequence(partial / split, split, index, made, progress)
         for split in SPLITS:
             shutil.rmtree(out / split, ignore_errors=True)
             os.replace(partial / split, out / split)
@@ -88,8 +83,8 @@ def generate(out: str | Path, **options) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_sequence(folder: Path, split: str, index: int, options: SyntheticOptions) -> Iterator[int]:
-    """Write one sequence below ``folder`` (the split's), with flow for validation; yields the number of each frame."""
+def _write_sequence(folder: Path, split: str, index: int, options: SyntheticOptions, progress: tqdm) -> None:
+    """Write one sequence below ``folder`` (the split's), with flow for validation."""
     key = (options.seed, SPLITS.index(split), index)
     # Texels per side: about one per pixel for what fills half the picture; a power of two for the mipmaps.
     texture_size = min(256, max(64, 2 ** round(math.log2(options.width / 2))))
@@ -112,7 +107,7 @@ def write_sequence(folder: Path, split: str, index: int, options: SyntheticOptio
             flow, visible = viewer.flow(earlier, view)
             np.savez(folder / "flow" / name / f"{t:04d}.npz", flow=flow, visible=visible)
         earlier = view
-        yield t
+        progress.update()
 
 
 @command

@@ -13,45 +13,6 @@ from timecyclegan.util.files import replacing
 from timecyclegan.video.frames import few, find_sequences
 
 
-def rename_images(folder: Path, out: Path, digits: int = 5, first: int = 0, names: Path | None = None,
-                  undo: Path | None = None, copy: bool = False, dry_run: bool = False) -> None:
-    """Do what the command does.
-
-    Args:
-        digits: at least as many, filled with zeros; more where there are more frames.
-        first: number of a sequence's first frame.
-        names: CSV file that is made, with the columns new and old, for ``undo``.
-        undo: such a file; new names become old ones.
-
-    Raises:
-        UserError: a video among the sequences; ``names`` holds others already; ``undo`` cannot be read, or lists files
-            that are not there; see :func:`find_sequences`, :func:`files_below` and :func:`make_folder`.
-    """
-    if digits < 1 or first < 0:
-        raise UserError(f"--digits {digits} --first {first}: expected 1 or more, and 0 or more")
-    files = files_below(folder, out)
-    renamed = dict(_read_names(undo)) if undo else {}
-    if lost := renamed.keys() - set(files):
-        raise UserError(f"{undo} lists files that {folder} lacks: {few(sorted(lost))}")
-    for name, frames in {} if undo else find_sequences(folder).items():
-        width = max(digits, len(str(first + len(frames) - 1)))
-        for number, frame in enumerate(frames, first):
-            if not isinstance(frame, Path):
-                raise UserError(f"{folder / name} is a video; make frames of it with timecyclegan.data.prepare_video")
-            renamed[(Path(name) / frame.name).as_posix()] = (
-                Path(name) / f"{number:0{width}}{frame.suffix.lower()}").as_posix()
-    rows = [(new, old) for old, new in renamed.items()]
-    if names and names.exists() and _read_names(names) != rows:
-        raise UserError(f"--names {names} holds other names already; choose another file")
-
-    def remember() -> None:
-        if names and not undo:
-            with replacing(names) as temporary, open(temporary, "w", newline="") as file:
-                csv.writer(file).writerows([("new", "old"), *rows])
-
-    make_folder(folder, out, {name: renamed.get(name) for name in files}, copy=copy, dry_run=dry_run, before=remember)
-
-
 def _read_names(path: Path) -> list[tuple[str, str]]:
     try:
         with open(path, newline="") as file:
@@ -70,7 +31,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first", type=int, default=0, help="number of a folder's first image (default: 0)")
     parser.add_argument("--names", metavar="FILE", type=Path, help="write the new and old names to this CSV file")
     parser.add_argument("--undo", metavar="FILE", type=Path, help="give back the old names of such a file")
-    rename_images(**vars(parser.parse_args(arguments)))
+    given = parser.parse_args(arguments)
+    folder, first, undo = given.folder, given.first, given.undo
+    if given.digits < 1 or first < 0:
+        raise UserError(f"--digits {given.digits} --first {first}: expected 1 or more, and 0 or more")
+    files = files_below(folder, given.out)
+    renamed = dict(_read_names(undo)) if undo else {}
+    if lost := renamed.keys() - set(files):
+        raise UserError(f"{undo} lists files that {folder} lacks: {few(sorted(lost))}")
+    for name, frames in {} if undo else find_sequences(folder).items():
+        width = max(given.digits, len(str(first + len(frames) - 1)))
+        for number, frame in enumerate(frames, first):
+            if not isinstance(frame, Path):
+                raise UserError(f"{folder / name} is a video; make frames of it with timecyclegan.data.prepare_video")
+            new = Path(name, f"{number:0{width}}{frame.suffix.lower()}")
+            renamed[Path(name, frame.name).as_posix()] = new.as_posix()
+    rows = [(new, old) for old, new in renamed.items()]
+    if given.names and given.names.exists() and _read_names(given.names) != rows:
+        raise UserError(f"--names {given.names} holds other names already; choose another file")
+
+    def remember() -> None:
+        if given.names and not undo:
+            with replacing(given.names) as temporary, open(temporary, "w", newline="") as file:
+                csv.writer(file).writerows([("new", "old"), *rows])
+
+    make_folder(folder, given.out, {name: renamed.get(name) for name in files}, copy=given.copy, dry_run=given.dry_run,
+                before=remember)
 
 
 if __name__ == "__main__":

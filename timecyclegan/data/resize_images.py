@@ -17,48 +17,37 @@ from timecyclegan.util.errors import UserError, command
 from timecyclegan.video.frames import image_size
 
 
-def resize_images(folder: Path, out: Path, height: int = 0, width: int = 0, nearest: bool = False, copy: bool = False,
-                  dry_run: bool = False) -> None:
-    """Do what the command does.
-
-    Args:
-        height, width: in pixels; one may be 0: it follows from the other and the image's own size.
-        nearest: no new colours.
-
-    Raises:
-        UserError: no size, no image, one that cannot be read or has colours of more than 8 bits; see
-            :func:`make_folder`.
-    """
-    if height < 0 or width < 0 or height == width == 0:
-        raise UserError(f"--height {height} --width {width}: expected the new size in pixels; one may be left out")
-
-    def make(path: Path) -> bytes | None:
-        own = image_size(path)
-        size = picture_size(own, height, width)
-        if own == size:
-            return None
-        image = open_image(path)
-        if not nearest and image.mode in ("1", "P"):  # numbers of palette entries cannot be averaged
-            image = image.convert("L" if image.mode == "1" else "RGBA" if "transparency" in image.info else "RGB")
-        how = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
-        return encode_image(image.resize(size[::-1], how), path.suffix)
-
-    names = images_below(folder, out)
-    for path in (folder / name for name in names if names[name]):
-        own = image_size(path)
-        if own != picture_size(own, height, width) and has_deep_colours(path):
-            raise UserError(f"{path} has colours of more than 8 bits, which would be lost; turn it into 8 bits, or "
-                            "move it away")
-    make_folder(folder, out, names, make, copy, dry_run)
-
-
 @command
 def main(arguments: list[str] | None = None) -> None:
     parser = folder_parser("resize_images", __doc__)
     parser.add_argument("--height", type=int, default=0, help="in pixels; left out: as --width and the image demand")
     parser.add_argument("--width", type=int, default=0, help="in pixels; left out: as --height and the image demand")
     parser.add_argument("--nearest", action="store_true", help="for label maps: makes no new colours")
-    resize_images(**vars(parser.parse_args(arguments)))
+    given = parser.parse_args(arguments)
+    height, width = given.height, given.width
+    if height < 0 or width < 0 or height == width == 0:
+        raise UserError(f"--height {height} --width {width}: expected the new size in pixels; one may be left out")
+
+    def new_size(path: Path) -> tuple[int, int] | None:
+        own = image_size(path)
+        size = picture_size(own, height, width)
+        return None if size == own else size
+
+    def make(path: Path) -> bytes | None:
+        if (size := new_size(path)) is None:
+            return None
+        image = open_image(path)
+        if not given.nearest and image.mode in ("1", "P"):  # numbers of palette entries cannot be averaged
+            image = image.convert("L" if image.mode == "1" else "RGBA" if "transparency" in image.info else "RGB")
+        how = Image.Resampling.NEAREST if given.nearest else Image.Resampling.BICUBIC
+        return encode_image(image.resize(size[::-1], how), path.suffix)
+
+    names = images_below(given.folder, given.out)
+    for path in (given.folder / name for name in names if names[name]):
+        if new_size(path) and has_deep_colours(path):
+            raise UserError(f"{path} has colours of more than 8 bits, which would be lost; turn it into 8 bits, or "
+                            "move it away")
+    make_folder(given.folder, given.out, names, make, given.copy, given.dry_run)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ size that it was exported for: --size 513 513, or 1025 2049 for Cityscapes. Maps
 OUT/run_deeplab.json tells of what model and flags they are, and those of others are refused.
 """
 import dataclasses
+import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from timecyclegan.data import CommandOptions, CommandParser, take_options
+from timecyclegan.data import CommandOptions, CommandParser
 from timecyclegan.data.deeplab.segmentation import Segmenter
 from timecyclegan.datasets.folders import check_apart
 from timecyclegan.datasets.labels import NEWEST_CARLA, Translation, ids_to_colours
@@ -26,7 +27,6 @@ from timecyclegan.util.options import POSITIVE, option
 from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
 
 IDS = {"train": "cityscapes_train_ids", "full": "cityscapes_ids", "carla": "carla_ids"}
-COLOURS = {"cityscapes": "cityscapes_colours", "carla": "carla_colours"}
 MANIFEST = "run_deeplab.json"  # in OUT: what its maps depend on
 
 
@@ -42,7 +42,7 @@ class DeepLabOptions(CommandOptions):
     std: tuple[float, ...] = option((1.0,), None, "likewise: 0.229 0.224 0.225", POSITIVE)
     ids: str = option("train", None, "what the classes are: Cityscapes' train ids (0-18), its label ids, or CARLA's "
                       "tags", choices=tuple(IDS))
-    colormap: str = option("cityscapes", None, "colours of the maps", choices=tuple(COLOURS))
+    colormap: str = option("cityscapes", None, "colours of the maps", choices=("cityscapes", "carla"))
     carla_version: str = option(NEWEST_CARLA, None, "whose tags --ids carla are")
     input: str = option("", None, "node of a TensorFlow graph that takes the picture")
     output: str = option("", None, "node of a TensorFlow graph that has the scores")
@@ -66,13 +66,12 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
     """Do what the command does.
 
     Raises:
-        UserError: OUT within FRAMES or with maps of another model or other flags, no frames, a model or frame that
-            cannot be read, a network that gives other things than classes of ``options.ids``, an OUT that cannot be
-            written to.
+        UserError: OUT is within FRAMES, holds maps of another model or other flags or cannot be written to; there are
+            no frames; a model or frame cannot be read; the network gives other things than classes of ``options.ids``.
     """
     if batch_size < 1:
         raise UserError(f"--batch_size {batch_size}: expected 1 or more")
-    classes = Translation(IDS[options.ids], COLOURS[options.colormap], options.carla_version).table
+    classes = Translation(IDS[options.ids], f"{options.colormap}_colours", options.carla_version).table
     sequences = find_sequences(frames)
     for name in sequences:
         check_apart(frames, out / name)
@@ -89,33 +88,26 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
     if dry_run:
         print(f"nothing was done; without --dry_run: {len(todo)} maps in {out}, from pictures in {options.range}")
         return
+
+    def inputs() -> Iterator[tuple[str, Frame, np.ndarray, tuple[int, int]]]:
+        for path, frame in todo.items():
+            picture = read_image(frame)
+            yield path, frame, options.scale(picture), picture.shape[:2]
+
+    begun = False
     with tqdm(total=len(todo), unit="frame", disable=None) as progress:
-        for number, batch in enumerate(_batches(todo.items(), options, batch_size)):
-            results = segmenter(np.stack([picture for *_, picture, _ in batch]), [shape for *_, shape in batch])
-            maps = [(out / path, ids_to_colours(found, classes, f"what {model} makes of {frame}"))
-                    for (path, frame, _, _), found in zip(batch, results, strict=True)]
-            if number == 0:  # not before the network has shown that it can be used
-                begin(out / MANIFEST, manifest, old)
-            for path, colours in maps:
-                write_image(path, colours)
-                progress.update()
-
-
-def _batches(jobs: Iterable[tuple[str, Frame]], options: DeepLabOptions, size: int) -> Iterator[list[tuple]]:
-    """File, frame, input (3, h, w) and own (H, W), in lists of up to ``size`` whose inputs have one shape."""
-    batch: list[tuple] = []
-    for path, frame in jobs:
-        picture = read_image(frame)
-        scaled = options.scale(picture)
-        if batch and batch[0][2].shape != scaled.shape:
-            yield batch
-            batch = []
-        batch.append((path, frame, scaled, picture.shape[:2]))
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        for _, alike in itertools.groupby(inputs(), lambda given: given[2].shape):
+            while batch := list(itertools.islice(alike, batch_size)):
+                paths, given, pictures, shapes = zip(*batch, strict=True)
+                found = segmenter(np.stack(pictures), shapes)
+                maps = [ids_to_colours(ids, classes, f"what {model} makes of {frame}")
+                        for frame, ids in zip(given, found, strict=True)]
+                if not begun:  # not before the network has shown that it can be used
+                    begin(out / MANIFEST, manifest, old)
+                    begun = True
+                for path, colours in zip(paths, maps, strict=True):
+                    write_image(out / path, colours)
+                    progress.update()
 
 
 @command
@@ -124,13 +116,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("frames", metavar="FRAMES", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="file of the network")
-    parser.add_argument("--batch_size", type=int, default=4,
-                        help="frames at once; 1 for networks of fixed size (default: 4)")
+    parser.add_argument("--batch_size", type=int, default=4, help="frames at once (default: 4); 1 for fixed sizes")
     parser.add_argument("--gpu", type=int, default=0, help="for TorchScript; -1 is the CPU (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="also make maps that are there")
     parser.add_argument("--dry_run", action="store_true", help="load the model and say what would be made")
-    given = vars(parser.parse_args(arguments))
-    run_deeplab(options=take_options(DeepLabOptions, given), **given)
+    run_deeplab(**parser.parse(arguments))
 
 
 if __name__ == "__main__":

@@ -4,29 +4,20 @@ For example run/rgb and run/semantic become rgb/run and semantic/run, two folder
 whatever kind, but hidden ones and those that do not lie two folders deep; lower levels stay as they are.
 """
 import sys
-from pathlib import Path
 
 from timecyclegan.data import folder_parser
 from timecyclegan.datasets.folders import files_below, make_folder
 from timecyclegan.util.errors import command
 
 
-def switch_subfolders(folder: Path, out: Path, copy: bool = False, dry_run: bool = False) -> None:
-    """Do what the command does.
-
-    Raises:
-        UserError: see :func:`files_below` and :func:`make_folder`.
-    """
-    names: dict[str, str | None] = {}
-    for name in files_below(folder, out):
-        upper, *rest = name.split("/")
-        names[name] = "/".join((rest[0], upper, *rest[1:])) if len(rest) > 1 else None
-    make_folder(folder, out, names, copy=copy, dry_run=dry_run)
-
-
 @command
 def main(arguments: list[str] | None = None) -> None:
-    switch_subfolders(**vars(folder_parser("switch_subfolders", __doc__).parse_args(arguments)))
+    given = folder_parser("switch_subfolders", __doc__).parse_args(arguments)
+    names: dict[str, str | None] = {}
+    for name in files_below(given.folder, given.out):
+        upper, *rest = name.split("/")
+        names[name] = "/".join((rest[0], upper, *rest[1:])) if len(rest) > 1 else None
+    make_folder(given.folder, given.out, names, copy=given.copy, dry_run=given.dry_run)
 
 
 if __name__ == "__main__":

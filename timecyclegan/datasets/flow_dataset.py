@@ -31,16 +31,15 @@ class FlowVideoDataset(Dataset):
         name, start, view = self.dataset.draw(key)
         targets = [target for _, target in self.dataset.pairs[name][start:start + self.dataset.clips.n_frames]]
         for stride in self.strides:
-            pairs = [self._pair(frame, previous, view)
-                     for frame, previous in zip(targets[stride:], targets, strict=False)]
+            pairs = [self._pair(*pair, view) for pair in zip(targets[stride:], targets, strict=False)]
             sample[f"flow_{stride}"], sample[f"confidence_{stride}"] = map(torch.stack, zip(*pairs, strict=True))
         return sample
 
     def _pair(self, frame: Path, previous: Path, view: View) -> tuple[Tensor, Tensor]:
         framing = self.dataset.framing
-        size = framing.load_height, framing.load_width
-        found = self.cache.flow(frame, previous, size, lambda path: to_video(framing.whole(path)[None])[0])
-        flow, confidence = (x[:, *framing.window(view)] for x in found)
+        found = self.cache.flow(frame, previous, (framing.load_height, framing.load_width),
+                                lambda path: to_video(framing.whole(path)[None])[0])
+        flow, confidence = (x[:, view.rows, view.columns] for x in found)
         if not view.mirrored:
             return flow, confidence
         return flow.flip(-1) * torch.tensor([-1.0, 1.0]).view(2, 1, 1), confidence.flip(-1)

@@ -20,21 +20,18 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
                 before: Callable[[], None] = lambda: None) -> None:
     """Bring ``root/old`` to ``out/new`` for every (old, new) of ``names``; what has no new name is left out, and named.
 
-    All is checked before anything is written, and nothing is written into ``root``. Every file appears whole under its
-    name, and one that is there with the content that it would get is skipped: a run that was killed goes on when it is
-    repeated, and ends in the same folder.
+    All is checked before anything is written. Every file appears whole under its name, and one that is there with its
+    content is skipped: a run that was killed goes on when it is repeated, and ends in the same folder.
 
     Args:
         names: relative paths, posix.
         make: gives the new content; None where that is the old one. Then the new file is a hard link to the old one (or
             to what it links to), or a copy with ``copy`` and where the file system does not link them.
-        dry_run: only say what would be made.
         before: called when all is checked, before the first file is written.
 
     Raises:
-        UserError: an old file cannot be read; two files would get one name, or names that differ only in case; a new
-            name leads out of ``out`` or into ``root``, is too long, is a file and a folder, or is there with other
-            content; a file cannot be written.
+        UserError: an old file cannot be read; two new names exclude each other; one leads out of ``out`` or into
+            ``root``, is too long, or is there with other content; a file cannot be written.
     """
     check_apart(root, out)
     chosen = {old: new for old, new in names.items() if new is not None}
@@ -53,8 +50,9 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
     before()
     for torn in torn_files(out):
         torn.unlink()
-    links = sum(_write(root / old, out / new, make, copy)
-                for old, new in tqdm(todo.items(), unit="file", disable=None))
+    links = 0
+    for old, new in tqdm(todo.items(), unit="file", disable=None):
+        links += _write(root / old, out / new, make, copy)
     warning = f"; {links} are hard links: to edit them in place would change {root}, see --copy" if links else ""
     print(f"{len(chosen)} files in {out}{there}{warning}")
 
@@ -74,8 +72,8 @@ def files_below(root: Path, out: Path) -> list[str]:
     """All files below ``root`` but hidden ones, relative to it, in natural order. Links are followed.
 
     Raises:
-        UserError: there is none, a folder cannot be read, a link leads to a folder above it or into ``out``, or
-            ``out`` lies in ``root``.
+        UserError: there is none, a folder cannot be read, a link leads to a folder above it or into ``out``, or ``out``
+            lies in ``root``.
     """
     def below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         real = folder.resolve()
@@ -84,15 +82,14 @@ def files_below(root: Path, out: Path) -> list[str]:
         if real.is_relative_to(into) and not root.resolve().is_relative_to(into):
             raise UserError(f"{folder} leads into {out}; choose another OUT")
         try:
-            with os.scandir(folder) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
+            visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
         except OSError as error:
             raise UserError(f"cannot read folder {folder}: {error.strerror}; give a folder that is there") from error
-        for entry in visible:
-            if entry.is_dir():
-                yield from below(folder / entry.name, (*above, real))
+        for path in visible:
+            if path.is_dir():
+                yield from below(path, (*above, real))
             else:
-                yield (folder / entry.name).relative_to(root)
+                yield path.relative_to(root)
 
     check_apart(root, out)
     into = out.resolve()
@@ -103,11 +100,7 @@ def files_below(root: Path, out: Path) -> list[str]:
 
 
 def images_below(root: Path, out: Path) -> dict[str, str | None]:
-    """Names for :func:`make_folder` under which images keep theirs, and other files are left out.
-
-    Raises:
-        UserError: there is no image, or see :func:`files_below`.
-    """
+    """Names for :func:`make_folder` under which images, one at least, keep theirs, and other files are left out."""
     names = {name: name if Path(name).suffix.lower() in IMAGE_SUFFIXES else None for name in files_below(root, out)}
     if not any(names.values()):
         raise UserError(f"folder {root} holds no images")
@@ -115,8 +108,7 @@ def images_below(root: Path, out: Path) -> dict[str, str | None]:
 
 
 def _check_names(root: Path, out: Path, names: Mapping[str, str]) -> None:
-    """See the first errors of :func:`make_folder`."""
-    seen: dict[str, tuple[PurePosixPath, bool, str]] = {}  # files and folders by name in small letters; who needs them
+    seen: dict[str, tuple[PurePosixPath, bool, str]] = {}  # by name in small letters: name, whether a file, whose
     for old, new in names.items():
         path = PurePosixPath(new)
         if not path.parts or path.is_absolute() or ".." in path.parts:
@@ -126,15 +118,10 @@ def _check_names(root: Path, out: Path, names: Mapping[str, str]) -> None:
         if not (root / old).is_file() or not os.access(root / old, os.R_OK):
             raise UserError(f"{root / old} is no file that can be read, or a link to none; remove it")
         for place in (path, *path.parents[:-1]):
-            other, is_file, of = seen.setdefault(str(place).casefold(), (place, place == path, old))
-            if other != place:
-                raise UserError(f"{root / of} and {root / old} would become {other} and {place}, names that some file "
-                                "systems do not tell apart; rename one")
-            if is_file and place == path and of != old:
-                raise UserError(f"{root / of} and {root / old} would both become {out / place}; rename one")
-            if is_file != (place == path):
-                raise UserError(f"{root / of} and {root / old} would make a file and a folder of {out / place}; rename "
-                                "one")
+            *found, of = seen.setdefault(str(place).casefold(), (place, place == path, old))
+            if found != [place, place == path] or (place == path and of != old):
+                raise UserError(f"{root / of} and {root / old} would become {names[of]} and {new}, which cannot both "
+                                "be on every file system; rename one")
     for folder in {(out / new).parent for new in names.values()}:
         above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
         if not above.is_dir():
@@ -143,18 +130,15 @@ def _check_names(root: Path, out: Path, names: Mapping[str, str]) -> None:
 
 
 def _is_there(old: Path, new: Path, make: Callable[[Path], bytes | None], copy: bool) -> bool:
-    """Whether nothing is left to do.
-
-    Raises:
-        UserError: something else is there.
-    """
+    """Whether nothing is left to do; a UserError if something else is there."""
     if not os.path.lexists(new):
         return False
-    content = make(old) if new.is_file() else None
-    if new.is_file() and content is not None and new.read_bytes() == content:
-        return True
-    if new.is_file() and content is None and (new.samefile(old) or filecmp.cmp(old, new, shallow=False)):
-        return not (copy and new.samefile(old))
+    if new.is_file():
+        content, linked = make(old), new.samefile(old)
+        if content is None and (linked or filecmp.cmp(old, new, shallow=False)):
+            return not (copy and linked)
+        if content is not None and new.read_bytes() == content:
+            return True
     raise UserError(f"{new} is there and is not what {old} becomes; move it away or choose another OUT")
 
 

@@ -24,18 +24,16 @@ class Label(NamedTuple):
     colour: Colour
 
 
-CITYSCAPES = tuple(Label(*row) for row in (
-    (0, "unlabeled", (0, 0, 0)), (1, "ego vehicle", (0, 0, 0)), (2, "rectification border", (0, 0, 0)),
-    (3, "out of roi", (0, 0, 0)), (4, "static", (0, 0, 0)), (5, "dynamic", (111, 74, 0)), (6, "ground", (81, 0, 81)),
-    (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (9, "parking", (250, 170, 160)),
-    (10, "rail track", (230, 150, 140)), (11, "building", (70, 70, 70)), (12, "wall", (102, 102, 156)),
-    (13, "fence", (190, 153, 153)), (14, "guard rail", (180, 165, 180)), (15, "bridge", (150, 100, 100)),
-    (16, "tunnel", (150, 120, 90)), (17, "pole", (153, 153, 153)), (18, "polegroup", (153, 153, 153)),
-    (19, "traffic light", (250, 170, 30)), (20, "traffic sign", (220, 220, 0)), (21, "vegetation", (107, 142, 35)),
-    (22, "terrain", (152, 251, 152)), (23, "sky", (70, 130, 180)), (24, "person", (220, 20, 60)),
-    (25, "rider", (255, 0, 0)), (26, "car", (0, 0, 142)), (27, "truck", (0, 0, 70)), (28, "bus", (0, 60, 100)),
-    (29, "caravan", (0, 0, 90)), (30, "trailer", (0, 0, 110)), (31, "train", (0, 80, 100)),
-    (32, "motorcycle", (0, 0, 230)), (33, "bicycle", (119, 11, 32))))
+CITYSCAPES = tuple(Label(i, *row) for i, row in enumerate({
+    "unlabeled": (0, 0, 0), "ego vehicle": (0, 0, 0), "rectification border": (0, 0, 0), "out of roi": (0, 0, 0),
+    "static": (0, 0, 0), "dynamic": (111, 74, 0), "ground": (81, 0, 81), "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232), "parking": (250, 170, 160), "rail track": (230, 150, 140), "building": (70, 70, 70),
+    "wall": (102, 102, 156), "fence": (190, 153, 153), "guard rail": (180, 165, 180), "bridge": (150, 100, 100),
+    "tunnel": (150, 120, 90), "pole": (153, 153, 153), "polegroup": (153, 153, 153), "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0), "vegetation": (107, 142, 35), "terrain": (152, 251, 152), "sky": (70, 130, 180),
+    "person": (220, 20, 60), "rider": (255, 0, 0), "car": (0, 0, 142), "truck": (0, 0, 70), "bus": (0, 60, 100),
+    "caravan": (0, 0, 90), "trailer": (0, 0, 110), "train": (0, 80, 100), "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32)}.items()))
 """The labels of ``*_labelIds.png``. Colours that several share, black above all, come back as the first of them."""
 
 _BY_NAME = {label.name: label for label in CITYSCAPES}
@@ -45,27 +43,24 @@ CITYSCAPES_TRAIN = (*(Label(i, name, _BY_NAME[name].colour) for i, name in enume
                     Label(255, "unlabeled", (0, 0, 0)))
 """The labels of ``*_labelTrainIds.png``, which networks are trained to tell apart; 255 is none of them."""
 
-_CARLA_13 = tuple(Label(*row) for row in (
-    (0, "unlabeled", (0, 0, 0)), (1, "building", (70, 70, 70)), (2, "fence", (190, 153, 153)),
-    (3, "other", (250, 170, 160)), (4, "pedestrian", (220, 20, 60)), (5, "pole", (153, 153, 153)),
-    (6, "road line", (157, 234, 50)), (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)),
-    (9, "vegetation", (107, 142, 35)), (10, "vehicle", (0, 0, 142)), (11, "wall", (102, 102, 156)),
-    (12, "traffic sign", (220, 220, 0))))
-_CARLA_23 = (*(label._replace(colour={"fence": (100, 40, 40), "other": (55, 90, 80)}.get(label.name, label.colour))
-               for label in _CARLA_13), *(Label(*row) for row in (
-    (13, "sky", (70, 130, 180)), (14, "ground", (81, 0, 81)), (15, "bridge", (150, 100, 100)),
-    (16, "rail track", (230, 150, 140)), (17, "guard rail", (180, 165, 180)), (18, "traffic light", (250, 170, 30)),
-    (19, "static", (110, 190, 160)), (20, "dynamic", (170, 120, 50)), (21, "water", (45, 60, 150)),
-    (22, "terrain", (145, 170, 100)))))
-_CARLA_29 = (
-    Label(0, "unlabeled", (0, 0, 0)),
-    *(Label(i, "pedestrian" if name == "person" else name, _BY_NAME[name].colour)
-      for i, name in enumerate(_EVALUATED, 1)),
-    *(Label(*row) for row in (
-        (20, "static", (110, 190, 160)), (21, "dynamic", (170, 120, 50)), (22, "other", (55, 90, 80)),
-        (23, "water", (45, 60, 150)), (24, "road line", (157, 234, 50)), (25, "ground", (81, 0, 81)),
-        (26, "bridge", (150, 100, 100)), (27, "rail track", (230, 150, 140)), (28, "guard rail", (180, 165, 180)))))
-CARLA = {"0.9.5": _CARLA_13, "0.9.10": _CARLA_23, "0.9.14": _CARLA_29}
+
+def _carla(names: Sequence[str], **own: Colour) -> tuple[Label, ...]:
+    """Ids count the names; what Cityscapes has, too, has its colour, unless a generation has its ``own``."""
+    colours = {name: label.colour for name, label in _BY_NAME.items()} | {
+        "pedestrian": _BY_NAME["person"].colour, "vehicle": _BY_NAME["car"].colour, "road line": (157, 234, 50),
+        "other": (55, 90, 80), "static": (110, 190, 160), "dynamic": (170, 120, 50), "water": (45, 60, 150)} | own
+    return tuple(Label(i, name, colours[name]) for i, name in enumerate(names))
+
+
+_OLDEST = ("unlabeled", "building", "fence", "other", "pedestrian", "pole", "road line", "road", "sidewalk",
+           "vegetation", "vehicle", "wall", "traffic sign")
+CARLA = {
+    "0.9.5": _carla(_OLDEST, other=(250, 170, 160)),
+    "0.9.10": _carla((*_OLDEST, "sky", "ground", "bridge", "rail track", "guard rail", "traffic light", "static",
+                      "dynamic", "water", "terrain"), fence=(100, 40, 40), terrain=(145, 170, 100)),
+    "0.9.14": _carla(("unlabeled", *("pedestrian" if name == "person" else name for name in _EVALUATED), "static",
+                      "dynamic", "other", "water", "road line", "ground", "bridge", "rail track", "guard rail")),
+}
 """The labels of each generation, by the version with which it begins."""
 
 # CARLA's names for what Cityscapes names otherwise or not at all; all others are the same in both.
@@ -79,16 +74,10 @@ def carla_labels(version: str) -> tuple[Label, ...]:
     Raises:
         UserError: it is no version, or older than 0.9.5.
     """
-    number = _number(version)
-    begins = [first for first in CARLA if number and _number(first) <= number]
-    if not begins:
-        raise UserError(f"CARLA version {version!r} is not known; expected {next(iter(CARLA))} or newer")
-    return CARLA[begins[-1]]
-
-
-def _number(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(\.\d+)+", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+    number = re.match(r"(\d+)\.(\d+)\.?(\d*)", version)
+    if not number or (number := tuple(int(part or 0) for part in number.groups())) < (0, 9, 5):
+        raise UserError(f"CARLA version {version!r} is not known; expected 0.9.5 or newer")
+    return CARLA["0.9.14" if number >= (0, 9, 14) else "0.9.10" if number >= (0, 9, 10) else "0.9.5"]
 
 
 def in_cityscapes(labels: Sequence[Label]) -> tuple[Label, ...]:
@@ -96,8 +85,7 @@ def in_cityscapes(labels: Sequence[Label]) -> tuple[Label, ...]:
 
     Lane markings are road; "other" and water are unlabeled. Before 0.9.10 CARLA has no sky: it is unlabeled too.
     """
-    same = [_BY_NAME[_IN_CITYSCAPES.get(label.name, label.name)] for label in labels]
-    return tuple(Label(label.id, twin.name, twin.colour) for label, twin in zip(labels, same, strict=True))
+    return tuple(_BY_NAME[_IN_CITYSCAPES.get(label.name, label.name)]._replace(id=label.id) for label in labels)
 
 
 def ids_to_colours(ids: np.ndarray, labels: Sequence[Label], name: str | Path = "the label map") -> np.ndarray:
@@ -106,15 +94,14 @@ def ids_to_colours(ids: np.ndarray, labels: Sequence[Label], name: str | Path = 
     Raises:
         UserError: an id that no label has; ``name`` tells where.
     """
-    if ids.dtype != np.uint8:
-        raise ValueError(f"expected uint8 ids, got {ids.dtype}")
     known, palette = np.zeros(256, bool), np.zeros((256, 3), np.uint8)
     for label in labels:
         known[label.id], palette[label.id] = True, label.colour
     if not known[ids].all():
         wrong = ", ".join(map(str, np.unique(ids[~known[ids]])[:5]))
-        raise UserError(f"{name} holds ids that are no labels: {wrong}; known are {_ranges(np.flatnonzero(known))}; "
-                        "is it of another label set?")
+        runs = np.split(np.flatnonzero(known), np.flatnonzero(np.diff(np.flatnonzero(known)) > 1) + 1)
+        ranges = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+        raise UserError(f"{name} holds ids that are no labels: {wrong}; known are {ranges}; is it of another set?")
     return palette[ids]
 
 
@@ -124,31 +111,16 @@ def colours_to_ids(colours: np.ndarray, labels: Sequence[Label], name: str | Pat
     Raises:
         UserError: a colour that no label has; ``name`` tells where.
     """
-    if colours.dtype != np.uint8 or colours.shape[-1:] != (3,):
-        raise ValueError(f"expected uint8 (..., H, W, 3), got {colours.dtype} {colours.shape}")
-    first = {_code(np.array(label.colour)): label.id for label in reversed(labels)}
-    codes = np.array(sorted(first))
-    wanted = _code(colours)
-    place = np.searchsorted(codes, wanted).clip(max=len(codes) - 1)
-    unknown = codes[place] != wanted
-    if unknown.any():
-        rows = np.unique(colours[unknown], axis=0)
-        shown = ", ".join(f"({red}, {green}, {blue})" for red, green, blue in rows[:3].tolist())
-        raise UserError(f"{name} holds {len(rows)} colour{'s' * (len(rows) > 1)} of no label: {shown} in "
-                        f"{unknown.sum()} pixels; is it of another label set, or resized or compressed with loss?")
-    return np.array([first[code] for code in codes.tolist()], np.uint8)[place]
-
-
-def _code(colours: np.ndarray):
-    """RGB (..., 3) as one number (...) each; a plain int for one colour, so that it can be a key."""
-    codes = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    return int(codes) if codes.ndim == 0 else codes
-
-
-def _ranges(numbers: np.ndarray) -> str:
-    """"0 to 18, 255" for 0, 1, ..., 18, 255."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    codes = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])  # a colour as one number
+    found, place = np.unique(codes, return_inverse=True)
+    first = {red << 16 | green << 8 | blue: label.id for label in reversed(labels)
+             for red, green, blue in [label.colour]}
+    if unknown := [code for code in found.tolist() if code not in first]:
+        shown = ", ".join(str((code >> 16, code >> 8 & 255, code & 255)) for code in unknown[:3])
+        raise UserError(f"{name} holds {len(unknown)} colour{'s' * (len(unknown) > 1)} of no label: {shown} in "
+                        f"{np.isin(codes, unknown).sum()} pixels; is it of another label set, or resized or compressed "
+                        "with loss?")
+    return np.array([first[code] for code in found.tolist()], np.uint8)[place].reshape(codes.shape)
 
 
 NEWEST_CARLA = "0.9.16"
@@ -168,34 +140,28 @@ class Translation:
     def __init__(self, origin: str, goal: str, carla_version: str = NEWEST_CARLA):
         if goal.startswith("carla") and not origin.startswith("carla"):
             raise UserError(f"--to {goal}: there is no way from Cityscapes' labels to CARLA's")
-        sets = {"cityscapes_train_ids": CITYSCAPES_TRAIN, "cityscapes_ids": CITYSCAPES,
-                "cityscapes_colours": CITYSCAPES}
-        self.origin, self.goal = origin, goal
-        self.labels = sets.get(origin) or carla_labels(carla_version)
+        self.from_colours, self.to_colours = origin.endswith("colours"), goal.endswith("colours")
+        self.labels, goals = (
+            CITYSCAPES_TRAIN if "train" in form else CITYSCAPES if form.startswith("cityscapes") else
+            carla_labels(carla_version) for form in (origin, goal))
         across = origin.startswith("carla") and not goal.startswith("carla")
-        goals = {label.name: label for label in sets.get(goal) or carla_labels(carla_version)}
+        named = {label.name: label for label in goals}
         self.table = []
-        for old, named in zip(self.labels, in_cityscapes(self.labels) if across else self.labels, strict=True):
-            new = goals.get(named.name, goals["unlabeled"])
-            self.table.append(Label(old.id, new.name, new.colour if goal.endswith("colours") else (new.id,) * 3))
+        for old, twin in zip(self.labels, in_cityscapes(self.labels) if across else self.labels, strict=True):
+            new = named.get(twin.name, named["unlabeled"])
+            self.table.append(Label(old.id, new.name, new.colour if self.to_colours else (new.id,) * 3))
 
     def __call__(self, path: Path) -> np.ndarray:
-        """Read a label map and translate it: uint8 ids (H, W) or colours (H, W, 3).
-
-        Raises:
-            UserError: it cannot be read, or holds what is no label.
-        """
-        colours = self.origin.endswith("colours")
-        ids = colours_to_ids(read_image(path), self.labels, path) if colours else read_ids(path)
+        """Read a label map and translate it: uint8 ids (H, W) or colours (H, W, 3); a UserError if it is none."""
+        ids = colours_to_ids(read_image(path), self.labels, path) if self.from_colours else read_ids(path)
         result = ids_to_colours(ids, self.table, path)
-        return result if self.goal.endswith("colours") else result[..., 0]
+        return result if self.to_colours else result[..., 0]
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """A gray label map as uint8 ids (H, W): gray, palette entries, or the red channel where green and blue are 0.
+    """A label map as uint8 ids (H, W): gray, palette entries, or the red channel where green and blue are 0.
 
-    Raises:
-        UserError: the file cannot be read, or holds colours.
+    A UserError if the file cannot be read, or holds colours.
     """
     image = open_image(path)
     channels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timecyclegan.datasets.video_dataset import Key
 from timecyclegan.util.errors import UserError
@@ -22,9 +22,8 @@ from timecyclegan.video.frames import Frame, read_image, resize_image
 class EpochSampler(Sampler[list[Key]]):
     """Batches of keys ``(epoch, index)``; each epoch's order is a pure function of (seed, epoch).
 
-    Every iteration is one epoch and begins where :meth:`set_position` said, else at the epoch after the last
-    one. The position moves on when an iteration begins, not when it ends: how far workers have read ahead
-    must not matter to a loop that is left early.
+    Every iteration is one epoch and begins where :meth:`set_position` said, else at the epoch after the last one. The
+    position moves on when an iteration begins: how far workers have read ahead must not matter to a loop that is left.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int):
@@ -53,32 +52,19 @@ class EpochSampler(Sampler[list[Key]]):
             yield [(epoch, index) for index in order[batch * self.batch_size:(batch + 1) * self.batch_size]]
 
 
-class _ErrorsAsSamples(Dataset):
-    """Hand a UserError over as if it were a sample: a worker would wrap it in pages of traceback."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-
-    def __getitem__(self, key: Key) -> Any:
-        try:
-            return self.dataset[key]
-        except UserError as error:
-            return UserError(str(error))  # without the traceback, whose frames would hold the images
-
-
-def _collate(samples: list[Any]) -> Any:
-    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
-
-
 class VideoLoader(DataLoader):
-    """A DataLoader that raises a worker's UserError in the main process as it is, one clear line."""
+    """A DataLoader that raises a worker's UserError in the main process as one clear line, without its traceback."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in super().__iter__():
-            if isinstance(batch, UserError):
-                self._iterator = None  # ends the workers now: left to the garbage collector, it takes 5 s each
-                raise batch
-            yield batch
+        wrong = ""
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            wrong = str(error).splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: ")
+            # Nothing may hold the workers any more: left to the garbage collector, each takes 5 s to end.
+            self._iterator = error.__traceback__ = None
+        if wrong:
+            raise UserError(wrong)
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
@@ -90,13 +76,11 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
 def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:
     """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
 
-    ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The
-    loader never touches torch's global generator, so it does not disturb a resumed run. The last batch of an
-    epoch may be smaller. ``pin_memory`` speeds up copies to a GPU, and needs one.
+    ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The loader
+    never touches torch's global generator. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
-    return VideoLoader(_ErrorsAsSamples(dataset), batch_sampler=EpochSampler(len(dataset), batch_size, seed),
-                       num_workers=threads, persistent_workers=threads > 0, collate_fn=_collate,
-                       worker_init_fn=_leave_signals_to_the_parent,
+    return VideoLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size, seed), num_workers=threads,
+                       persistent_workers=threads > 0, worker_init_fn=_leave_signals_to_the_parent,
                        pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 
 

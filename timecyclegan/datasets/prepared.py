@@ -36,14 +36,14 @@ def keep_settings(run: Path, source: Path | None) -> None:
 def kept_size(run: Path, source: str) -> tuple[int, int] | None:
     """The --height and --width of ``prepare_video`` at which a ``run``'s ``source`` was made; notes if it says nothing.
 
-    Raises:
-        UserError: it was trained on another source.
+    A UserError if it was trained on another source.
     """
-    settings = _read(run / MANIFEST).get("settings") if source else None
+    if not source:
+        return None
+    settings = _read(run / MANIFEST).get("settings")
     if not settings:
-        if source:
-            print(f"note: {run} does not say of what size the pictures were that its {source} was made of: it is made "
-                  "at the generator's size")
+        print(f"note: {run} does not say of what size the pictures were that its {source} was made of: it is made at "
+              "the generator's size")
         return None
     if settings["source"] != source:
         raise UserError(f"--source {source}: {run} was trained on {settings['source']}; give that")
@@ -52,16 +52,13 @@ def kept_size(run: Path, source: str) -> tuple[int, int] | None:
 
 def check_begun(path: Path, facts: Mapping[str, Any], overwrite: bool,
                 files: Iterable[str] | None = None) -> tuple[dict[str, Any], list[Path]]:
-    """The manifest of the work on a folder: that which is there if it tells the same ``facts``, so that it goes on.
+    """The manifest of the work on a folder, and the files that are to be removed before it goes on.
 
     Args:
         path: of the manifest, a JSON file in the folder. It holds the facts and, as "files", what the work makes there.
-        facts: what the files depend on, JSON-ready.
+        facts: what the files depend on, JSON-ready. A manifest that tells the same is returned as it is.
         overwrite: what other work made is to be removed; no other file ever is.
         files: what will be made, paths relative to the folder: all that is to be removed must be among them.
-
-    Returns:
-        the manifest, and the files that are to be removed.
 
     Raises:
         UserError: the manifest cannot be read, or files are in the way.
@@ -84,14 +81,9 @@ def check_begun(path: Path, facts: Mapping[str, Any], overwrite: bool,
 
 
 def begin(path: Path, manifest: Mapping[str, Any], old: Iterable[Path]) -> None:
-    """Write a manifest when the ``old`` files are gone: a run that is killed must leave no mixture.
-
-    Raises:
-        UserError: the folder cannot be changed.
-    """
-    out = path.parent
+    """Write a manifest when the ``old`` files are gone: a run that is killed must leave no mixture."""
     try:
-        for file in (*old, *torn_files(out)):
+        for file in (*old, *torn_files(path.parent)):
             file.unlink()
             with suppress(OSError):  # it holds something else
                 os.removedirs(file.parent)

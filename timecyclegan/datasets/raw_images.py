@@ -7,15 +7,10 @@ from PIL import Image, ImageOps
 from timecyclegan.util.errors import UserError
 
 LOSSY = (".jpg", ".jpeg", ".webp")
-_BITS_PER_SAMPLE = 258  # TIFF's tag
 
 
 def open_image(path: Path) -> Image.Image:
-    """Read an image as it is, in its own mode, but upright.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """Read an image as it is, in its own mode, but upright; a UserError if that fails."""
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)
@@ -32,11 +27,7 @@ def encode_image(image: Image.Image, suffix: str) -> bytes:
 
 
 def has_deep_colours(path: Path) -> bool:
-    """Whether a PNG or TIFF has more than 8 bits for each of several channels: Pillow opens those with 8, silently."""
+    """Whether an image has 16 bits for each of several channels: Pillow opens those with 8, silently."""
     with Image.open(path) as image:
-        if image.format == "TIFF":
-            bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))
-            return len(bits) > 1 and max(bits) > 8
-    with open(path, "rb") as file:
-        head = file.read(26)  # of a PNG: signature, length and name of IHDR, width, height, bits, kind of colours
-    return head[:4] == b"\x89PNG" and head[24] == 16 and head[25] != 0
+        # What is read: a mode's own name, or for example "RGB;16B".
+        return bool(image.tile) and not image.mode.startswith("I") and ";16" in str(image.tile[0][3])

@@ -3,11 +3,8 @@
 Everything random is a pure function of (seed, epoch, index): neither the number of workers nor the state of
 any global generator changes a sample, so a run that is resumed goes on bit by bit.
 """
-import bisect
 import functools
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,34 +19,24 @@ Key = tuple[int, int]  # (epoch, index within the epoch)
 
 
 class View(NamedTuple):
-    """What is seen of a loaded frame: the crop's corner, and whether it is mirrored left to right."""
-    top: int
-    left: int
+    """What is seen of a loaded frame: the rows and columns of the crop, and whether it is mirrored left to right."""
+    rows: slice
+    columns: slice
     mirrored: bool
 
 
-@dataclass(frozen=True)
 class Framing:
     """From files to frames of one size: resize to the load size, crop to height x width, mirror.
 
-    A load size of 0 is the frame size itself (no crop), so that training sees what testing sees.
-
-    Raises:
-        UserError: the load size is smaller than the crop.
+    A load size of 0 is the frame size itself (no crop), so that training sees what testing sees; a UserError if it is
+    smaller than the crop.
     """
 
-    height: int
-    width: int
-    load_height: int = 0
-    load_width: int = 0
-    flip: bool = True
-
-    def __post_init__(self):
-        for side in ("height", "width"):
-            crop, load = getattr(self, side), getattr(self, f"load_{side}")
-            if load == 0:
-                object.__setattr__(self, f"load_{side}", crop)
-            elif load < crop:
+    def __init__(self, height: int, width: int, load_height: int, load_width: int, flip: bool):
+        self.height, self.width, self.flip = height, width, flip
+        self.load_height, self.load_width = load_height or height, load_width or width
+        for side, crop, load in (("height", height, self.load_height), ("width", width, self.load_width)):
+            if load < crop:
                 raise UserError(f"--load_{side} {load} is smaller than --image_{side} {crop}, which is cropped "
                                 f"from it; give {crop} or more, or 0 for no crop")
 
@@ -58,89 +45,66 @@ class Framing:
         top = int(rng.integers(self.load_height - self.height + 1))
         left = int(rng.integers(self.load_width - self.width + 1))
         mirrored = bool(rng.integers(2))
-        return View(top, left, mirrored and self.flip)
+        return View(slice(top, top + self.height), slice(left, left + self.width), mirrored and self.flip)
 
     def load(self, paths: Sequence[Frame], view: View) -> torch.Tensor:
         """Read the frames of a clip, all through the same view, as float32 (T, 3, height, width)."""
-        frames = np.stack([self.whole(path)[self.window(view)] for path in paths])
+        frames = np.stack([self.whole(path)[view.rows, view.columns] for path in paths])
         return to_video(frames[:, :, ::-1] if view.mirrored else frames)
 
     def whole(self, path: Frame) -> np.ndarray:
         """Read a frame as uint8 (load_height, load_width, 3), before it is cropped and mirrored."""
         return resize_image(read_image(path), self.load_height, self.load_width)
 
-    def window(self, view: View) -> tuple[slice, slice]:
-        """The rows and columns of a whole frame that are seen."""
-        return slice(view.top, view.top + self.height), slice(view.left, view.left + self.width)
-
 
 class Clips:
     """Which clips of ``n_frames`` an epoch draws from the sequences of a folder: ``length // n_frames`` of each.
 
-    ``skipped`` maps the sequences that are too short to their lengths.
-
-    Raises:
-        UserError: no sequence is long enough.
+    ``warnings`` has a line about the sequences that are too short, if there are any; a UserError if all are.
     """
 
     def __init__(self, lengths: dict[str, int], n_frames: int, root: str | Path):
-        if n_frames < 1:
-            raise ValueError(f"n_frames must be at least 1, got {n_frames}")
-        self.n_frames, self.root = n_frames, root
-        self.lengths = {name: length for name, length in lengths.items() if length >= n_frames}
-        self.skipped = {name: length for name, length in lengths.items() if length < n_frames}
-        if not self.lengths:
-            longest = max(self.skipped.values())
+        self.n_frames = n_frames
+        # Of each clip, its sequence and the places where it may begin. A sequence's places are shared out among its
+        # clips, so that an epoch sees all parts of it; with clips of one frame, every frame once.
+        self._clips: list[tuple[str, int, int]] = []
+        for name, length in lengths.items():
+            places, count = length - n_frames + 1, length // n_frames
+            self._clips += [(name, clip * places // count, (clip + 1) * places // count) for clip in range(count)]
+        if not self._clips:
+            longest = max(lengths.values())
             raise UserError(f"no sequence in {root} has the {n_frames} frames of a training clip, the longest has "
                             f"{longest}; use longer sequences, or --block_size {longest} or less where the model can")
-        self._names = list(self.lengths)
-        self._ends = list(itertools.accumulate(length // n_frames for length in self.lengths.values()))
+        short = [f"{name} ({length})" for name, length in lengths.items() if length < n_frames]
+        self.warnings = [f"{len(short)} of {len(lengths)} sequences in {root} are not used, they have fewer than "
+                         f"{n_frames} frames: {few(short)}"] if short else []
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return len(self._clips)
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[str, int]:
-        """The sequence of clip ``index``, and a random first frame in it.
-
-        The places where a clip of a sequence can begin are shared out among its clips, so that an epoch sees all parts
-        of it; with clips of one frame, every frame once.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
-        place = bisect.bisect_right(self._ends, index)
-        name = self._names[place]
-        places, count = self.lengths[name] - self.n_frames + 1, self.lengths[name] // self.n_frames
-        number = index - (self._ends[place] - count)  # which clip of the sequence
-        return name, int(rng.integers(number * places // count, (number + 1) * places // count))
-
-    def warnings(self) -> list[str]:
-        """A line about the skipped sequences, none if there are none."""
-        if not self.skipped:
-            return []
-        short = few([f"{name} ({length})" for name, length in self.skipped.items()])
-        return [f"{len(self.skipped)} of {len(self.skipped) + len(self.lengths)} sequences in {self.root} are not "
-                f"used, they have fewer than {self.n_frames} frames: {short}"]
+        """The sequence of clip ``index``, and a random first frame in it."""
+        name, first, end = self._clips[index]
+        return name, int(rng.integers(first, end))
 
 
 class PairedVideoDataset(Dataset):
     """Clips of two domains whose frames belong together, both seen through the same view.
 
-    ``dataset[epoch, index]`` is ``{"source", "target": float32 (T, 3, height, width) in [-1, 1],
-    "sequence": str, "start": int}``: T = ``n_frames`` successive frames that start anywhere in a sequence.
-    Images are resized to the load size (0: to height x width) whatever their own size, cropped at random to
-    height x width and, with ``flip``, mirrored every second time.
+    ``dataset[epoch, index]`` is ``{"source", "target": float32 (T, 3, height, width) in [-1, 1], "sequence": str,
+    "start": int}``: T = ``n_frames`` successive frames that start anywhere in a sequence. Images are resized to the
+    load size (0: to height x width), cropped at random to height x width and, with ``flip``, mirrored half the time.
 
     Raises:
-        UserError: see :func:`find_sequences`, :func:`match_sequences`, :class:`Framing`, :class:`Clips`; and,
-            from ``dataset[...]``, :func:`read_image`.
+        UserError: see :func:`find_sequences`, :func:`match_sequences`, :class:`Framing`, :class:`Clips`; and, from
+            ``dataset[...]``, :func:`read_image`.
     """
 
     def __init__(self, source_dir: str | Path, target_dir: str | Path, n_frames: int, height: int, width: int,
                  load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0):
         self.seed = seed
         self.framing = Framing(height, width, load_height, load_width, flip)
-        self.pairs = match_sequences(find_sequences(source_dir), find_sequences(target_dir),
-                                     source_dir, target_dir)
+        self.pairs = match_sequences(find_sequences(source_dir), find_sequences(target_dir), source_dir, target_dir)
         self.clips = Clips({name: len(pairs) for name, pairs in self.pairs.items()}, n_frames, source_dir)
 
     def __len__(self) -> int:
@@ -160,12 +124,11 @@ class PairedVideoDataset(Dataset):
 
     def warnings(self) -> list[str]:
         """Lines for the user about what is not used."""
-        return self.clips.warnings()
+        return self.clips.warnings
 
     def names(self) -> list:
         """The names of all sequences and frames, as plain values."""
-        return [(name, [(source.name, target.name) for source, target in pairs])
-                for name, pairs in self.pairs.items()]
+        return [(name, [(source.name, target.name) for source, target in pairs]) for name, pairs in self.pairs.items()]
 
 
 class UnpairedVideoDataset(Dataset):
@@ -175,10 +138,6 @@ class UnpairedVideoDataset(Dataset):
     "DOMAIN_sequence": str, "DOMAIN_start": int}``, each with its own draw of clip, start and view, otherwise as in
     :class:`PairedVideoDataset`. An epoch is as long as that of the longer domain, which it visits once; the other
     one's clips come as often as each other, give or take one. Which clips meet is drawn anew for each epoch.
-
-    Raises:
-        UserError: see :func:`find_sequences`, :class:`Framing`, :class:`Clips`; and, from ``dataset[...]``,
-            :func:`read_image`.
     """
 
     domains: tuple[str, ...] = ("source", "target")
@@ -197,8 +156,6 @@ class UnpairedVideoDataset(Dataset):
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         epoch, index = key
-        if not 0 <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
         sample = {}
         for stream, (domain, clips) in enumerate(self.clips.items()):
             # The spawn keys keep the streams of the domains apart, and the draws from the orders.
@@ -212,7 +169,7 @@ class UnpairedVideoDataset(Dataset):
 
     def warnings(self) -> list[str]:
         """Lines for the user about what is not used."""
-        return [line for clips in self.clips.values() for line in clips.warnings()]
+        return [line for clips in self.clips.values() for line in clips.warnings]
 
     def names(self) -> list:
         """The names of all sequences and frames, as plain values."""
@@ -227,11 +184,8 @@ class UnconditionalVideoDataset(UnpairedVideoDataset):
 
 
 # By a model's task.
-DATASETS: dict[str, type[Dataset]] = {
-    "paired": PairedVideoDataset,
-    "unpaired": UnpairedVideoDataset,
-    "unconditional": UnconditionalVideoDataset,
-}
+DATASETS: dict[str, type[Dataset]] = {"paired": PairedVideoDataset, "unpaired": UnpairedVideoDataset,
+                                      "unconditional": UnconditionalVideoDataset}
 
 
 @functools.lru_cache(maxsize=4)  # an epoch's two, and the next one's while workers read ahead

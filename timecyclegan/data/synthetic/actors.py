@@ -2,7 +2,7 @@
 
 World axes: x to the right, y up, z along the road; metres. A car is a few quads, a person a body and two legs.
 """
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,15 +39,12 @@ class Quad:
     phase: float = 0.0
 
 
-@dataclass
 class Workshop:
     """Builds objects: collects their textures and hands out their quads, all drawn from one generator."""
 
-    rng: np.random.Generator
-    size: int
-    canvases: list[Canvas] = field(default_factory=list)
-
-    def __post_init__(self):
+    def __init__(self, rng: np.random.Generator, size: int):
+        self.rng, self.size = rng, size
+        self.canvases: list[Canvas] = []
         self.shadow = self.plain((0.06, 0.06, 0.07))
 
     def add(self, canvas: Canvas) -> int:
@@ -55,11 +52,8 @@ class Workshop:
         self.canvases.append(canvas)
         return len(self.canvases) - 1
 
-    def plain(self, colour, grain: float = 0.0) -> int:
-        canvas = Canvas(self.size, colour)
-        if grain:
-            canvas.grain(self.rng, 8, grain)
-        return self.add(canvas)
+    def plain(self, colour) -> int:
+        return self.add(Canvas(self.size, colour))
 
     def car(self, x: float, camera_x: float, oncoming: bool) -> list[Quad]:
         """A car centred on ``x``, seen from behind or, ``oncoming``, from the front; anchored at its near end."""
@@ -69,9 +63,8 @@ class Workshop:
         paint = pick_colour(rng, saturation=(0, 0.9), value=(0.12, 0.95))
         glass = pick_colour(rng, (0.5, 0.65), (0.1, 0.4), (0.12, 0.35))
         left = x - width / 2
-        shadow = Quad("road", self.shadow, FLAT, left - 0.1, 0.02, (width + 0.2, length))
+        quads = [Quad("road", self.shadow, FLAT, left - 0.1, 0.02, (width + 0.2, length))]
         side = self.add(_paint_car_side(self, paint, glass, 1 - hood / length))
-        quads = [shadow]
         if abs(x - camera_x) > width:
             near_side = left if x > camera_x else left + width
             quads.append(Quad("car", side, ACROSS, near_side, 0, (length, height), flip=oncoming, light=0.85))
@@ -105,16 +98,14 @@ class Workshop:
 
     def tree(self, x: float, hue: float) -> list[Quad]:
         size = (self.rng.uniform(2.4, 4.0), self.rng.uniform(4.5, 7.5))
-        return [Quad("vegetation", self.add(paint_tree(self.rng, self.size, hue)), ALONG,
-                     x - size[0] / 2, 0, size)]
+        return [Quad("vegetation", self.add(paint_tree(self.rng, self.size, hue)), ALONG, x - size[0] / 2, 0, size)]
 
     def lamp(self, x: float, post: int) -> list[Quad]:
         """A street lamp whose arm reaches over the road (towards x = 0)."""
-        towards = -1 if x > 0 else 1
-        arm = min(x, x + towards * 1.3)
+        end = x - 1.3 if x > 0 else x + 1.3
         return [Quad("pole", post, ALONG, x - 0.1, 0, (0.2, 6.0)),
-                Quad("pole", post, ALONG, arm, 5.8, (1.3, 0.2)),
-                Quad("pole", post, ALONG, x + towards * 1.3 - 0.35, 5.65, (0.7, 0.2), light=1.4)]
+                Quad("pole", post, ALONG, min(x, end), 5.8, (1.3, 0.2)),
+                Quad("pole", post, ALONG, end - 0.35, 5.65, (0.7, 0.2), light=1.4)]
 
     def sign(self, x: float, post: int) -> list[Quad]:
         """A round or square traffic sign, or a traffic light, on a post."""
@@ -122,9 +113,8 @@ class Workshop:
         pole = Quad("pole", post, ALONG, x - 0.07, 0, (0.14, 2.4), z=0.05)
         if rng.random() < 0.3:
             canvas = Canvas(self.size, (0.08, 0.09, 0.08))
-            lamps = [(0.85, 0.15, 0.1), (0.9, 0.7, 0.15), (0.15, 0.8, 0.35)]
             lit = rng.integers(3)
-            for index, colour in enumerate(lamps):
+            for index, colour in enumerate([(0.85, 0.15, 0.1), (0.9, 0.7, 0.15), (0.15, 0.8, 0.35)]):
                 shown = np.multiply(colour, 1.0 if index == lit else 0.3)
                 canvas.paint(canvas.disc(0.5, 0.82 - 0.32 * index, 0.33, 0.13), shown)
             return [pole, Quad("traffic light", self.add(canvas), ALONG, x - 0.2, 2.2, (0.4, 1.1))]
@@ -163,9 +153,8 @@ def _paint_car_side(shop: Workshop, paint, glass, hood_start: float) -> Canvas:
         canvas.paint(wheel, (0.06, 0.06, 0.06))
         canvas.paint(canvas.disc(centre, 0.21, 0.045, 0.12), (0.6, 0.6, 0.62))
         wheels = np.maximum(wheels, wheel)
-    body = np.outer(canvas.span(0.12, 0.57), canvas.span(0, 1)) + np.outer(canvas.span(0.57, 1.1),
-                                                                            canvas.span(-1, hood_start))
-    canvas.opacity = np.maximum(wheels, body)
+    lower = np.outer(canvas.span(0.12, 0.57), canvas.span(0, 1))
+    canvas.opacity = np.maximum(wheels, lower + np.outer(canvas.span(0.57, 1.1), canvas.span(-1, hood_start)))
     return canvas
 
 

@@ -15,32 +15,23 @@ _MISTAKEN_FOR = {
     "traffic light": ("traffic sign", "pole"), "traffic sign": ("traffic light", "building"),
     "vegetation": ("terrain", "building"), "sky": ("building", "vegetation"), "person": ("rider", "building"),
     "car": ("truck", "bus")}
+# (2, classes): the two classes that each class of the street is mistaken for.
 _MISTAKES = np.array([[CLASSES.index(_MISTAKEN_FOR.get(name, (name, name))[way]) for name in CLASSES]
                       for way in range(2)])
-"""(2, classes): the two classes that each class of the street is mistaken for."""
-THIN = ("pole", "traffic light", "traffic sign", "person")
-"""Classes whose objects a network loses altogether."""
-# At strength 1: share of the picture in blobs, how far borders stray as a share of the width (standard
-# deviation), and the chance that a thin object is missed in a frame.
-_BLOBS_AT_ONE = 0.05
-_RAGGED_AT_ONE = 0.01
-_LOSS_AT_ONE = 0.45
+THIN = ("pole", "traffic light", "traffic sign", "person")  # classes whose objects a network loses altogether
+# At strength 1: share of the picture in blobs, how far borders stray as a share of the width (standard deviation), and
+# the chance that a thin object is missed in a frame.
+_BLOBS_AT_ONE, _RAGGED_AT_ONE, _LOSS_AT_ONE = 0.05, 0.01, 0.45
 
 
 def noisy_classes(number: np.ndarray, surface: np.ndarray, behind: np.ndarray, strength: float,
                   rng: np.random.Generator) -> np.ndarray:
-    """Class numbers with errors: lost thin objects, blobs of wrong classes, ragged borders.
-
-    The draws do not depend on ``strength``: more of it adds to the same errors.
+    """(H, W) class numbers with errors: lost thin objects, blobs of wrong classes, ragged borders.
 
     Args:
         number: (surfaces,) class number of every surface.
         surface, behind: (H, W) the surface seen, and the one seen if no object were there.
-        strength: 0 = clean, 1 = about as wrong as a real network.
-        rng: drawn anew for every frame.
-
-    Returns:
-        (H, W) class numbers.
+        strength: 0 = clean, 1 = about as wrong as a real network. More of it adds to the same errors.
     """
     height, width = surface.shape
     chance = rng.random(len(number))

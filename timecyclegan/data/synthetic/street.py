@@ -9,24 +9,13 @@ from functools import partial
 
 import numpy as np
 
+from timecyclegan.data.synthetic import textures as paints
 from timecyclegan.data.synthetic.actors import Quad, Workshop
-from timecyclegan.data.synthetic.textures import (
-    Atlas,
-    paint_facade,
-    paint_fence,
-    paint_hedge,
-    paint_pavement,
-    paint_road,
-    paint_sky,
-    pick_colour,
-)
+from timecyclegan.data.synthetic.textures import Atlas, pick_colour
 
-PERIOD = 130.0
-"""Metres after which the street repeats; longer than the view, so that nothing is ever seen twice."""
-BEHIND = 12.0
-"""Metres behind the camera at which an object leaves and comes back a period ahead."""
-SKY, HILLS, ROAD, PAVEMENT, HOUSES = 0, 1, 2, 3, 4
-"""Numbers of the fixed surfaces; the plots of both sides follow from HOUSES on, then the quads."""
+PERIOD = 130.0  # metres after which the street repeats; longer than the view, so that nothing is ever seen twice
+BEHIND = 12.0  # metres behind the camera at which an object leaves and comes back a period ahead
+SKY, HILLS, ROAD, PAVEMENT = range(4)  # numbers of the fixed surfaces; the plots of both sides follow, then the quads
 
 
 @dataclass(frozen=True)
@@ -99,17 +88,27 @@ def draw_street(rng: np.random.Generator, texture_size: int) -> Street:
     ride = Ride(height=rng.uniform(1.25, 1.38), lane=rng.uniform(1.5, 1.9), speed=rng.uniform(0.18, 0.36),
                 weave=rng.uniform(0.05, 0.25), turn=rng.uniform(0.01, 0.05), rate=rng.uniform(0.05, 0.12),
                 phase=rng.uniform(0, 6.28))
-    fixed = (paint_sky, partial(paint_hedge, hue=hue), paint_road, paint_pavement)
+    fixed = (paints.paint_sky, partial(paints.paint_hedge, hue=hue), paints.paint_road, paints.paint_pavement)
     textures = [shop.add(paint(rng, texture_size)) for paint in fixed]
     labels, light = ["sky", "vegetation", "road", "sidewalk"], [1.0, 0.9, 1.0, 1.0]
     plots = []
-    brightness = rng.permutation([1.0, rng.uniform(0.6, 0.85)])
-    for index, side in enumerate((-1, 1)):
-        row, names, painted = _draw_plots(shop, side * (kerb + rng.uniform(2.2, 3.4)), len(labels), hue)
-        plots.append(row)
-        labels, textures = labels + names, textures + painted
-        light += [brightness[index]] * len(names)
-    quads = _draw_traffic(shop, ride, kerb) + _draw_furniture(shop, kerb, hue) + _draw_people(shop, kerb)
+    for side, brightness in zip((-1, 1), rng.permutation([1.0, rng.uniform(0.6, 0.85)]), strict=True):
+        x, first, heights = side * (kerb + rng.uniform(2.2, 3.4)), len(labels), []
+        widths = rng.uniform(7, 14, 13)
+        widths *= PERIOD / widths.sum()
+        for width in widths:
+            kind = str(rng.choice(["building", "vegetation", "fence", "wall"], p=[0.8, 0.1, 0.05, 0.05]))
+            height = rng.uniform(5, 14) if kind == "building" else rng.uniform(1.0, 2.2)
+            paint = {"building": partial(paints.paint_facade, width=width, height=height),
+                     "vegetation": partial(paints.paint_hedge, hue=hue), "fence": paints.paint_fence,
+                     "wall": paints.paint_pavement}
+            textures.append(shop.add(paint[kind](rng, texture_size)))
+            heights.append(height)
+            labels.append(kind)
+            light.append(brightness)
+        bounds = np.concatenate([[0], np.cumsum(widths)[:-1], [PERIOD]])
+        plots.append(Plots(x, np.float32(bounds), np.float32(heights), first))
+    quads = _draw_objects(shop, ride, kerb, hue)
     return Street(
         ride=ride, plots=tuple(plots), stripes=_draw_stripes(rng, kerb), quads=quads, kerb=kerb,
         atlas=Atlas(shop.canvases), labels=labels + [quad.label for quad in quads],
@@ -118,25 +117,6 @@ def draw_street(rng: np.random.Generator, texture_size: int) -> Street:
         hills=(rng.uniform(0.005, 0.03, 6), rng.integers(3, 40, 6), rng.uniform(0, 6.28, 6)),
         sun=np.float32(rng.uniform(0.85, 1.12) * np.array(pick_colour(rng, (0.02, 0.65), (0, 0.12), (1, 1)))),
         haze=np.float32(pick_colour(rng, (0.08, 0.62), (0.02, 0.12), (0.75, 0.92))))
-
-
-def _draw_plots(shop: Workshop, x: float, first: int, hue: float) -> tuple[Plots, list[str], list[int]]:
-    rng = shop.rng
-    widths = rng.uniform(7, 14, 13)
-    widths *= PERIOD / widths.sum()
-    heights, names, painted = [], [], []
-    for width in widths:
-        kind = rng.choice(["building", "vegetation", "fence", "wall"], p=[0.8, 0.1, 0.05, 0.05])
-        height = rng.uniform(5, 14) if kind == "building" else rng.uniform(1.0, 2.2)
-        paint = {"building": partial(paint_facade, width=width, height=height),
-                 "vegetation": partial(paint_hedge, hue=hue), "fence": paint_fence, "wall": paint_pavement}
-        canvas = paint[kind](rng, shop.size)
-        heights.append(height)
-        names.append(str(kind))
-        painted.append(shop.add(canvas))
-    bounds = np.concatenate([[0], np.cumsum(widths)])
-    bounds[-1] = PERIOD
-    return Plots(x, bounds.astype(np.float32), np.float32(heights), first), names, painted
 
 
 def _draw_stripes(rng: np.random.Generator, kerb: float) -> list[Stripe]:
@@ -157,13 +137,13 @@ def _draw_stripes(rng: np.random.Generator, kerb: float) -> list[Stripe]:
     return stripes + [Stripe((side * (kerb + 0.12) - 0.12, 0.24, 0), always, stone, False) for side in (-1, 1)]
 
 
-def _draw_traffic(shop: Workshop, ride: Ride, kerb: float) -> list[Quad]:
-    """Parked cars at both kerbs, oncoming cars, and one or two cars ahead that keep clear of the camera."""
+def _draw_objects(shop: Workshop, ride: Ride, kerb: float, hue: float) -> list[Quad]:
     rng, quads = shop.rng, []
 
-    def put(car, anchor, **moves):
-        quads.extend(replace(quad, anchor=anchor, **moves) for quad in car)
+    def put(parts: list[Quad], *anchors: float, **moves: float) -> None:
+        quads.extend(replace(quad, anchor=anchor, **moves) for quad in parts for anchor in anchors)
 
+    # Parked cars at both kerbs, oncoming cars, and one or two cars ahead that keep clear of the camera.
     for side in (-1, 1):
         share = rng.uniform(0.1, 0.5)
         for anchor in np.arange(0, PERIOD - 6, 7.2):
@@ -177,32 +157,22 @@ def _draw_traffic(shop: Workshop, ride: Ride, kerb: float) -> list[Quad]:
         put(shop.car(ride.lane, ride.lane, False), gap, speed=ride.speed, sway=rng.uniform(0.5, 2.5),
             rate=rng.uniform(0.06, 0.15), phase=rng.uniform(0, 6.28))
         gap += rng.uniform(14, 25)
-    return quads
 
-
-def _draw_furniture(shop: Workshop, kerb: float, hue: float) -> list[Quad]:
-    """Lamps, signs and trees along both kerbs, and trees behind the houses that show over low plots."""
-    rng, quads = shop.rng, []
+    # Lamps, signs and trees along both kerbs, and trees behind the houses that show over low plots.
     post = shop.plain(pick_colour(rng, saturation=(0, 0.3), value=(0.15, 0.6)))
     trees = rng.uniform(0.1, 0.6)
     for side in (-1, 1):
         x = side * (kerb + 0.5)
         for anchor in np.arange(4, PERIOD, 13.0):
-            quads += [replace(quad, anchor=anchor) for quad in shop.lamp(x, post)]
+            put(shop.lamp(x, post), anchor)
             anchor += rng.uniform(4, 9)
             draw = rng.random()
-            extra = shop.tree(x, hue) if draw < trees else shop.sign(x, post) if draw < trees + 0.3 else []
-            quads += [replace(quad, anchor=anchor) for quad in extra]
-        garden = shop.tree(side * (kerb + 5.5), hue)
-        quads += [replace(quad, anchor=anchor) for quad in garden for anchor in np.arange(0, PERIOD, 18.0)]
-    return quads
+            put(shop.tree(x, hue) if draw < trees else shop.sign(x, post) if draw < trees + 0.3 else [], anchor)
+        put(shop.tree(side * (kerb + 5.5), hue), *np.arange(0, PERIOD, 18.0))
 
-
-def _draw_people(shop: Workshop, kerb: float) -> list[Quad]:
-    rng, quads = shop.rng, []
+    # Walkers, everybody twice, too far apart to be seen at once from near: half the textures to paint.
     for _ in range(rng.integers(8, 13)):
         person = shop.person(rng.choice([-1, 1]) * (kerb + rng.uniform(0.4, 1.9)))
         anchor, speed = rng.uniform(0, PERIOD), rng.choice([-1, 1]) * rng.uniform(0.03, 0.08)
-        # Everybody twice, too far apart to be seen at once from near: half the textures to paint.
-        quads += [replace(quad, anchor=anchor + half, speed=speed) for quad in person for half in (0, PERIOD / 2)]
+        put(person, anchor, anchor + PERIOD / 2, speed=speed)
     return quads

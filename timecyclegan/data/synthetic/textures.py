@@ -1,16 +1,14 @@
 """Painted textures of the synthetic street, and how they are looked up at every distance.
 
-A texture is a small square picture over (u, v), u to the right and v up, both in [0, 1]. Everything is painted
-from coarse random grids and from shapes with exact texel coverage, so the same draws give the same look at any
-texture size.
+A texture is a small square picture over (u, v), u to the right and v up, both in [0, 1]. All is painted from coarse
+random grids and shapes with exact texel coverage, so the same draws give the same look at any texture size.
 """
 import colorsys
 import functools
 
 import numpy as np
 
-SOFTNESS = 1.3
-"""Texels of the chosen mipmap level per pixel: 1 would let windows glitter as they move."""
+SOFTNESS = 1.3  # texels of the chosen mipmap level per pixel: 1 would let windows glitter as they move
 
 Colour = tuple[float, float, float]
 
@@ -49,14 +47,12 @@ class Canvas:
     def __init__(self, size: int, colour: Colour, tiles: bool = False):
         self.size, self.tiles = size, tiles
         self.axis = ((np.arange(size) + 0.5) / size).astype(np.float32)
-        self.colour = np.empty((3, size, size), np.float32)
-        self.colour[:] = np.reshape(colour, (3, 1, 1))
+        self.colour = np.full((3, size, size), np.reshape(colour, (3, 1, 1)), np.float32)
         self.opacity = np.ones((size, size), np.float32)
 
     def span(self, low: float, high: float) -> np.ndarray:
         """(size,) share of every texel of one axis that lies in [low, high]."""
-        return (((self.axis - low) * self.size + 0.5).clip(0, 1)
-                - ((self.axis - high) * self.size + 0.5).clip(0, 1))
+        return ((self.axis - low) * self.size + 0.5).clip(0, 1) - ((self.axis - high) * self.size + 0.5).clip(0, 1)
 
     def disc(self, u: float, v: float, radius_u: float, radius_v: float) -> np.ndarray:
         """(size, size) coverage of an ellipse; its edge is about a texel wide."""
@@ -70,9 +66,8 @@ class Canvas:
 
     def box(self, u0: float, u1: float, v0: float, v1: float, colour: Colour) -> None:
         """Fill [u0, u1] x [v0, v1], rounded to whole texels but at least one."""
-        rows, columns = (slice(max(0, round(low * self.size)), max(round(low * self.size) + 1,
-                                                                   round(high * self.size)))
-                         for low, high in ((v0, v1), (u0, u1)))
+        v0, v1, u0, u1 = (round(place * self.size) for place in (v0, v1, u0, u1))
+        rows, columns = slice(max(0, v0), max(v0 + 1, v1)), slice(max(0, u0), max(u0 + 1, u1))
         self.colour[:, rows, columns] = np.reshape(colour, (3, 1, 1))
 
     def shade(self, factor: np.ndarray) -> None:
@@ -100,21 +95,12 @@ def paint_facade(rng: np.random.Generator, size: int, width: float, height: floa
         up = ((half_v + margin - abs(row % 1 - 0.5)) * size * roof / floors + 0.5).clip(0, 1)
         return np.outer(up * (canvas.axis < roof), across)
 
-    lit = rng.uniform(0.45, 1.3, (floors, columns)).astype(np.float32)
+    lit = np.float32(rng.uniform(0.45, 1.3, (floors, columns)))
     lit = lit[row.astype(int).clip(0, floors - 1)[:, None], column.astype(int)[None]]
     glass = np.asarray(pick_colour(rng, (0.5, 0.68), (0.1, 0.5), (0.22, 0.5)), np.float32)
     canvas.paint(panes(0.06), trim)
     canvas.paint(panes(0.0), lit * (0.75 + 0.5 * (row % 1)[:, None]) * glass[:, None, None])
-    _paint_ground_floor(rng, canvas, roof / floors)
-    canvas.box(0, 1, roof, 1, pick_colour(rng, (0.0, 0.08), (0.1, 0.6), (0.2, 0.5)))
-    canvas.box(0, 1, roof - 0.02, roof + 0.02, trim)
-    # Less light near the ground and at the seams between houses tells the houses apart.
-    canvas.shade((0.8 + 0.2 * (canvas.axis * 5).clip(0, 1))[:, None])
-    canvas.shade(0.75 + 0.25 * (np.minimum(canvas.axis, 1 - canvas.axis) * 25).clip(0, 1))
-    return canvas
-
-
-def _paint_ground_floor(rng: np.random.Generator, canvas: Canvas, storey: float) -> None:
+    storey = roof / floors  # the ground floor: a shop or a door
     if rng.random() < 0.4:
         front, awning = pick_colour(rng, value=(0.2, 0.5)), pick_colour(rng, saturation=(0.4, 0.9))
         canvas.box(0.05, 0.95, 0, storey * 0.75, front)
@@ -123,6 +109,12 @@ def _paint_ground_floor(rng: np.random.Generator, canvas: Canvas, storey: float)
     else:
         place = rng.uniform(0.15, 0.85)
         canvas.box(place - 0.05, place + 0.05, 0, storey * 0.75, pick_colour(rng, value=(0.15, 0.6)))
+    canvas.box(0, 1, roof, 1, pick_colour(rng, (0.0, 0.08), (0.1, 0.6), (0.2, 0.5)))
+    canvas.box(0, 1, roof - 0.02, roof + 0.02, trim)
+    # Less light near the ground and at the seams between houses tells the houses apart.
+    canvas.shade((0.8 + 0.2 * (canvas.axis * 5).clip(0, 1))[:, None])
+    canvas.shade(0.75 + 0.25 * (np.minimum(canvas.axis, 1 - canvas.axis) * 25).clip(0, 1))
+    return canvas
 
 
 def paint_hedge(rng: np.random.Generator, size: int, hue: float) -> Canvas:
@@ -195,11 +187,7 @@ def paint_sky(rng: np.random.Generator, size: int) -> Canvas:
 
 
 class Atlas:
-    """All textures of a street in one array, each halved again and again down to one texel (mipmaps).
-
-    Args:
-        canvases: painted textures of one power-of-two size.
-    """
+    """All textures of a street, of one power-of-two size, each halved again and again to one texel (mipmaps)."""
 
     def __init__(self, canvases: list[Canvas]):
         self.size = canvases[0].size
@@ -223,38 +211,29 @@ class Atlas:
         level = np.log2(np.maximum(SOFTNESS * texels, 1)).astype(np.float32)
         level = np.minimum(level, len(self._starts) - 1)
         low = level.astype(np.int32)
-        near = self._bilinear(texture, u, v, low)
-        far = self._bilinear(texture, u, v, np.minimum(low + 1, len(self._starts) - 1))
-        far -= near
-        far *= level - low
-        return near + far
+        near, far = (self._bilinear(texture, u, v, np.minimum(one, len(self._starts) - 1)) for one in (low, low + 1))
+        return _between(near, far, level - low.astype(np.float32))
 
     def _bilinear(self, texture, u, v, level) -> np.ndarray:
-        size = (self.size >> level).astype(np.int32)
-        extent = size.astype(np.float32)
-        tiles = self.tiles[texture]
-        start = self._starts[level] + texture * size * size
+        size, tiles = (self.size >> level).astype(np.int32), self.tiles[texture]
+        extent, start = size.astype(np.float32), self._starts[level] + texture * size * size
 
         def corners(coordinate):
             position = coordinate * extent - np.float32(0.5)
-            position = np.where(tiles, position, np.minimum(np.maximum(position, 0), extent - 1))
+            position = np.where(tiles, position, position.clip(0, extent - 1))
             low = np.floor(position)
-            step = position - low
-            low = low.astype(np.int32)
-            return low & (size - 1), (low + 1) & (size - 1), step
+            index = low.astype(np.int32)
+            return index & (size - 1), (index + 1) & (size - 1), position - low
 
-        left, right, across = corners(u)
-        bottom, top, up = corners(v)
-        bottom, top = start + bottom * size, start + top * size
-        lower, upper = self._row(bottom + left, bottom + right, across), self._row(top + left, top + right, across)
-        upper -= lower
-        upper *= up
-        lower += upper
-        return lower
+        *columns, across = corners(u)
+        *rows, up = corners(v)
+        return _between(*(_between(*(np.take(self._texels, start + row * size + column, axis=1) for column in columns),
+                                   across) for row in rows), up)
 
-    def _row(self, left: np.ndarray, right: np.ndarray, across: np.ndarray) -> np.ndarray:
-        start, end = np.take(self._texels, left, axis=1), np.take(self._texels, right, axis=1)
-        end -= start
-        end *= across
-        start += end
-        return start
+
+def _between(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Interpolate; in ``end``'s memory, as the arrays are large."""
+    end -= start
+    end *= share
+    end += start
+    return end

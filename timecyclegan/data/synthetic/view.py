@@ -1,25 +1,25 @@
-"""What a camera sees of a synthetic street, and the exact motion between two frames.
+"""What a camera sees of a synthetic street: its geometry, its colours, and the exact motion between two frames.
 
 A pinhole camera looks along the road. Every surface is a plane, so each pixel's ray gives its surface point, and
 that point, moved back by its object's own motion and seen by the earlier camera, gives the exact backward flow.
 """
+import itertools
 import math
 from dataclasses import dataclass, fields
-from operator import attrgetter
 
 import numpy as np
 
 from timecyclegan.data.synthetic.actors import ACROSS, FLAT, Quad
-from timecyclegan.data.synthetic.street import BEHIND, HILLS, PAVEMENT, PERIOD, ROAD, SKY, Street
+from timecyclegan.data.synthetic.street import BEHIND, HILLS, PAVEMENT, PERIOD, ROAD, SKY, Street, Stripe
 
-FOCAL = 0.8
-"""Focal length as a share of the picture's width (a view of 64 degrees)."""
-HORIZON = 0.47
-"""Height of the horizon as a share of the picture's height, from the top."""
-FAR, NEAR = 105.0, 0.3
-"""Metres of depth between which objects are drawn; houses and ground go on to the horizon."""
-TILE = {ROAD: 8.0, PAVEMENT: 3.0}
-"""Metres that one tile of a ground texture covers."""
+FOCAL = 0.8  # focal length as a share of the picture's width (a view of 64 degrees)
+HORIZON = 0.47  # height of the horizon as a share of the picture's height, from the top
+FAR, NEAR = 105.0, 0.3  # metres of depth between which objects are drawn; houses and ground go on to the horizon
+TILE = {ROAD: 8.0, PAVEMENT: 3.0}  # metres that one tile of a ground texture covers
+HAZE_DISTANCE = 160.0  # metres after which 63 % of a colour is haze
+HILLS_DISTANCE = 130.0
+SOFTNESS = 1.5
+"""Pixels over which paint on the ground is averaged: 1 would leave stairs, and the motion would not be exact."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,15 @@ class View:
 
 
 class Viewer:
-    """Looks at one street with pictures of one size.
-
-    Args:
-        street: the street to look at.
-        height, width: size of the pictures in pixels.
-    """
+    """Looks at one street with pictures of height x width pixels."""
 
     def __init__(self, street: Street, height: int, width: int):
         self.street, self.height, self.width = street, height, width
         self.focal = FOCAL * width
         self.centre = (width - 1) / 2, HORIZON * (height - 1)
         self.first_quad = len(street.labels) - len(street.quads)
-        names = [item.name for item in fields(Quad)]
-        columns = zip(*map(attrgetter(*names), street.quads), strict=True)
-        self._quads = dict(zip(names, map(np.array, columns), strict=True))
+        self._quads = {item.name: np.array([getattr(quad, item.name) for quad in street.quads])
+                       for item in fields(Quad)}
         axis = self._quads["axis"]
         self._axes = np.where(axis == ACROSS, 2, 0), np.where(axis == FLAT, 2, 1)
 
@@ -75,7 +69,7 @@ class Viewer:
             self._add_houses(layers, rays, camera, plots)
         behind = layers["surface"].copy()
         self._add_objects(layers, rays, camera, t)
-        return View(t=t, camera=camera, rays=rays, behind=behind, **layers)
+        return View(t, camera, rays, behind=behind, **layers)
 
     def _backdrop(self, rays) -> dict[str, np.ndarray]:
         """Sky and hills, infinitely far away: they depend on the direction only."""
@@ -90,10 +84,7 @@ class Viewer:
                 "texels": np.full(rise.shape, self.street.atlas.size / self.focal, np.float32)}
 
     def _add_ground(self, layers, rays, camera) -> None:
-        below = np.flatnonzero(rays[1] < -1e-3)
-        if not len(below):
-            return
-        part = slice(below[0], None)
+        part = slice(np.flatnonzero(rays[1] < -1e-3)[0], None)  # the rows below the horizon
         down = rays[1][part, None]
         depth = -camera[1] / down
         x, z = camera[0] + depth * rays[0], camera[2] + depth * rays[2]
@@ -105,9 +96,7 @@ class Viewer:
         layers["texels"][part] = depth / self.focal * np.hypot(1, 1 / down) / tile * self.street.atlas.size
 
     def _add_houses(self, layers, rays, camera, plots) -> None:
-        columns = np.flatnonzero(rays[0] * np.sign(plots.x) > 1e-3)
-        if not len(columns):
-            return
+        columns = np.flatnonzero(rays[0] * np.sign(plots.x) > 1e-3)  # those that look to this side
         part = slice(columns[0], columns[-1] + 1)
         depth = (plots.x - camera[0]) / rays[0][part]
         along = (camera[2] + depth * rays[2][part]) % PERIOD
@@ -127,27 +116,18 @@ class Viewer:
         wave = np.sin(quads["rate"] * t + quads["phase"])
         return quads["speed"] * t + quads["sway"] * wave, quads["swing"] * wave / quads["size"][:, 1]
 
-    def _corners(self, t: int, camera_z: float) -> np.ndarray:
-        """(K, 3) world positions at frame t of the quads' corners at u = v = 0, without the shear."""
-        quads = self._quads
-        ahead = (quads["anchor"] + self._moves(t)[0] - camera_z + BEHIND) % PERIOD - BEHIND
-        return np.stack([quads["x"], quads["y"], camera_z + ahead + quads["z"]], 1)
-
-    def _boxes(self, corners, shear, camera):
-        """First column, first row, columns and rows of every quad's bounding box; 0 columns where unseen."""
-        which = np.arange(len(corners))
-        size = self._quads["size"]
-        points = np.repeat(corners[:, None] - camera[:3], 4, 1)
+    def _boxes(self, offset, shear, yaw: float) -> np.ndarray:
+        """(4, K): the left, top, right and bottom (both excluded) of every quad's bounding box; empty where unseen."""
+        which, size = np.arange(len(offset)), self._quads["size"]
+        points = np.repeat(offset[:, None], 4, 1)
         points[which, 1::2, self._axes[0]] += size[:, :1]
         points[which, 2:, self._axes[1]] += size[:, 1:]
         points[:, :2, 0] += (shear * size[:, 1])[:, None]
-        column, row, depth = self._project(points[..., 0], points[..., 1], points[..., 2], camera[3])
+        column, row, depth = self._project(*np.moveaxis(points, -1, 0), yaw)
         seen = (depth.max(1) > NEAR) & (depth.min(1) < FAR)
-        left, right = np.floor(column.min(1)).clip(0), np.ceil(column.max(1)).clip(None, self.width - 1)
-        top, bottom = np.floor(row.min(1)).clip(0), np.ceil(row.max(1)).clip(None, self.height - 1)
-        seen &= (right >= left) & (bottom >= top)
-        boxes = np.stack([left, top, right - left + 1, bottom - top + 1]) * seen
-        return boxes.astype(np.int64)
+        left, right = np.floor(column.min(1)).clip(0), np.ceil(column.max(1)).clip(None, self.width - 1) + 1
+        top, bottom = np.floor(row.min(1)).clip(0), np.ceil(row.max(1)).clip(None, self.height - 1) + 1
+        return (np.stack([left, top, right, bottom]) * (seen & (right > left) & (bottom > top))).astype(np.int64)
 
     def _project(self, x, y, z, yaw: float):
         """Column, row and depth of points relative to the camera, in world axes."""
@@ -158,46 +138,33 @@ class Viewer:
         return self.centre[0] + scale * (cosine * x - sine * z), self.centre[1] - scale * y, depth
 
     def _add_objects(self, layers, rays, camera, t: int) -> None:
-        """All quads at once: every pixel of every bounding box is a fragment; the nearest opaque one wins."""
-        corners, shear = self._corners(t, camera[2]), self._moves(t)[1].astype(np.float32)
-        quad, row, column = self._fragments(self._boxes(corners, shear, camera))
-        offset = (corners - camera[:3]).astype(np.float32)
-        pixel = row * self.width + column
-        # One table of all rays, x of the columns, y of the rows, z of the columns: a gather instead of three.
-        table, start = np.concatenate(rays), np.array([0, self.width, self.width + self.height])
-        axis = self._quads["axis"][quad]
-        depth = offset[quad, axis] / table[start[axis] + np.where(axis == FLAT, row, column)]
-        keep = np.flatnonzero((depth > NEAR) & (depth < layers["depth"].ravel()[pixel]))
-        quad, row, column, pixel, depth = (part[keep] for part in (quad, row, column, pixel, depth))
-        size = self._quads["size"][quad].astype(np.float32)
-        axis_u, axis_v = self._axes[0][quad], self._axes[1][quad]
-        along_u = depth * table[start[axis_u] + column] - offset[quad, axis_u]
-        along_v = depth * table[start[axis_v] + np.where(axis_v == 1, row, column)] - offset[quad, axis_v]
-        u = (along_u - shear[quad] * (size[:, 1] - along_v)) / size[:, 0]
-        v = along_v / size[:, 1]
-        u = np.where(self._quads["flip"][quad], 1 - u, u)
-        inside = np.flatnonzero((u >= 0) & (u < 1) & (v >= 0) & (v < 1))
-        texture = self._quads["texture"][quad[inside]]
-        keep = inside[self.street.atlas.is_opaque(texture, u[inside], v[inside])]
-        # Far to near: of several values for one pixel numpy keeps the last.
-        keep = keep[np.argsort(-depth[keep], kind="stable")]
-        quad, row, column, depth = quad[keep], row[keep], column[keep], depth[keep]
-        ray = np.stack([rays[0][column], rays[1][row], rays[2][column]])
-        slant = np.sqrt((ray ** 2).sum(0)) / abs(ray[self._quads["axis"][quad], np.arange(len(quad))])
-        texels = depth * slant * (self.street.atlas.size / self.focal) / size[keep].min(1)
-        found = {"surface": self.first_quad + quad, "depth": depth, "u": u[keep], "v": v[keep], "texels": texels}
-        for name, values in found.items():
-            layers[name].ravel()[pixel[keep]] = values
-
-    @staticmethod
-    def _fragments(boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Quad, row and column of every pixel of every box, one after the other; all (n,)."""
-        left, top, columns, rows = boxes
-        counts = columns * rows
-        quad = np.repeat(np.arange(len(counts)), counts)
-        place = np.arange(len(quad)) - np.repeat(np.cumsum(counts) - counts, counts)
-        row = place // columns[quad]
-        return quad, top[quad] + row, left[quad] + place - row * columns[quad]
+        """Quad by quad, over the pixels of its bounding box; the nearest opaque one wins, of two as near the later."""
+        quads, (way, shear) = self._quads, self._moves(t)
+        ahead = (quads["anchor"] + way - camera[2] + BEHIND) % PERIOD - BEHIND
+        offset = np.stack([quads["x"], quads["y"], camera[2] + ahead + quads["z"]], 1) - camera[:3]
+        boxes = self._boxes(offset, shear, camera[3])
+        offset, shear, sizes = (part.astype(np.float32) for part in (offset, shear, quads["size"]))
+        backdrop = layers["depth"].copy()
+        for index in np.flatnonzero(boxes[2]):
+            left, top, right, bottom = boxes[:, index]
+            box = slice(top, bottom), slice(left, right)
+            ray = rays[0][box[1]], rays[1][box[0], None], rays[2][box[1]]
+            corner, size, axis = offset[index], sizes[index], quads["axis"][index]
+            axis_u, axis_v = self._axes[0][index], self._axes[1][index]
+            slant = np.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
+            with np.errstate(divide="ignore", invalid="ignore"):  # a line of sight along the quad
+                depth = corner[axis] / ray[axis]
+                along_u, along_v = depth * ray[axis_u] - corner[axis_u], depth * ray[axis_v] - corner[axis_v]
+                u, v = (along_u - shear[index] * (size[1] - along_v)) / size[0], along_v / size[1]
+                texels = depth * (slant / abs(ray[axis])) * (self.street.atlas.size / self.focal) / size.min()
+            u = 1 - u if quads["flip"][index] else u
+            depth, u, v = np.broadcast_arrays(depth, u, v)
+            seen = (depth > NEAR) & (depth < backdrop[box]) & (depth <= layers["depth"][box])
+            seen &= (u >= 0) & (u < 1) & (v >= 0) & (v < 1)
+            seen[seen] = self.street.atlas.is_opaque(quads["texture"][index], u[seen], v[seen])
+            found = {"surface": self.first_quad + index, "depth": depth, "u": u, "v": v, "texels": texels}
+            for name, values in found.items():
+                np.copyto(layers[name][box], values, where=seen)
 
     def flow(self, earlier: View, later: View) -> tuple[np.ndarray, np.ndarray]:
         """Exact backward flow from ``later`` to ``earlier``, and where its target can be seen.
@@ -211,8 +178,7 @@ class Viewer:
         reach = np.where(infinite, 1.0, later.depth).astype(np.float64)
         origin, before = np.array(later.camera[:3]), np.array(earlier.camera[:3])
         x, y, z = reach * later.rays[0], reach * later.rays[1][:, None], reach * later.rays[2]
-        way, shear = (now - then for now, then in
-                      zip(self._moves(later.t), self._moves(earlier.t), strict=True))
+        way, shear = np.subtract(self._moves(later.t), self._moves(earlier.t))
         quad = np.maximum(later.surface - self.first_quad, -1)
         hip = self._quads["y"] + self._quads["size"][:, 1] - origin[1]
         sheared = np.append(shear, 0.0)[quad] * (np.append(hip, 0.0)[quad] - y)
@@ -220,13 +186,59 @@ class Viewer:
         column, row, depth = self._project(x + shift[0] - sheared, y + shift[1],
                                            z + shift[2] - np.append(way, 0.0)[quad], earlier.camera[3])
         flow = np.stack([column - np.arange(self.width), row - np.arange(self.height)[:, None]], -1)
-        inside = (depth > NEAR) & (column >= 0) & (column <= self.width - 1)
-        inside &= (row >= 0) & (row <= self.height - 1)
-        return flow.astype(np.float32), inside & self._same(earlier.surface, later.surface, column, row)
+        visible, corners = depth > NEAR, []
+        for place, last in ((row, self.height - 1), (column, self.width - 1)):
+            visible &= (place >= 0) & (place <= last)
+            low = np.floor(place).clip(0, last).astype(np.int64)
+            corners.append((low, (low + 1).clip(max=last)))
+        for corner in itertools.product(*corners):
+            visible &= earlier.surface[corner] == later.surface
+        return flow.astype(np.float32), visible
 
-    def _same(self, earlier, later, column, row) -> np.ndarray:
-        left = np.floor(column).clip(0, self.width - 1).astype(np.int64)
-        top = np.floor(row).clip(0, self.height - 1).astype(np.int64)
-        right, bottom = (left + 1).clip(None, self.width - 1), (top + 1).clip(None, self.height - 1)
-        return ((earlier[top, left] == later) & (earlier[top, right] == later)
-                & (earlier[bottom, left] == later) & (earlier[bottom, right] == later))
+
+def render(street: Street, view: View, focal: float) -> np.ndarray:
+    """The picture of a view, uint8 (H, W, 3); ``focal`` is the focal length in pixels."""
+    surface = view.surface.ravel()
+    colour = street.atlas.look_up(street.texture[surface], view.u.ravel(), view.v.ravel(), view.texels.ravel())
+    colour *= street.light[surface]
+    _paint_stripes(street.stripes, view, focal, colour)
+    # The sky is painted as it looks; the hills stay where they are, however far the camera goes.
+    depth = np.where(surface == SKY, 0, np.minimum(view.depth.ravel(), HILLS_DISTANCE))
+    haze = street.haze[:, None]
+    colour = haze + np.exp(depth / -HAZE_DISTANCE) * (colour - haze)
+    colour = (colour * (street.sun[:, None] * np.float32(255)) + 0.5).clip(0, 255)
+    return np.ascontiguousarray(colour.astype(np.uint8).T).reshape(*view.surface.shape, 3)
+
+
+def _paint_stripes(stripes: list[Stripe], view: View, focal: float, colours: np.ndarray) -> None:
+    """Blend the stripes over the ground in ``colours`` (3, H * W), by the exact share of each pixel that they cover."""
+    ground = np.flatnonzero((view.surface == ROAD) | (view.surface == PAVEMENT))
+    colour = colours[:, ground]
+    row, column = np.divmod(ground, view.surface.shape[1])
+    depth = view.depth.ravel()[ground]
+    x = view.camera[0] + depth * view.rays[0][column]
+    z = view.camera[2] + depth * view.rays[2][column]
+    # What a pixel spans in x and z: a row further down also shifts x, where the line of sight is oblique.
+    pixel = SOFTNESS * depth / focal
+    wide = pixel * np.hypot(1, view.rays[0][column] / view.rays[1][row])
+    deep = pixel * np.hypot(1, 1 / view.rays[1][row])
+    on_road = view.surface.ravel()[ground] == ROAD
+    for stripe in stripes:
+        share = _share(x, wide, *stripe.across) * _share(z, deep, *stripe.along) * (on_road == stripe.on_road)
+        colour += share * (np.array(stripe.colour, np.float32)[:, None] - colour)
+    colours[:, ground] = colour
+
+
+def _share(place: np.ndarray, span: np.ndarray, start: float, length: float, period: float) -> np.ndarray:
+    """Share of [place - span / 2, place + span / 2] on the paint, which repeats unless ``period`` is 0."""
+    if period == length:
+        return np.ones_like(place)
+
+    def painted_up_to(end):
+        end = end - start
+        if not period:
+            return end.clip(0, length)
+        whole = np.floor(end / period)
+        return whole * length + np.minimum(end - whole * period, length)
+
+    return (painted_up_to(place + span / 2) - painted_up_to(place - span / 2)) / span
