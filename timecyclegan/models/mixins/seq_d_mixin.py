@@ -145,18 +145,10 @@ class SeqDMixin:
         self.seq_D_networks: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
 
     def define_seq_D(
-        self,
-        n_frames: int,
-        temporal_scales: int = 1,
-        n_frames_ignored: int = 0,
-        conditional: bool = False,
-        seq_D_name: str | None = None,
-        discriminators: Sequence[nn.Module | Place] | None = None,
-        channels: int = 3,
-        condition_channels: int = 3,
-        architecture: str = "basic",
-        filters: int = 64,
-    ) -> None:
+        self, n_frames: int, temporal_scales: int = 1, n_frames_ignored: int = 0, conditional: bool = False,
+        seq_D_name: str | None = None, discriminators: Sequence[nn.Module | Place] | None = None, channels: int = 3,
+        condition_channels: int = 3, architecture: str = "basic", filters: int = 64,
+    ) -> None:  # fmt: skip
         """Add a group of discriminators, one per temporal scale, see :class:`SequenceDiscriminators`.
 
         Args:

@@ -37,15 +37,10 @@ class TimeCycle(nn.Module):
     """
 
     def __init__(
-        self,
-        motion_model: nn.Module | tuple[nn.Module, nn.Module],
-        cycle_type: str = "conditional",
-        loss: str = "l1",
-        weight: float = 1.0,
-        warp_weight: float = 0.0,
-        criterion_GAN: Callable[[Tensor, bool], Tensor] = gan_loss,
+        self, motion_model: nn.Module | tuple[nn.Module, nn.Module], cycle_type: str = "conditional", loss: str = "l1",
+        weight: float = 1.0, warp_weight: float = 0.0, criterion_GAN: Callable[[Tensor, bool], Tensor] = gan_loss,
         penalised: bool = False,
-    ):
+    ):  # fmt: skip
         super().__init__()
         if cycle_type not in CYCLE_TYPES:
             raise ValueError(f"cycle_type must be one of {', '.join(CYCLE_TYPES)}, not {cycle_type!r}")
@@ -86,11 +81,7 @@ class TimeCycle(nn.Module):
         return getattr(self.step, "cycle", None)
 
     def add_discriminator(
-        self,
-        discriminator: Any,
-        n_frames: int = 1,
-        conditional: bool | None = None,
-        name: str | None = None,
+        self, discriminator: Any, n_frames: int = 1, conditional: bool | None = None, name: str | None = None
     ) -> None:
         """Let ``discriminator`` judge the images of the cycle; it stays the host's and is not registered here.
 

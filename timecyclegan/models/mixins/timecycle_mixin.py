@@ -74,12 +74,9 @@ class TimeCycleMixin:
     # ---- definition
 
     def define_timecycle(
-        self,
-        input_channels: int,
-        output_channels: int,
-        timecycle_name: str | None = None,
+        self, input_channels: int, output_channels: int, timecycle_name: str | None = None,
         motion_model: nn.Module | tuple[nn.Module, nn.Module] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Add a cycle.
 
         Args:
@@ -111,13 +108,9 @@ class TimeCycleMixin:
         self._add_timecycle(locate(self, generator), "pingpong", timecycle_name)
 
     def add_timecycle_discriminator(
-        self,
-        discriminator: nn.Module | Place,
-        n_frames: int = 1,
-        discriminator_name: str | None = None,
-        timecycle_name: str | None = None,
-        conditional: bool | None = None,
-    ) -> None:
+        self, discriminator: nn.Module | Place, n_frames: int = 1, discriminator_name: str | None = None,
+        timecycle_name: str | None = None, conditional: bool | None = None,
+    ) -> None:  # fmt: skip
         """Let a discriminator of the host's judge the images of the cycle; several add up.
 
         Args:
@@ -133,12 +126,9 @@ class TimeCycleMixin:
     # ---- every step
 
     def timecycle_forward(
-        self,
-        sequence: Video,
-        conditioning_sequence: Video | None = None,
-        ignore_first_n: int = 0,
+        self, sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
         timecycle_name: str | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Walk the generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), without its first frames."""
         sequence = as_video(sequence)
         cycle = self._timecycle(timecycle_name)
@@ -146,12 +136,9 @@ class TimeCycleMixin:
         cycle(sequence, conditioning_sequence, ignore_first_n)
 
     def set_timecycle_discriminator_input(
-        self,
-        real_sequence: Video,
-        conditioning_sequence: Video | None = None,
-        ignore_first_n: int = 0,
+        self, real_sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
         timecycle_name: str | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Give the real sequence that the cycle's discriminators compare with, and what they are shown beside it."""
         self._timecycle(timecycle_name).set_discriminator_input(real_sequence, conditioning_sequence, ignore_first_n)
 

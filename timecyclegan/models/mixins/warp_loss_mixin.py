@@ -39,13 +39,9 @@ class WarpLossMixin:
         self._warp_step = Step()
 
     def warp_forward(
-        self,
-        sequence: Video,
-        real_sequence: Video | None = None,
-        ignore_first_n: int = 0,
-        flow: Tensor | None = None,
-        confidence: Tensor | None = None,
-    ) -> None:
+        self, sequence: Video, real_sequence: Video | None = None, ignore_first_n: int = 0,
+        flow: Tensor | None = None, confidence: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Take a generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), in [-1, 1].
 
         Args:
