@@ -71,6 +71,19 @@ def test_sequence_discriminators_without_input():
     assert found(left_out=left_out) == ["set_seq_D_input never called"]
 
 
+@pytest.mark.parametrize("method", ["set_seq_D_input", "warp_forward"])
+def test_a_loss_asked_for_before_the_videos_are_given(method):
+    assert found(left_out=(method,)) == [f"{method} never called"]
+
+
+def test_which_of_several_groups():
+    gan = Full()
+    gan.define_seq_D(2, seq_D_name="other", discriminators=[nn.Conv2d(6, 1, 3)])
+    gan.backward = lambda: setattr(gan, "loss_G", gan.timecycle_backward())
+    texts = [finding.text for finding in check_mixin(gan, videos(), verbose=False) if "seq_D_input" in finding.name]
+    assert len(texts) == 1 and texts[0].startswith("sequence discriminators 'other': ")
+
+
 def test_terms_of_the_two_sides_exchanged():
     """Where check_mixin back-propagates the host's losses, and no optimizer makes a step."""
     for name in ("timecycle_backward", "seq_D_backward"):
@@ -112,7 +125,7 @@ def test_a_backward_that_leaves_the_motion_model_out(before):
 
 def test_how_a_gradient_was_cleared():
     text = lost(("loss.backward()\n", "loss.backward(); optimizer.zero_grad()\n")).text
-    assert "zero_grad() set the gradient of timecycle_backward() to zero" in text
+    assert "the gradient of timecycle_backward() was set to zero by zero_grad()" in text
     wipe = "loss.backward(); [setattr(p, 'grad', None) for p in optimizer.param_groups[-1]['params']]\n"
     assert "taken away, not by zero_grad()" in lost(("loss.backward()\n", wipe)).text
 
@@ -124,8 +137,8 @@ def test_frames_left_out_of_the_walk_only():
     one = example("separate_steps", (WALK["separate_steps"], "self.timecycle_forward(self.fake, maps, 1)"))
     (finding,) = check_mixin(one.gan, one.batch(), one.step, verbose=False)
     assert finding.name == "discriminator with the wrong input"
-    assert finding.text == ("4 frames of the real sequence and its condition are used, 3 of the walked one: give clips "
-                            "of one length and the same ignore_first_n to both")  # fmt: skip
+    assert "the walked sequence is (2, 3, 3, 16, 16), the real one (2, 4, 3, 16, 16)" in finding.text
+    assert "give the same ignore_first_n to both" in finding.text
 
 
 def test_what_sequence_discriminators_hold_is_put_back_where_the_package_is_installed(monkeypatch):

@@ -55,7 +55,9 @@ def test_the_range_of_the_data(name, scale):
     else:
         maps, video = batch
         batch = change(maps), (change(video) if name == "separate_steps" else video)
-    found = set(names(one.gan, batch, one.step))
+    findings = check_mixin(one.gan, batch, one.step, verbose=False)
+    found = {finding.name for finding in findings}
+    assert not expected or any("sequence" in text or "condition" in text for name, text in findings if name == expected)
     if name == "separate_steps" and scale in ("not a number", "infinite"):
         found -= {"the step failed"}
     assert found == ({expected} if expected else set())
@@ -68,20 +70,20 @@ def test_findings_say_what_was_seen_and_what_to_do():
         return finding.text
 
     wrong = text("plain_class", *PLANTED["input channels"][1]["plain_class"])
-    assert "shown 4 channels (1 of the condition and 3 of 1 frame)" in wrong and "takes 6" in wrong
+    assert "shown 4 channels (1 of the condition, 1 frame(s) of 3)" in wrong and "takes 6" in wrong
     assert "define_timecycle(input_channels=4, output_channels=3)" in wrong
     wrong = text("dcgan_script", *PLANTED["output channels"][1]["dcgan_script"])
-    assert "makes 1 channels of 32x32, a frame is 3 channels of 32x32" in wrong
+    assert "makes (C, H, W) = (1, 32, 32), a frame is (3, 32, 32)" in wrong
     wrong = text("separate_steps", ("(self.discriminator)  #", "(self.discriminator, conditional=False)  #"))
-    assert "discriminator 0 is shown 3 channels (3 of the image), its first layer takes 4" in wrong
+    assert "discriminator 0 is shown 3 channels (1 frame(s) of 3), its first layer takes 4" in wrong
     assert "conditional=False" in wrong
     wrong = text("lightning_style", ("n_frames=3, conditional=False", "n_frames=3"),
                  ("discriminator_input(real)", "discriminator_input(real, maps)"))  # fmt: skip
-    assert "is shown 12 channels (3 frames of 3, 1 of the condition of each), its first layer takes 9" in wrong
+    assert "is shown 12 channels (3 frame(s) of 3, 1 of the condition of each), its first layer takes 9" in wrong
     wrong = text("dcgan_script", *PLANTED["frames instead of a sequence"][1]["dcgan_script"])
-    assert "shown 6 channels (2 frames of 3), its first layer takes 3" in wrong and "n_frames=1" in wrong
+    assert "shown 6 channels (2 frame(s) of 3), its first layer takes 3" in wrong and "n_frames=1" in wrong
     wrong = text("separate_steps", *PLANTED["shorter condition"][1]["separate_steps"])
-    assert "the sequence has N = 2, T = 4, 16x16, the condition N = 2, T = 3, 16x16" in wrong
+    assert "sequence (2, 4, 3, 16, 16) and condition (2, 3, 1, 16, 16) differ in N, T, H or W" in wrong
     wrong = text("plain_class", *PLANTED["half of it in the optimizer"][1]["plain_class"])
     assert "8 of the 16 parameters" in wrong and "optimizer_G, optimizer_D" in wrong
     assert "1 frame(s)" in text("plain_class", frames=1) and "at least 2" in text("plain_class", frames=1)

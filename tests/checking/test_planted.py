@@ -106,6 +106,21 @@ PLANTED = {
         "lightning_style": [("n_frames=3, conditional=False", "n_frames=3"),
                             ("discriminator_input(real)", "discriminator_input(real, maps)")],
     }),
+    "real frames of other channels": ("discriminator with the wrong input", {
+        "separate_steps": [("self.set_timecycle_discriminator_input(real, maps)",
+                            "self.set_timecycle_discriminator_input(maps, maps)")],
+    }),
+    "an objective that is not a number": ("not a number", {
+        "separate_steps": [("(self.discriminator)  #",
+                            "(self.discriminator); self.criterion_GAN = lambda shown, real: shown.mean() / 0 * 0  #")],
+    }),
+    "a motion model that fails": ("motion model fails", {
+        "plain_class": [(DEFINE, "self.define_timecycle(4, 3, motion_model=nn.Unflatten(1, (3, 3)))")],
+    }),
+    "terms once more after they were back-propagated": ("timecycle_forward never called", {
+        "pix2pix_style": [("self.timecycle_backward().backward(retain_graph=True)",
+                           "self.timecycle_backward().backward(retain_graph=True); self.timecycle_backward()")],
+    }),
     "real frames forgotten": ("discriminator with the wrong input", {
         "separate_steps": [("self.set_timecycle_discriminator_input(real, maps)", "pass")],
         "dcgan_script": [("cycle.set_discriminator_input(real)", "pass")],
@@ -157,6 +172,9 @@ PLANTED = {
     "frozen": ("motion model gets no gradient", {
         name: [(ADD_GROUP, f"{ADD_GROUP}; [p.requires_grad_(False) for p in self.timecycle_parameters()]")]
         for name in ("plain_class", "separate_steps")
+    }),
+    "walked without gradients": ("motion model gets no gradient", {
+        "plain_class": [(WALK["plain_class"], f"torch.no_grad()(lambda: {WALK['plain_class']})()")],
     }),
     "the discriminator hides its parameters": ("discriminator trained by the generator's term", {
         "dcgan_script": [("cycle.add_discriminator(netD)", "hide = nn.Identity(); hide.forward = netD.__call__\n"
