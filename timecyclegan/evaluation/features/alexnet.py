@@ -9,9 +9,9 @@ and the distance of two frames is |e - e'|^2. The vectors take nearly all of the
 """
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,22 +30,31 @@ EPS = 1e-10
 PIXELS = 2**20  # that the network sees at once, to bound the memory: a vector has ten numbers per pixel
 
 
-class PerceptualVectors:
-    """Frames' vectors, whose squared distances are LPIPS v0.1 (alex).
+def distance(first: Tensor | None, second: Tensor | None) -> float | None:
+    """LPIPS of two frames by their vectors (D,); None if there is only one."""
+    return None if first is None or second is None else (first - second).square_().sum().item()
 
-    Args:
-        gpu: its number; -1 is the CPU.
 
-    Attributes:
-        facts: JSON-ready, what the vectors depend on.
+class Perceptual(NamedTuple):
+    """Distances of frame t: of the real one from the fake one, and of both from their predecessors.
+
+    None where there is no such pair, and where the frames are too small.
+    """
+    between: float | None = None
+    real: float | None = None
+    fake: float | None = None
+
+
+class PerceptualView(View):
+    """The perceptual distances of each frame, a :class:`Perceptual`: LPIPS v0.1 (alex).
 
     Raises:
         UserError: AlexNet's weights are in torch hub's cache neither before nor after an attempt to fetch them, or the
             file there does not hold them.
     """
 
-    def __init__(self, gpu: int = -1) -> None:
-        device, network = pick_device(gpu), _alexnet()
+    def __init__(self, settings: Settings) -> None:
+        device, network = pick_device(settings.gpu), _alexnet()
         import lpips  # takes a second
 
         file = Path(lpips.__file__).parent / "weights/v0.1/alex.pth"
@@ -53,14 +62,36 @@ class PerceptualVectors:
         self._scales = [linear[f"lin{layer}.model.1.weight"].flatten().sqrt() for layer in range(5)]
         self._network = nn.Sequential(lpips.ScalingLayer(), network).to(device, memory_format=torch.channels_last)
         self._device = device
-        self.facts: Mapping[str, Any] = {
+        self._previous: tuple[Tensor | None, Tensor | None] = None, None
+        self.facts = {
             "network": "AlexNet of LPIPS 0.1", "weights": hub_file(URL).name, "weights_sha256": sha256(hub_file(URL)),
             "linear_weights": file.name, "linear_weights_sha256": sha256(file), "input": "RGB, -1 to 1, full frame"}
+
+    def part(self, image: np.ndarray) -> np.ndarray | None:
+        """What is looked at of a frame, uint8 (H, W, 3); None if it is too small."""
+        return image if min(image.shape[:2]) >= SMALLEST else None
+
+    @torch.inference_mode()
+    def __call__(self, steps: Sequence[Step]) -> list[Perceptual]:
+        parts = [(self.part(step.real) if step.real is not None else None, self.part(step.fake)) for step in steps]
+        if parts[0][1] is None:
+            return [Perceptual()] * len(steps)
+        some, found = max(1, PIXELS // parts[0][1][..., 0].size), []
+        for at in range(0, len(steps), some):
+            sides = zip(*parts[at:at + some], strict=True)
+            vectors = [[None] * len(side) if side[0] is None else self.vectors(side) for side in sides]
+            for step, real, fake in zip(steps[at:at + some], *vectors, strict=True):
+                before = (None, None) if step.first else self._previous
+                found.append(Perceptual(distance(real, fake), distance(before[0], real), distance(before[1], fake)))
+                self._previous = real, fake
+            # Copies, so that the batch's memory is free.
+            self._previous = tuple(None if vector is None else vector.clone() for vector in self._previous)
+        return found
 
     # Not with TF32, which GPUs use for convolutions by default: its rounding would show in the distances.
     @torch.inference_mode()
     @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    def __call__(self, frames: Sequence[np.ndarray]) -> Tensor:
+    def vectors(self, frames: Sequence[np.ndarray]) -> Tensor:
         """N frames of one size, each uint8 (H, W, 3) with sides of 31 or more, to float32 (N, D)."""
         x = to_video(frames).to(self._device, memory_format=torch.channels_last)
         features = [layer.permute(0, 2, 3, 1) for layer in self._network(x)]
@@ -88,50 +119,3 @@ def _alexnet() -> nn.Module:
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise UserError(f"{hub_file(URL)} does not hold AlexNet's weights; fetch it again from {URL}") from error
     return network.float().requires_grad_(False).eval()
-
-
-def distance(first: Tensor | None, second: Tensor | None) -> float | None:
-    """LPIPS of two frames by their vectors (D,); None if there is only one."""
-    return None if first is None or second is None else (first - second).square_().sum().item()
-
-
-class Perceptual(NamedTuple):
-    """Distances of frame t: of the real one from the fake one, and of both from their predecessors.
-
-    None where there is no such pair, and where the frames are too small.
-    """
-    between: float | None = None
-    real: float | None = None
-    fake: float | None = None
-
-
-class PerceptualView(View):
-    """The perceptual distances of each frame, a :class:`Perceptual`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._vectors = PerceptualVectors(settings.gpu)
-        self.facts = self._vectors.facts
-        self._previous: tuple[Tensor | None, Tensor | None] = None, None
-
-    def part(self, image: np.ndarray) -> np.ndarray | None:
-        """What is looked at of a frame, uint8 (H, W, 3); None if it is too small."""
-        return image if min(image.shape[:2]) >= SMALLEST else None
-
-    @torch.inference_mode()
-    def __call__(self, steps: Sequence[Step]) -> list[Perceptual]:
-        parts = [(self.part(step.real) if step.real is not None else None, self.part(step.fake)) for step in steps]
-        if parts[0][1] is None:
-            return [Perceptual()] * len(steps)
-        some = max(1, PIXELS // parts[0][1][..., 0].size)
-        return [seen for at in range(0, len(steps), some)
-                for seen in self._look(steps[at:at + some], *zip(*parts[at:at + some], strict=True))]
-
-    def _look(self, steps: Sequence[Step], *sides: Sequence[np.ndarray]) -> Iterator[Perceptual]:
-        """``sides``: of each frame the real picture, None if there is none, and the fake one."""
-        vectors = [[None] * len(side) if side[0] is None else self._vectors(side) for side in sides]
-        for step, real, fake in zip(steps, *vectors, strict=True):
-            before = (None, None) if step.first else self._previous
-            yield Perceptual(distance(real, fake), distance(before[0], real), distance(before[1], fake))
-            self._previous = real, fake
-        # Copies, so that the batch's memory is free.
-        self._previous = tuple(None if vector is None else vector.clone() for vector in self._previous)
