@@ -263,10 +263,6 @@ class Metric:
         """Take the next frame's ``measure``."""
         self._current.append(sample)
 
-    def update(self, step: Step) -> None:
-        """Measure the next frame and add it."""
-        self.add(self.measure(step))
-
     def sample(self, step: Step) -> Any:
         """The value of one frame or pair beside the real one."""
         raise NotImplementedError

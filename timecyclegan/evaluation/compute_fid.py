@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from timecyclegan.evaluation.base import Settings
+from timecyclegan.evaluation.command import compare_sets
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, frechet_distance
 from timecyclegan.evaluation.features.inception import InceptionView
 
@@ -31,6 +32,4 @@ class FID(FrechetMetric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_sets
-
     sys.exit(compare_sets("compute_fid", __doc__, FID))

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import Metric, Sample, Step
+from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualView, distance
 
 
@@ -23,6 +24,4 @@ class LPIPS(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_lpips", __doc__, (LPIPS,)))

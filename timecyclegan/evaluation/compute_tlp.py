@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
+from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualView, distance
 
 
@@ -34,6 +35,4 @@ class TLP(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_tlp", __doc__, (TLP,)))

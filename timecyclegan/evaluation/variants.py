@@ -14,7 +14,7 @@ from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Settings, Ste
 from timecyclegan.evaluation.compute_ewarp import EWarp, Warp, cancel, squared_norm
 from timecyclegan.evaluation.compute_tof import flow_distance
 from timecyclegan.evaluation.features.alexnet import PerceptualView
-from timecyclegan.evaluation.flow import FlowSampler, estimator
+from timecyclegan.evaluation.flow import destinations, estimator
 from timecyclegan.flow.opencv import farneback
 
 FLOWNET2 = "flownet2"
@@ -128,9 +128,8 @@ class WarpBack(Warp):
     """
 
     def __init__(self, forward: np.ndarray, backward: np.ndarray) -> None:
-        forward = forward.astype(np.float64)
-        self.sampler = FlowSampler(forward)
-        self.mask = cancel(self.sampler(backward), forward) & ~_edges(forward)
+        self.points, _ = destinations(forward)
+        self.mask = cancel(forward, backward) & ~_edges(forward.astype(np.float64))
 
 
 def _edges(flow: np.ndarray) -> np.ndarray:

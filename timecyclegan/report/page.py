@@ -15,7 +15,6 @@ from timecyclegan.evaluation.base import Evaluation, Value
 from timecyclegan.report.charts import drift_charts, loss_charts
 from timecyclegan.report.sequences import HEAT, ReportSequence, sequence_data
 from timecyclegan.util.files import replacing
-from timecyclegan.video.frames import image_size
 
 __all__ = ["ReportSequence", "write_report"]
 
@@ -44,9 +43,6 @@ def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses
     shown = list(sequences)[:max_sequences]
     label, other = comparison or ("", None)
     others = _comparable(evaluation, other) if other else {}
-    size = evaluation.frame_size
-    if not size and shown and shown[0].generated:
-        size = image_size(shown[0].generated[0])
     data = {
         "evaluation": evaluation.to_json() | {"metrics": {name: _numbers(v) for name, v in evaluation.values.items()}},
         "others": {name: _numbers(value) for name, value in others.items()},
@@ -54,7 +50,7 @@ def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses
                  if name in evaluation.values},
         "label": label,
         "model": options.get("model_type"),
-        "size": size,
+        "size": evaluation.frame_size,
         "written": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         "drift": drift_charts(evaluation, others),
         "losses": loss_charts(Path(losses_csv)) if losses_csv is not None and Path(losses_csv).is_file() else {},

@@ -17,7 +17,7 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.util.torchscript import brief
 
-ROUNDING = 1e-11  # of the traces: what a distance of equal sets may come to
+ROUNDING = 1e-12  # of the traces: what a distance of equal sets may come to
 TOO_FEW = ("{fewest} {what} on one side are fewer than the {dims} features: a covariance of so few is far from that of "
            "all, and the distance is biased upwards; compare only with numbers of as many")
 
