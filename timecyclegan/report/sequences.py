@@ -1,8 +1,8 @@
 """One sequence of a report: its frames, error maps and slices through space and time."""
 import base64
 import io
-import itertools
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,9 @@ class ReportSequence:
 
 def absolute_error(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
     """|generated - real| of uint8 (T, H, W, 3) videos, mean over colours: float32 (T, H, W) in grey levels."""
-    errors = np.empty(generated.shape[:3], np.float32)
-    for t in range(len(generated)):  # frame by frame: the differences need more memory than the frames
-        errors[t] = np.abs(generated[t].astype(np.int16) - real[t]).mean(axis=-1)
-    return errors
+    # Frame by frame: the differences need more memory than the frames.
+    return np.array([np.abs(own.astype(np.int16) - other).mean(axis=-1, dtype=np.float32)
+                     for own, other in zip(generated, real, strict=True)])
 
 
 def scale_top(errors: np.ndarray) -> int:
@@ -60,19 +59,15 @@ def heat_map(errors: np.ndarray, top: float) -> np.ndarray:
 
 def busiest_row(video: np.ndarray) -> int:
     """The row of (T, H, W, 3) that changes most from frame to frame; the middle one where nothing does."""
-    change = np.zeros(video.shape[1])
-    for previous, frame in itertools.pairwise(video):
-        change += np.abs(frame.astype(np.int16) - previous).mean(axis=(1, 2))
-    return int(change.argmax()) if change.any() else video.shape[1] // 2
+    change = sum(np.abs(frame.astype(np.int16) - previous).mean(axis=(1, 2)) for previous, frame in pairwise(video))
+    return int(np.argmax(change)) if np.any(change) else video.shape[1] // 2
 
 
 def data_uri(image: np.ndarray, lossless: bool = False) -> str:
     """Embed uint8 (H, W, 3) as WebP: lossless while small or if asked for, of high quality beyond."""
     file = io.BytesIO()
-    if lossless or image.shape[0] * image.shape[1] <= LOSSLESS_PIXELS:
-        Image.fromarray(image).save(file, "WEBP", lossless=True, quality=60, method=2)
-    else:
-        Image.fromarray(image).save(file, "WEBP", quality=86, method=2)
+    lossless = lossless or image.shape[0] * image.shape[1] <= LOSSLESS_PIXELS
+    Image.fromarray(image).save(file, "WEBP", lossless=lossless, quality=60 if lossless else 86, method=2)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -52,20 +52,33 @@ class PerceptualView(View):
         UserError: AlexNet's weights are in torch hub's cache neither before nor after an attempt to fetch them, or the
             file there does not hold them.
     """
+    looks_at = "full frame"
 
     def __init__(self, settings: Settings) -> None:
-        device, network = pick_device(settings.gpu), _alexnet()
+        device = pick_device(settings.gpu)
+        state = load_published(URL, "LPIPS (AlexNet)", "leave out LPIPS and tLP")
         import lpips  # takes a second
+        from lpips.pretrained_networks import alexnet
 
+        with torch.device("meta"), warnings.catch_warnings():  # of torchvision, about how lpips calls it
+            warnings.simplefilter("ignore")
+            network = alexnet(pretrained=False)
+        try:  # slice2.3.weight is features.3.weight
+            weights = {name: state[f"features.{name.split('.', 1)[1]}"] for name in network.state_dict()}
+            network.load_state_dict(weights, assign=True)
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            raise UserError(f"{hub_file(URL)} does not hold AlexNet's weights; fetch it again from {URL}") from error
+        network = nn.Sequential(lpips.ScalingLayer(), network.float().requires_grad_(False).eval())
+        self._network = network.to(device, memory_format=torch.channels_last)
         file = Path(lpips.__file__).parent / "weights/v0.1/alex.pth"
         linear = torch.load(file, map_location=device, weights_only=True)
         self._scales = [linear[f"lin{layer}.model.1.weight"].flatten().sqrt() for layer in range(5)]
-        self._network = nn.Sequential(lpips.ScalingLayer(), network).to(device, memory_format=torch.channels_last)
         self._device = device
         self._previous: tuple[Tensor | None, Tensor | None] = None, None
         self.facts = {
             "network": "AlexNet of LPIPS 0.1", "weights": hub_file(URL).name, "weights_sha256": sha256(hub_file(URL)),
-            "linear_weights": file.name, "linear_weights_sha256": sha256(file), "input": "RGB, -1 to 1, full frame"}
+            "linear_weights": file.name, "linear_weights_sha256": sha256(file),
+            "input": f"RGB, -1 to 1, {self.looks_at}"}
 
     def part(self, image: np.ndarray) -> np.ndarray | None:
         """What is looked at of a frame, uint8 (H, W, 3); None if it is too small."""
@@ -103,19 +116,3 @@ class PerceptualView(View):
             norm = part.sum(3, keepdim=True).sqrt_().add_(EPS)
             torch.div(layer, norm.mul_(math.sqrt(layer[0, ..., 0].numel())), out=part).mul_(scale)
         return vectors
-
-
-def _alexnet() -> nn.Module:
-    """The lpips package's AlexNet, (N, 3, H, W) to five layers of features, with torchvision's published weights."""
-    state = load_published(URL, "LPIPS (AlexNet)", "leave out LPIPS and tLP")
-    from lpips.pretrained_networks import alexnet
-
-    with torch.device("meta"), warnings.catch_warnings():  # of torchvision, about how lpips calls it
-        warnings.simplefilter("ignore")
-        network = alexnet(pretrained=False)
-    try:  # slice2.3.weight is features.3.weight
-        weights = {name: state[f"features.{name.split('.', 1)[1]}"] for name in network.state_dict()}
-        network.load_state_dict(weights, assign=True)
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{hub_file(URL)} does not hold AlexNet's weights; fetch it again from {URL}") from error
-    return network.float().requires_grad_(False).eval()
