@@ -8,9 +8,10 @@ import torch
 import torchvision
 
 from tests.seeded import seeded_weights
-from timecyclegan.evaluation.features.alexnet import PerceptualVectors
+from timecyclegan.evaluation.base import Settings
+from timecyclegan.evaluation.features.alexnet import PerceptualView
 from timecyclegan.evaluation.features.inception import URL as FID_WEIGHTS_URL
-from timecyclegan.evaluation.features.inception import InceptionFeatures
+from timecyclegan.evaluation.features.inception import InceptionView
 
 CONVOLUTIONS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 
@@ -44,8 +45,8 @@ def alexnet(alexnet_home):
 
 
 @pytest.fixture(scope="module")
-def vectors(alexnet):
-    return PerceptualVectors()
+def perceptual(alexnet):
+    return PerceptualView(Settings())
 
 
 @pytest.fixture
@@ -102,6 +103,6 @@ def inception(inception_home):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TORCH_HOME", str(inception_home))
             patch.setattr(torch.hub, "_hub_dir", None)
-            return InceptionFeatures(-1, dims)
+            return InceptionView(Settings(fid_dims=dims)).features
 
     return extractor

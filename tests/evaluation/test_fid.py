@@ -12,7 +12,6 @@ from timecyclegan.evaluation.base import Settings
 from timecyclegan.evaluation.command import compare_sets
 from timecyclegan.evaluation.compute_fid import FID, fid
 from timecyclegan.evaluation.evaluate import Job, measure
-from timecyclegan.evaluation.features import inception as features
 from timecyclegan.evaluation.features.frechet import Statistics, frechet_distance
 from timecyclegan.evaluation.features.inception import InceptionView
 from timecyclegan.video.frames import find_sequences, read_image, write_image
@@ -147,13 +146,7 @@ def test_command(tmp_path, clips, capsys, view):
     assert found["value"] == pytest.approx(total)
 
 
-@pytest.fixture
-def loaded(inception, monkeypatch):
-    """The command finds the network loaded."""
-    monkeypatch.setattr(features, "InceptionFeatures", lambda gpu, dims: inception(dims))
-
-
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("inception_file")
 def test_any_two_folders(tmp_path, clips, capsys):
     """Other counts, names and sizes, also within a folder; flat or nested is the same."""
     pictures = [texture(20 + 3 * i, 31 - i, seed=i) for i in range(3)]
@@ -166,7 +159,7 @@ def test_any_two_folders(tmp_path, clips, capsys):
     assert "FID 0 " in printed(capsys, tmp_path / "flat", tmp_path / "nested")
 
 
-@pytest.mark.usefixtures("clips", "loaded")
+@pytest.mark.usefixtures("clips", "inception_file")
 def test_saved_statistics_stand_in_for_pictures(tmp_path, monkeypatch, capsys):
     saved = {name: tmp_path / f"{name}.npz" for name in ("real", "fake")}
     direct = printed(capsys, tmp_path / "real", tmp_path / "fake", "--save_stats", saved["real"])
@@ -176,11 +169,11 @@ def test_saved_statistics_stand_in_for_pictures(tmp_path, monkeypatch, capsys):
     assert value.startswith("FID 0.")
     assert printed(capsys, saved["real"], tmp_path / "fake").splitlines()[0] == value
     assert "FID 0 " in printed(capsys, tmp_path / "real", saved["real"])
-    monkeypatch.setattr(features, "InceptionFeatures", None)  # nothing is left for it to see
+    monkeypatch.setattr(FID, "view", None)  # nothing is left for it to see
     assert printed(capsys, saved["real"], saved["fake"]).splitlines()[0] == value
 
 
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("inception_file")
 def test_statistics_by_other_weights_do_not_compare(tmp_path, capsys):
     clip, features = str(tmp_path / "clip"), np.random.default_rng(0).normal(size=(3, 64))
     write_clips(tmp_path, {"clip": moving(3)})

@@ -19,7 +19,7 @@ def gray(levels) -> np.ndarray:
 def run(metric, real, fake):
     metric.start("a")
     for pair in zip(real, fake, strict=True):
-        metric.update(Step(*pair))
+        metric.add(metric.measure(Step(*pair)))
     return metric.result()
 
 

@@ -10,7 +10,8 @@ from pytorch_fid.inception import FID_WEIGHTS_URL, InceptionV3
 
 from tests.evaluation.helpers import CASES, texture
 from tests.seeded import checksum
-from timecyclegan.evaluation.features.inception import InceptionFeatures
+from timecyclegan.evaluation.base import Settings
+from timecyclegan.evaluation.features.inception import InceptionView
 from timecyclegan.util.errors import UserError
 
 REFERENCE = json.loads((CASES / "reference.json").read_text())
@@ -50,7 +51,7 @@ def test_batches_change_nothing_to_speak_of(inception):
 
 def test_the_file_is_taken_from_the_cache(inception_file, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    found = InceptionFeatures(-1, 64).facts
+    found = InceptionView(Settings(fid_dims=64)).facts
     assert found["weights"] == inception_file.name == "pt_inception-2015-12-05-6726825d.pth"
     assert found["weights_sha256"] == hashlib.sha256(inception_file.read_bytes()).hexdigest()
     assert json.loads(json.dumps(found)) == found
@@ -58,7 +59,7 @@ def test_the_file_is_taken_from_the_cache(inception_file, monkeypatch):
 
 def test_other_numbers_of_features_are_refused():
     with pytest.raises(UserError, match="100 features of Inception; there are 64, 192, 768, 2048"):
-        InceptionFeatures(-1, 100)
+        InceptionView(Settings(fid_dims=100))
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def cache(tmp_path, monkeypatch):
 def test_missing_weights(cache):
     folder, attempts = cache
     with pytest.raises(UserError) as error:
-        InceptionFeatures()
+        InceptionView(Settings())
     assert str(folder / "pt_inception-2015-12-05-6726825d.pth") in str(error.value)
     assert FID_WEIGHTS_URL in str(error.value) and "\n" not in str(error.value)
     assert attempts == [FID_WEIGHTS_URL]
@@ -96,7 +97,7 @@ def test_files_that_hold_other_things(cache, content):
     else:
         torch.save(content, path)
     with pytest.raises(UserError, match=path.name) as error:
-        InceptionFeatures()
+        InceptionView(Settings())
     assert "\n" not in str(error.value) and not attempts
 
 
@@ -107,4 +108,4 @@ def test_a_cache_chosen_in_python(cache, inception_file, tmp_path, monkeypatch):
     shutil.copy(inception_file, chosen / "checkpoints")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "other"))
     monkeypatch.setattr(torch.hub, "_hub_dir", str(chosen))
-    assert InceptionFeatures(-1, 64)([texture(8, 8)]).shape == (1, 64)
+    assert InceptionView(Settings(fid_dims=64)).features([texture(8, 8)]).shape == (1, 64)

@@ -36,32 +36,32 @@ def test_reference(alexnet):
     assert found["network"]["weights"] == alexnet.name
 
 
-def test_reference_by_layer(vectors):
-    real, fake = vectors([read_image(CASES / "cases" / side / "seq0/0000.png") for side in ("real", "fake")])
+def test_reference_by_layer(perceptual):
+    real, fake = perceptual.vectors([read_image(CASES / "cases" / side / "seq0/0000.png") for side in ("real", "fake")])
     # of 96x128 pixels a stride of 4 and two poolings leave 23x31, 11x15, 5x7
     sizes = [64 * 23 * 31, 192 * 11 * 15, 384 * 5 * 7, 256 * 5 * 7, 256 * 5 * 7]
     layers = [part.square().sum().item() for part in (real - fake).split(sizes)]
     assert layers == pytest.approx(REFERENCE["per_layer_seq0_frame0"], abs=TOLERANCE)
 
 
-def test_function_and_metric_are_what_lpips_says(tmp_path, vectors, plain_lpips):
+def test_function_and_metric_are_what_lpips_says(tmp_path, perceptual, plain_lpips):
     real = moving(2, 41, 37)
     fake = [blurred(real[0]), noisy(real)[1]]
     found = evaluated(tmp_path, {"a": real}, {"a": fake})["per_frame"]["a"]
     for t, pair in enumerate(zip(real, fake, strict=True)):
         expected = plain_lpips(*pair)
         assert found[t] == pytest.approx(expected, abs=TOLERANCE)
-        assert lpips_distance(*pair, vectors) == pytest.approx(expected, abs=TOLERANCE)
+        assert lpips_distance(*pair, perceptual) == pytest.approx(expected, abs=TOLERANCE)
 
 
 @pytest.mark.slow
-def test_torchmetrics_agrees(vectors, torchvision_alexnet):
+def test_torchmetrics_agrees(perceptual, torchvision_alexnet):
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
     pair = texture(41, 37), blurred(texture(41, 37))
     tensors = (torch.tensor(frame).permute(2, 0, 1)[None] / 127.5 - 1 for frame in pair)
     expected = learned_perceptual_image_patch_similarity(*tensors, net_type="alex").item()
-    assert lpips_distance(*pair, vectors) == pytest.approx(expected, abs=TOLERANCE)
+    assert lpips_distance(*pair, perceptual) == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_identities(tmp_path, alexnet):
@@ -80,12 +80,12 @@ def test_the_mean_runs_over_frames(tmp_path, alexnet):
     assert found["value"] < found["per_sequence"]["b"] / 3
 
 
-def test_frames_are_resized_as_for_all_metrics(tmp_path, vectors):
+def test_frames_are_resized_as_for_all_metrics(tmp_path, perceptual):
     large, small = texture(80, 96), texture(*SIZE, seed=2)
     found = evaluated(tmp_path / "1", {"a": [large]}, {"a": [small]})
-    assert found["value"] == pytest.approx(lpips_distance(resize_image(large, *SIZE), small, vectors), abs=TOLERANCE)
+    assert found["value"] == pytest.approx(lpips_distance(resize_image(large, *SIZE), small, perceptual), abs=TOLERANCE)
     found = evaluated(tmp_path / "2", {"a": [large]}, {"a": [small]}, resize=(32, 33))
-    expected = lpips_distance(resize_image(large, 32, 33), resize_image(small, 32, 33), vectors)
+    expected = lpips_distance(resize_image(large, 32, 33), resize_image(small, 32, 33), perceptual)
     assert found["value"] == pytest.approx(expected, abs=TOLERANCE)
 
 

@@ -14,7 +14,6 @@ from timecyclegan.evaluation.features import alexnet as perceptual
 from timecyclegan.evaluation.features.alexnet import (
     SMALLEST,
     Perceptual,
-    PerceptualVectors,
     PerceptualView,
     distance,
 )
@@ -44,7 +43,7 @@ def view(alexnet):
 @pytest.mark.parametrize("size", [(31, 31), (33, 47), (64, 48)])
 def test_squared_distances_of_vectors_are_lpips(alexnet, plain_lpips, size):
     pictures = [texture(*size), texture(*size, seed=1), np.zeros((*size, 3), np.uint8), texture(*size, smooth=0)]
-    vectors = PerceptualVectors()(pictures)
+    vectors = PerceptualView(Settings()).vectors(pictures)
     for (one, a), (two, b) in itertools.combinations(zip(pictures, vectors, strict=True), 2):
         expected = plain_lpips(one, two)
         assert expected > 1e-3
@@ -52,9 +51,9 @@ def test_squared_distances_of_vectors_are_lpips(alexnet, plain_lpips, size):
 
 
 def test_pixels_without_any_feature_do_no_harm(alexnet):
-    vectors = PerceptualVectors()
-    vectors._network[1].slice5.get_submodule("10").bias.data.fill_(-1e6)  # before a ReLU
-    first, second = vectors([texture(*SIZE), texture(*SIZE, seed=1)])
+    view = PerceptualView(Settings())
+    view._network[1].slice5.get_submodule("10").bias.data.fill_(-1e6)  # before a ReLU
+    first, second = view.vectors([texture(*SIZE), texture(*SIZE, seed=1)])
     assert (first[-256:] == 0).all() and 0 < distance(first, second) < 1
 
 
@@ -83,8 +82,8 @@ def test_batches_do_not_matter_and_sequences_are_not_crossed(view, size):
 
 
 def test_each_frame_goes_through_the_network_once(view, monkeypatch):
-    seen, vectors = [], view._vectors
-    monkeypatch.setattr(view, "_vectors", lambda frames: seen.append(len(frames)) or vectors(frames))
+    seen, vectors = [], view.vectors
+    monkeypatch.setattr(view, "vectors", lambda frames: seen.append(len(frames)) or vectors(frames))
     frames = frames_of(clip_of(5), clip_of(4, seed=1))
     view(frames[:8]), view(frames[8:])
     assert sum(seen) == 2 * 9 and max(seen) == 8
@@ -93,8 +92,8 @@ def test_each_frame_goes_through_the_network_once(view, monkeypatch):
 def test_of_large_frames_fewer_go_at_once(view, monkeypatch):
     frames = frames_of(clip_of(5))
     expected, (height, width) = view(frames), SIZE
-    seen, vectors = [], view._vectors
-    monkeypatch.setattr(view, "_vectors", lambda frames: seen.append(len(frames)) or vectors(frames))
+    seen, vectors = [], view.vectors
+    monkeypatch.setattr(view, "vectors", lambda frames: seen.append(len(frames)) or vectors(frames))
     for pixels, most in ((2 * height * width, 2), (height * width - 1, 1)):
         monkeypatch.setattr(perceptual, "PIXELS", pixels)
         np.testing.assert_allclose(numbers(view(frames)), numbers(expected), **NEAR)
@@ -106,7 +105,7 @@ def test_of_a_batch_one_frame_is_kept(view):
     frames = frames_of(clip_of(8))
     view(frames)
     kept = {vector.untyped_storage().nbytes() for vector in view._previous}
-    assert kept == {view._vectors([frames[0].fake]).nbytes}
+    assert kept == {view.vectors([frames[0].fake]).nbytes}
 
 
 def test_identical_frames_are_at_distance_0(view):
@@ -125,7 +124,7 @@ def test_the_smallest_frames(view):
     for size in ((SMALLEST, SMALLEST - 1), (SMALLEST - 1, 64)):
         assert view(frames_of(clip_of(2, 0, *size))) == [Perceptual()] * 2
         with pytest.raises(RuntimeError):  # which the view saves them from
-            view._vectors([texture(*size)])
+            view.vectors([texture(*size)])
     assert view(frames_of(clip_of(2, 0, SMALLEST, SMALLEST)))[1].fake > 0
 
 
@@ -175,5 +174,5 @@ def test_wrong_weights_are_refused(checkpoints, alexnet_state, wrong):
         torch.save({"other network": {"weight": torch.zeros(3)}, "no state dict": [1, 2],
                     "other shape": {**state, "features.8.bias": torch.zeros(7)}}.get(wrong, state), path)
     with pytest.raises(UserError) as error:
-        PerceptualVectors()
+        PerceptualView(Settings())
     assert str(path) in str(error.value) and perceptual.URL in str(error.value)

@@ -37,13 +37,13 @@ def test_reference(alexnet):
     assert (found["definition"], found["frames"], found["pairs"]) == ("tlp-alex-1", 12, 10)
 
 
-def test_reference_of_each_side(vectors):
+def test_reference_of_each_side(perceptual):
     """|d_real - d_fake| could be right by two wrongs."""
     for name, pairs in REFERENCE["full_frame"]["pairs"].items():
         for side, key in zip(cases(), ("d_real", "d_fake"), strict=True):
             clip = [read_image(path) for path in side[name]]
             still = [clip[0]] * 2
-            found = [tlp(*still, *pair, vectors) for pair in itertools.pairwise(clip)]
+            found = [tlp(*still, *pair, perceptual) for pair in itertools.pairwise(clip)]
             assert found == pytest.approx([pair[key] for pair in pairs], abs=TOLERANCE)
 
 
@@ -66,20 +66,20 @@ def test_reference_of_the_crop(alexnet):
             pictures = [read_image(path) for path in paths]
             step = Step(*pictures, *(pictures if t else (None, None)))
             step.seen[CroppedPerceptualView], = view([step])
-            metric.update(step)
+            metric.add(metric.measure(step))
     expected = REFERENCE["tecogan_crop_no_cut"]
     assert metric.result().value == pytest.approx(expected["mean"], abs=TOLERANCE)
     assert 100 * metric.result().value == pytest.approx(expected["x100"], abs=100 * TOLERANCE)
 
 
-def test_function_and_metric_are_lpips_of_the_pairs(tmp_path, vectors, plain_lpips):
+def test_function_and_metric_are_lpips_of_the_pairs(tmp_path, perceptual, plain_lpips):
     real = moving(4, *SIZE, step=2)
     fake = noisy(moving(4, *SIZE, seed=3), 10)
     found = evaluated(tmp_path, {"a": real}, {"a": fake})["per_frame"]["a"]
     for t in range(1, 4):
         expected = abs(plain_lpips(real[t - 1], real[t]) - plain_lpips(fake[t - 1], fake[t]))
         assert found[t] == pytest.approx(expected, abs=TOLERANCE)
-        assert tlp(real[t - 1], real[t], fake[t - 1], fake[t], vectors) == pytest.approx(expected, abs=TOLERANCE)
+        assert tlp(real[t - 1], real[t], fake[t - 1], fake[t], perceptual) == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_averages_run_over_pairs_and_do_not_cross_sequences(tmp_path, alexnet):

@@ -10,7 +10,7 @@ from timecyclegan.evaluation.base import Metric, Sample, Step
 from timecyclegan.evaluation.compute_metrics import METRICS, evaluate
 from timecyclegan.evaluation.compute_tof import flow_distance
 from timecyclegan.evaluation.features.alexnet import Perceptual
-from timecyclegan.evaluation.flow import Estimator
+from timecyclegan.evaluation.flow import Estimator, sample
 from timecyclegan.evaluation.variants import (
     VARIANTS,
     CroppedPerceptualView,
@@ -57,7 +57,7 @@ def count(metric: Metric, *lengths: int) -> Metric:
     for place, length in enumerate(lengths):
         metric.start(f"{place}")
         for t in range(length):
-            metric.update(Step(t, t, None, t - 1 if t else None))
+            metric.add(metric.measure(Step(t, t, None, t - 1 if t else None)))
     return metric
 
 
@@ -84,7 +84,7 @@ def test_a_result_in_between_changes_nothing():
     metric = count(Numbers(), 6)
     first = metric.result()
     assert metric.result() == first
-    metric.update(Step(6, 6, None, 5))
+    metric.add(metric.measure(Step(6, 6, None, 5)))
     assert metric.result().per_frame["0"] == [None] * 3 + [1e3, 1e4] + [None] * 2
 
 
@@ -113,7 +113,7 @@ def test_tof_tecogan_of_small_frames_has_no_value():
     result = TOFTecoGAN()
     result.start("a")
     for step in steps(*textures(47, 90)):
-        result.update(step)
+        result.add(result.measure(step))
     assert result.result().value is None and "48 pixels" in result.result().reason
 
 
@@ -166,7 +166,7 @@ def test_e_warp_lai_goes_from_later_to_earlier_frames_and_counts_the_border():
     forward = np.full((24, 32, 2), (-3.0, 0.0))
     warp = WarpBack(forward, -forward)
     assert warp.mask.all()
-    left, right = warp.sampler(later)[:, :3], warp.sampler(later)[:, 3:]
+    left, right = np.split(sample(later, warp.points), [3], axis=1)
     np.testing.assert_array_equal(left, np.repeat(later[:, :1], 3, axis=1))  # outside, the border stands in
     np.testing.assert_array_equal(right, earlier[:, 3:])
 

@@ -19,8 +19,9 @@ def report(folder, sequences=(), metrics=METRICS, losses_csv=None, options=None,
     """The page; ``facts`` are further ones of the evaluation, ``past`` the metrics of the one to compare with."""
     evaluation = Evaluation.from_json({"metrics": metrics, "frame_size": [24, 40], **(facts or {})})
     comparison = past and ("past", Evaluation.from_json({"metrics": past}))
-    write_report(folder / "report.html", title="run <1>", evaluation=evaluation, losses_csv=losses_csv,
-                 options=options or {}, sequences=list(sequences), comparison=comparison, **kwargs)
+    write_report(folder / "report.html", title="run <1>", evaluation=evaluation,
+                 losses_csv=losses_csv or folder / "none", options=options or {}, sequences=list(sequences),
+                 comparison=comparison, **kwargs)
     return (folder / "report.html").read_text("utf-8")
 
 

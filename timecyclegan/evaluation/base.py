@@ -144,11 +144,6 @@ class Value:
     network: dict[str, Any] | None = None
 
     @property
-    def note(self) -> str | None:
-        """What the reader of a table should bear in mind."""
-        return (self.details or {}).get("note")
-
-    @property
     def best(self) -> float | None:
         """The best value, which may be infinite; None if that cannot be said."""
         return {LOWER: -math.inf, HIGHER: math.inf, CLOSER_TO_1: 1.0, CLOSER_TO_REAL: self.real,
@@ -262,10 +257,6 @@ class Metric:
     def add(self, sample: Any) -> None:
         """Take the next frame's ``measure``."""
         self._current.append(sample)
-
-    def update(self, step: Step) -> None:
-        """Measure the next frame and add it."""
-        self.add(self.measure(step))
 
     def sample(self, step: Step) -> Any:
         """The value of one frame or pair beside the real one."""

@@ -10,6 +10,7 @@ from typing import Any
 from timecyclegan.evaluation.base import PAIRED, UNCONDITIONAL, UNPAIRED, Metric, Settings, View
 from timecyclegan.evaluation.evaluate import KINDS, Evaluator, Job, choose, measure, versions
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, few, frechet_distance
+from timecyclegan.evaluation.features.inception import BLOCKS
 from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics, per_frame_csv
 from timecyclegan.flow import BACKENDS
@@ -20,7 +21,6 @@ from timecyclegan.video.frames import find_sequences
 
 LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
 STATISTICS = ".npz"
-DIMS = (64, 192, 768, 2048)  # of Inception's features
 
 
 def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
@@ -41,16 +41,14 @@ def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
         parser.add_argument("--flow", metavar="DIR", help="true flow of the real clip (or SRC), for E_warp")
     estimated = any("{flow}" in metric.definition for metric in metrics)
     if estimated:
-        parser.add_argument("--flow_backend", metavar="NAME", default="farneback", help="what estimates flow, for tOF "
-                            "and (where there is no true flow) E_warp: auto, " + ", ".join(BACKENDS) + " (default: "
-                            "farneback)")
-        parser.add_argument("--flow_weights", metavar="FILE", default="", help="its weights, else looked for in torch "
-                            "hub's cache")
+        parser.add_argument("--flow_backend", metavar="NAME", help="what estimates flow, for tOF and (where there is "
+                            "no true flow) E_warp: auto, " + ", ".join(BACKENDS) + " (default: farneback)")
+        parser.add_argument("--flow_weights", metavar="FILE", help="its weights, else looked for in torch hub's cache")
     if estimated or any(metric.view for metric in metrics):
-        parser.add_argument("--gpu", type=int, default=0, help="of networks; -1 is the CPU")
+        parser.add_argument("--gpu", type=int, help="of networks; -1 is the CPU")
     if any("{dims}" in metric.definition for metric in metrics):
-        parser.add_argument("--fid_dims", type=int, choices=DIMS, default=2048, help="which of Inception's features "
-                            "FID compares (default: 2048)")
+        parser.add_argument("--fid_dims", type=int, choices=BLOCKS, help="which of Inception's features FID compares "
+                            "(default: 2048)")
     parser.add_argument("--resize", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="bring all frames to this "
                         "size first, bicubic (default: real frames get the size of the generated ones)")
     parser.add_argument("--json", metavar="FILE", help="write everything, per frame too, to this file")
@@ -58,14 +56,11 @@ def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
     if by_name:
         usual = [metric.name for metric in metrics if metric.by_default]
         parser.add_argument("--only", nargs="+", metavar="NAME", help="of " + ", ".join(usual))
-        parser.add_argument("--also", nargs="+", default=[], metavar="NAME", help="of " + ", ".join(
+        parser.add_argument("--also", nargs="+", metavar="NAME", help="of " + ", ".join(
             metric.name for metric in metrics if PAIRED not in metric.by_default))
-    parser.add_argument("--require", nargs="+", default=[], metavar="NAME", help="metrics whose absence "
-                        "is an error")
-    parser.set_defaults(**{key: value for key, value in {
-        "source": None, "unconditional": False, "flow": None, "flow_backend": "farneback", "flow_weights": "",
-        "gpu": -1, "fid_dims": 2048, "only": None if by_name else [metric.name for metric in metrics], "also": [],
-    }.items() if parser.get_default(key) is None})
+    parser.add_argument("--require", nargs="+", metavar="NAME", help="metrics whose absence is an error")
+    parser.set_defaults(source=None, unconditional=False, flow=None, flow_backend="farneback", flow_weights="", gpu=0,
+                        fid_dims=2048, only=None, also=(), require=())  # those it lacks too
     return parser
 
 
@@ -82,7 +77,16 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
         UserError: as :class:`Evaluator`, and for flags that do not go together.
     """
     args = _frames_parser(prog, description, metrics, by_name).parse_args(arguments)
-    kind = _kind(args)
+    if args.flow and not Path(args.flow).is_dir():
+        raise UserError(f"flow folder {args.flow} does not exist")
+    if args.unconditional and (args.flow or args.source):
+        raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
+                        "what a generated one should")
+    if args.real == "-" and not args.source:
+        raise UserError("REAL is -: without real frames, --source SRC must say what the generated ones were made from")
+    if args.resize and min(args.resize) < 1:
+        raise UserError(f"--resize {args.resize[0]} {args.resize[1]}: expected a height and a width above 0")
+    kind = UNCONDITIONAL if args.unconditional else UNPAIRED if args.source else PAIRED
     settings = Settings(estimator(args.flow_backend, args.flow_weights, args.gpu), args.gpu, args.fid_dims,
                         args.resize and tuple(args.resize), progress=sys.stderr.isatty())
     clips = args.source or args.real
@@ -107,19 +111,6 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
     evaluator.check_required(evaluation)  # last: what could be computed is written by now
 
 
-def _kind(args: argparse.Namespace) -> str:
-    if args.flow and not Path(args.flow).is_dir():
-        raise UserError(f"flow folder {args.flow} does not exist")
-    if args.unconditional and (args.flow or args.source):
-        raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
-                        "what a generated one should")
-    if args.real == "-" and not args.source:
-        raise UserError("REAL is -: without real frames, --source SRC must say what the generated ones were made from")
-    if args.resize and min(args.resize) < 1:
-        raise UserError(f"--resize {args.resize[0]} {args.resize[1]}: expected a height and a width above 0")
-    return UNCONDITIONAL if args.unconditional else UNPAIRED if args.source else PAIRED
-
-
 @command
 def compare_sets(prog: str, description: str, metric: type[FrechetMetric], arguments: list[str] | None = None) -> None:
     """Carry out a command that compares two sets of pictures or clips, in any numbers, or saved statistics of them.
@@ -137,7 +128,7 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
     parser.add_argument("--gpu", type=int, default=0, help="-1 is the CPU, as is 0 where there is no GPU")
     parser.add_argument("--json", metavar="FILE", help="write the value, its terms and all that it depends on")
     if "{dims}" in metric.definition:
-        parser.add_argument("--dims", type=int, choices=DIMS, default=2048, help="which of Inception's features are "
+        parser.add_argument("--dims", type=int, choices=BLOCKS, default=2048, help="which of Inception's features are "
                             "compared (default: 2048)")
     args = parser.parse_args(arguments)
     if args.save_stats and Path(args.save_stats).suffix.lower() != STATISTICS:

@@ -8,15 +8,18 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
-from timecyclegan.evaluation.flow import FlowFunction, FlowSampler, TrueFlow
+from timecyclegan.evaluation.command import compare_frames
+from timecyclegan.evaluation.flow import FlowFunction, TrueFlow, destinations, sample
 from timecyclegan.flow.opencv import farneback
 
 
 def cancel(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Where two flows (H, W, 2) cancel: bool (H, W), |there + back|^2 <= 0.01 (|there|^2 + |back|^2) + 0.5.
 
-    After Sundaram et al., "Dense point trajectories by GPU-accelerated large displacement optical flow", 2010.
+    The second one is taken where the first one leads. After Sundaram et al., "Dense point trajectories by
+    GPU-accelerated large displacement optical flow", 2010.
     """
+    there, back = there.astype(np.float64), sample(back, destinations(there)[0])
     return squared_norm(there + back) <= 0.01 * (squared_norm(there) + squared_norm(back)) + 0.5
 
 
@@ -26,26 +29,20 @@ def squared_norm(flow: np.ndarray) -> np.ndarray:
 
 
 class Warp:
-    """Takes an earlier frame to the later one: p = x + flow(x), and a mask of the pixels that count.
+    """Takes an earlier frame to the later one: p = x + flow(x), p clamped to the frame, and a mask of the pixels.
 
     Attributes:
-        mask: bool (H, W), pixels that the earlier frame shows too.
+        mask: bool (H, W), pixels that count: those ``visible``, if p is in the frame.
     """
 
-    def __init__(self, sampler: FlowSampler, visible: np.ndarray) -> None:
-        self.sampler = sampler
-        self.mask = visible & sampler.inside
-
-    @classmethod
-    def from_true_flow(cls, true_flow: TrueFlow) -> "Warp":
-        """Warp by known backward flow."""
-        return cls(FlowSampler(true_flow.flow), true_flow.visible)
+    def __init__(self, flow: np.ndarray, visible: np.ndarray) -> None:
+        self.points, inside = destinations(flow)
+        self.mask = visible & inside
 
     @classmethod
     def from_estimates(cls, forward: np.ndarray, backward: np.ndarray) -> "Warp":
         """Warp by estimated flow; visible is where forward and backward flow (H, W, 2) cancel."""
-        sampler = FlowSampler(backward)
-        return cls(sampler, cancel(sampler(forward), backward.astype(np.float64)))
+        return cls(backward, cancel(backward, forward))
 
     def error(self, previous: np.ndarray, frame: np.ndarray) -> float | None:
         """Mean squared difference, pixels in [0, 1], of ``frame`` and the warped ``previous``, uint8 (H, W, 3).
@@ -54,7 +51,7 @@ class Warp:
         """
         if not self.mask.any():
             return None
-        difference = self.sampler(previous)[self.mask] - frame[self.mask]
+        difference = sample(previous, self.points)[self.mask] - frame[self.mask]
         return float(np.square(difference / 255).mean())
 
 
@@ -73,14 +70,9 @@ class EWarp(Metric):
     undefined = "the flow leaves no visible pixel"
 
     def sample(self, step: Step) -> Sample:
-        if step.true_flow is not None:
-            warp = Warp.from_true_flow(step.true_flow)
-        else:
-            warp = Warp.from_estimates(step.real_forward, step.real_backward)
+        warp = Warp(*step.true_flow) if step.true_flow else Warp.from_estimates(step.real_forward, step.real_backward)
         return Sample(warp.error(step.previous_fake, step.fake), warp.error(step.previous_real, step.real))
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_ewarp", __doc__, (EWarp,)))

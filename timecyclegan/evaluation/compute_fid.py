@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from timecyclegan.evaluation.base import Settings
+from timecyclegan.evaluation.command import compare_sets
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, frechet_distance
-from timecyclegan.evaluation.features.inception import InceptionFeatures, InceptionView
+from timecyclegan.evaluation.features.inception import InceptionView
 
 
 def fid(real: Sequence[np.ndarray], fake: Sequence[np.ndarray], dims: int = 2048, gpu: int = -1) -> float:
@@ -19,7 +21,7 @@ def fid(real: Sequence[np.ndarray], fake: Sequence[np.ndarray], dims: int = 2048
     Raises:
         UserError: the weights are missing, or a side has fewer than two pictures.
     """
-    features = InceptionFeatures(gpu, dims)
+    features = InceptionView(Settings(gpu=gpu, fid_dims=dims)).features
     return frechet_distance(*(Statistics.of(features(side)) for side in (real, fake))).value
 
 
@@ -30,6 +32,4 @@ class FID(FrechetMetric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_sets
-
     sys.exit(compare_sets("compute_fid", __doc__, FID))

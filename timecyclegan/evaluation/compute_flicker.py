@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import CLOSER_TO_REAL, PER_PAIR, Metric, Sample, Step
+from timecyclegan.evaluation.command import compare_frames
 
 
 def flicker(previous: np.ndarray, frame: np.ndarray) -> float:
@@ -28,6 +29,4 @@ class Flicker(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_flicker", __doc__, (Flicker,)))

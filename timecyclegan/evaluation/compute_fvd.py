@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from timecyclegan.evaluation.base import UNCONDITIONAL, Settings
+from timecyclegan.evaluation.command import compare_sets
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, frechet_distance
 from timecyclegan.evaluation.features.i3d import LENGTH, I3DView
 
@@ -34,6 +35,4 @@ class FVD(FrechetMetric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_sets
-
     sys.exit(compare_sets("compute_fvd", __doc__, FVD))

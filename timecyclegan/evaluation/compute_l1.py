@@ -4,6 +4,7 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import Metric, Sample, Step
+from timecyclegan.evaluation.command import compare_frames
 
 
 def l1(real: np.ndarray, fake: np.ndarray) -> float:
@@ -21,6 +22,4 @@ class L1(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_l1", __doc__, (L1,)))

@@ -4,12 +4,13 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import Metric, Sample, Step
-from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualVectors, PerceptualView, distance
+from timecyclegan.evaluation.command import compare_frames
+from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualView, distance
 
 
-def lpips_distance(real: np.ndarray, fake: np.ndarray, vectors: PerceptualVectors) -> float:
+def lpips_distance(real: np.ndarray, fake: np.ndarray, view: PerceptualView) -> float:
     """LPIPS v0.1 (alex) of two frames of one size, each uint8 (H, W, 3) with sides of 31 or more; 0 is best."""
-    return distance(*vectors([real, fake]))
+    return distance(*view.vectors([real, fake]))
 
 
 class LPIPS(Metric):
@@ -23,6 +24,4 @@ class LPIPS(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_lpips", __doc__, (LPIPS,)))

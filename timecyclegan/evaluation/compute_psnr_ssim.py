@@ -5,6 +5,7 @@ import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from timecyclegan.evaluation.base import HIGHER, Metric, Sample, Step
+from timecyclegan.evaluation.command import compare_frames
 
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11  # what scikit-image makes of this sigma; smaller pictures have no SSIM
@@ -52,6 +53,4 @@ class SSIM(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_psnr_ssim", __doc__, (PSNR, SSIM)))

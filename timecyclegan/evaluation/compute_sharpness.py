@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from timecyclegan.evaluation.base import CLOSER_TO_1, Metric, Sample, Step
+from timecyclegan.evaluation.command import compare_frames
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 
@@ -39,6 +40,4 @@ class Sharpness(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_sharpness", __doc__, (Sharpness,)))

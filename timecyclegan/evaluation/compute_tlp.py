@@ -7,13 +7,14 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
-from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualVectors, PerceptualView, distance
+from timecyclegan.evaluation.command import compare_frames
+from timecyclegan.evaluation.features.alexnet import TOO_SMALL, PerceptualView, distance
 
 
 def tlp(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
-        vectors: PerceptualVectors) -> float:
+        view: PerceptualView) -> float:
     """tLP of one pair of frames, each uint8 (H, W, 3) with sides of 31 or more; 0 is best."""
-    return abs(distance(*vectors([previous_real, real])) - distance(*vectors([previous_fake, fake])))
+    return abs(distance(*view.vectors([previous_real, real])) - distance(*view.vectors([previous_fake, fake])))
 
 
 class TLP(Metric):
@@ -34,6 +35,4 @@ class TLP(Metric):
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_tlp", __doc__, (TLP,)))

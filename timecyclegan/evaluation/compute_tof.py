@@ -4,6 +4,7 @@ import sys
 import numpy as np
 
 from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
+from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.flow import FlowFunction
 from timecyclegan.flow.opencv import farneback
 
@@ -12,11 +13,6 @@ def flow_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Mean over pixels of the L2 norm of the difference of two flows (H, W, 2), in pixels."""
     difference = first.astype(np.float64) - second.astype(np.float64)
     return float(np.sqrt(np.square(difference).sum(axis=2)).mean())
-
-
-def flow_magnitude(flow: np.ndarray) -> float:
-    """Mean over pixels of the L2 norm of a flow (H, W, 2), in pixels."""
-    return flow_distance(flow, np.zeros_like(flow))
 
 
 def tof(previous_real: np.ndarray, real: np.ndarray, previous_fake: np.ndarray, fake: np.ndarray,
@@ -37,10 +33,8 @@ class TOF(Metric):
         return Sample(flow_distance(step.real_forward, step.fake_forward))
 
     def alone(self, step: Step) -> float:
-        return flow_magnitude(step.fake_forward)
+        return flow_distance(step.fake_forward, np.zeros_like(step.fake_forward))
 
 
 if __name__ == "__main__":
-    from timecyclegan.evaluation.command import compare_frames
-
     sys.exit(compare_frames("compute_tof", __doc__, (TOF,)))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from timecyclegan.flow import check_backend, choose_backend, describe, flow_backend
 from timecyclegan.flow.opencv import farneback
@@ -104,35 +105,21 @@ def resize_flow(true_flow: TrueFlow, height: int, width: int) -> TrueFlow:
     return TrueFlow(flow * (width / old_width, height / old_height), visible)
 
 
-class FlowSampler:
-    """Looks images up where a flow points: bilinear, float64, coordinates clamped to the frame.
+def destinations(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a flow (H, W, 2) points: the rows and columns p + flow(p), float64 (2, H, W), and which are in the frame.
 
-    cv2.remap rounds positions to 1/32 pixel, which is too coarse for a flow with small errors. The weights are
-    computed once and serve any number of images.
-
-    Attributes:
-        inside: bool (H, W), whether p + flow(p) lies within the frame (pixel centres 0 .. W - 1, 0 .. H - 1).
+    The frame reaches from the first pixel's centre to the last one's: bool (H, W).
     """
-
-    def __init__(self, flow: np.ndarray) -> None:
-        height, width = flow.shape[:2]
-        x = np.arange(width) + flow[..., 0].astype(np.float64)
-        y = np.arange(height)[:, None] + flow[..., 1].astype(np.float64)
-        self.inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        left, right, self._fraction_x = _neighbours(x, width)
-        top, bottom, self._fraction_y = _neighbours(y, height)
-        self._rows = [(top * width + left, top * width + right), (bottom * width + left, bottom * width + right)]
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, C) -> float64 (H, W, C), the image at p + flow(p)."""
-        pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
-        upper, lower = (pixels[left] + self._fraction_x * (pixels[right] - pixels[left])
-                        for left, right in self._rows)
-        return upper + self._fraction_y * (lower - upper)
+    height, width = flow.shape[:2]
+    x = np.arange(width) + flow[..., 0].astype(np.float64)
+    y = np.arange(height)[:, None] + flow[..., 1].astype(np.float64)
+    return np.stack([y, x]), (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-def _neighbours(position: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pixels before and after each position along one axis, and how far it is on the way (H, W, 1)."""
-    position = np.clip(position, 0, size - 1)
-    before = np.floor(position).astype(np.intp)
-    return before, np.minimum(before + 1, size - 1), (position - before)[..., None]
+def sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(H, W, C) at rows and columns (2, H, W): bilinear, float64 (H, W, C), the border's pixels beyond it.
+
+    cv2.remap rounds positions to 1/32 pixel, which is too coarse for a flow with small errors.
+    """
+    return np.stack([map_coordinates(image[..., channel], points, np.float64, order=1, mode="nearest")
+                     for channel in range(image.shape[2])], axis=-1)

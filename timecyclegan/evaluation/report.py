@@ -89,7 +89,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
         if value.reason:
             reasons.setdefault(value.reason, []).append(value.title)
     notes += [f"{', '.join(titles)}: no value, {reason}" for reason, titles in reasons.items()]
-    notes += [f"{value.title}: {value.note}" for value in values if value.note]
+    notes += [f"{value.title}: {value.details['note']}" for value in values if "note" in (value.details or {})]
     notes += [f"{value.title}: {value.skipped} {value.over}(s) left out, {value.skipped_because}"
               for value in values if value.skipped and value.value is not None]
     return notes

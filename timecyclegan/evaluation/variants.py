@@ -14,7 +14,7 @@ from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Settings, Ste
 from timecyclegan.evaluation.compute_ewarp import EWarp, Warp, cancel, squared_norm
 from timecyclegan.evaluation.compute_tof import flow_distance
 from timecyclegan.evaluation.features.alexnet import PerceptualView
-from timecyclegan.evaluation.flow import FlowSampler, estimator
+from timecyclegan.evaluation.flow import destinations, estimator
 from timecyclegan.flow.opencv import farneback
 
 FLOWNET2 = "flownet2"
@@ -29,18 +29,16 @@ def tecogan_crop(height: int, width: int) -> tuple[slice, slice] | None:
     They are the largest multiples of 32 that leave 8 pixels or more on each side, centred; None where a side is shorter
     than 48 pixels, for then nothing is left.
     """
+    if min(height, width) < SMALLEST:
+        return None
     kept = [(size - 2 * MARGIN) // MULTIPLE * MULTIPLE for size in (height, width)]
-    starts = [(size - inner) // 2 for size, inner in zip((height, width), kept, strict=True)]
-    rows, columns = (slice(start, start + inner) for start, inner in zip(starts, kept, strict=True))
-    return (rows, columns) if min(kept) > 0 else None
+    starts = [(height - kept[0]) // 2, (width - kept[1]) // 2]
+    return slice(starts[0], starts[0] + kept[0]), slice(starts[1], starts[1] + kept[1])
 
 
 class CroppedPerceptualView(PerceptualView):
     """The perceptual distances of the part of the frames that TecoGAN looks at."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.facts = {**self.facts, "input": "RGB, -1 to 1, TecoGAN's crop"}
+    looks_at = "TecoGAN's crop"
 
     def part(self, image: np.ndarray) -> np.ndarray | None:
         crop = tecogan_crop(*image.shape[:2])
@@ -128,16 +126,11 @@ class WarpBack(Warp):
     """
 
     def __init__(self, forward: np.ndarray, backward: np.ndarray) -> None:
-        forward = forward.astype(np.float64)
-        self.sampler = FlowSampler(forward)
-        self.mask = cancel(self.sampler(backward), forward) & ~_edges(forward)
-
-
-def _edges(flow: np.ndarray) -> np.ndarray:
-    """Where a flow (H, W, 2) changes: bool (H, W). The difference past the last pixel is 0."""
-    along_x = squared_norm(np.diff(flow, axis=1, append=flow[:, -1:]))
-    along_y = squared_norm(np.diff(flow, axis=0, append=flow[-1:]))
-    return along_x + along_y > 0.01 * squared_norm(flow) + 0.002
+        self.points, _ = destinations(forward)
+        flow = forward.astype(np.float64)
+        along_x = squared_norm(np.diff(flow, axis=1, append=flow[:, -1:]))  # past the last pixel nothing changes
+        along_y = squared_norm(np.diff(flow, axis=0, append=flow[-1:]))
+        self.mask = cancel(forward, backward) & (along_x + along_y <= 0.01 * squared_norm(flow) + 0.002)
 
 
 class EWarpLai(EWarp):

@@ -65,10 +65,20 @@ def loss_charts(path: Path) -> dict[str, list[Chart]]:
     for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")):
         points = np.array([(row["step"], row[name]) for row in rows
                            if row.get("step") is not None and row.get(name) is not None])
-        if len(points):
-            group, _, short = name.removeprefix("Loss/").rpartition("/")
-            group = group or (_SCHEDULE if short == "learning_rate" else "Losses")
-            groups.setdefault(group, []).append(_loss_chart(name, short, points, averaged=group != _SCHEDULE))
+        if not len(points):
+            continue
+        group, _, title = name.removeprefix("Loss/").rpartition("/")
+        group = group or (_SCHEDULE if title == "learning_rate" else "Losses")
+        chart = {"name": name, "title": title, "number": "–", "x": "step", "lines": []}
+        finite = np.isfinite(points[:, 1])
+        lost, (steps, values) = points[~finite, 0], points[finite].T
+        if len(lost):
+            chart["warning"] = f"{len(lost)} values are NaN or infinite, the first at step {lost[0]:g}"
+        if len(values):
+            strong = values if group == _SCHEDULE else smooth(values)  # what was set is shown as it was set
+            lines = [_line("faint", steps, values), _line("strong", steps, strong)]
+            chart |= {"number": f"{strong[-1]:.3g}", "lines": lines}
+        groups.setdefault(group, []).append(chart)
     return dict(sorted(groups.items(), key=lambda item: item[0] == _SCHEDULE))  # a stable sort
 
 
@@ -77,19 +87,6 @@ def _number(text: Any) -> float | None:
         return float(text)
     except (TypeError, ValueError):
         return None
-
-
-def _loss_chart(name: str, title: str, points: np.ndarray, averaged: bool) -> Chart:
-    finite = np.isfinite(points[:, 1])
-    lost, (steps, values) = points[~finite, 0], points[finite].T
-    chart = {"name": name, "title": title, "number": "–", "x": "step", "lines": []}
-    if len(lost):
-        chart["warning"] = f"{len(lost)} values are NaN or infinite, the first at step {lost[0]:g}"
-    if len(values):
-        strong = smooth(values) if averaged else values  # what was set is shown as it was set
-        lines = [_line("faint", steps, values), _line("strong", steps, strong)]
-        chart |= {"number": f"{strong[-1]:.3g}", "lines": lines}
-    return chart
 
 
 def drift_charts(evaluation: Evaluation, others: Mapping[str, Value]) -> dict[str, Any] | None:
@@ -105,30 +102,22 @@ def drift_charts(evaluation: Evaluation, others: Mapping[str, Value]) -> dict[st
     long = [length for length in lengths.values() if length >= LEAST_FRAMES]
     few, charts = 1 < len(long) <= _FEW, []
     for value in values:
-        other = others[value.name].per_frame if value.name in others else {}
+        clips, lines = _clips(value.per_frame), []
+        if not len(clips):
+            continue
         real = value.real_per_frame if evaluation.kind != UNCONDITIONAL else {}
-        if lines := _drift_lines(value.per_frame, real, other, few):
-            drawn = [y for y in lines[0]["y"] if y is not None]
-            charts.append({"name": f"drift/{value.name}", "title": value.title, "unit": value.unit,
-                           "better": value.better, "number": f"{drawn[0]:.3g} → {drawn[-1]:.3g}", "x": "frame",
-                           "lines": lines})
+        other = others[value.name].per_frame if value.name in others else {}
+        smoothed = clips.shape[1] >= _LONG
+        for style, beside in (("strong", clips), ("real", _clips(real)), ("earlier", _clips(other))):
+            if len(beside):
+                lines.append((style, smooth(_mean(beside)) if smoothed else _mean(beside)))
+        lines += [("faint", line) for line in (clips if few else [_mean(clips)] if smoothed else [])]
+        drawn = lines[0][1][np.isfinite(lines[0][1])]
+        charts.append({"name": f"drift/{value.name}", "title": value.title, "unit": value.unit, "better": value.better,
+                       "number": f"{drawn[0]:.3g} → {drawn[-1]:.3g}", "x": "frame",
+                       "lines": [_line(style, np.arange(1, len(line) + 1), line) for style, line in lines]})
     return {"charts": charts, "several": len(long) > 1, "few": few, "smoothed": max(long) >= _LONG,
             "end_apart": len(set(long)) > 1, "left_out": len(long) < len(lengths)} if charts else None
-
-
-def _drift_lines(own: Mapping, real: Mapping, other: Mapping, few: bool) -> list[dict[str, Any]]:
-    """The strong line, and those behind it; none if no sequence is long enough."""
-    clips = _clips(own)
-    if not len(clips):
-        return []
-    mean, smoothed = _mean(clips), clips.shape[1] >= _LONG
-    strong = smooth(mean) if smoothed else mean
-    faint = clips if few else [mean] if smoothed else []
-    lines = [("strong", strong), *(("faint", clip) for clip in faint)]
-    for style, beside in (("real", _clips(real)), ("earlier", _clips(other))):
-        if len(beside):
-            lines.append((style, smooth(_mean(beside)) if smoothed else _mean(beside)))
-    return [_line(style, np.arange(1, len(values) + 1), values) for style, values in lines]
 
 
 def _clips(table: Mapping[str, Sequence[float | None]]) -> np.ndarray:

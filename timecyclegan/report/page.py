@@ -15,14 +15,13 @@ from timecyclegan.evaluation.base import Evaluation, Value
 from timecyclegan.report.charts import drift_charts, loss_charts
 from timecyclegan.report.sequences import HEAT, ReportSequence, sequence_data
 from timecyclegan.util.files import replacing
-from timecyclegan.video.frames import image_size
 
 __all__ = ["ReportSequence", "write_report"]
 
 _LEAST_DIFFERENCE = 0.01  # of the larger value; below it, which of two runs is better is noise
 
 
-def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses_csv: Path | None,
+def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses_csv: Path,
                  options: dict[str, Any], sequences: Sequence[ReportSequence],
                  comparison: tuple[str, Evaluation] | None = None, max_sequences: int = 4, max_frames: int = 60,
                  max_width: int = 480) -> None:
@@ -31,7 +30,7 @@ def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses
     Args:
         path: the file to write, usually ``report.html``.
         title: the run's name.
-        losses_csv: columns step, epoch, then one per loss; None or a missing file leaves the curves out.
+        losses_csv: columns step, epoch, then one per loss; a missing file leaves the curves out.
         options: name -> value; ``model_type`` is also shown at the top.
         sequences: what can be shown; without ``real`` frames the parts that need them are left out.
         comparison: another evaluation of the same kind and what to call it ("after epoch 1").
@@ -44,9 +43,6 @@ def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses
     shown = list(sequences)[:max_sequences]
     label, other = comparison or ("", None)
     others = _comparable(evaluation, other) if other else {}
-    size = evaluation.frame_size
-    if not size and shown and shown[0].generated:
-        size = image_size(shown[0].generated[0])
     data = {
         "evaluation": evaluation.to_json() | {"metrics": {name: _numbers(v) for name, v in evaluation.values.items()}},
         "others": {name: _numbers(value) for name, value in others.items()},
@@ -54,10 +50,10 @@ def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses
                  if name in evaluation.values},
         "label": label,
         "model": options.get("model_type"),
-        "size": size,
+        "size": evaluation.frame_size,
         "written": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         "drift": drift_charts(evaluation, others),
-        "losses": loss_charts(Path(losses_csv)) if losses_csv is not None and Path(losses_csv).is_file() else {},
+        "losses": loss_charts(losses_csv) if losses_csv.is_file() else {},
         "sequences": len(sequences),
         "heat": HEAT,
         "options": {str(name): _text(value) for name, value in [*options.items(), *evaluation.libraries.items()]},

@@ -1,8 +1,8 @@
 """One sequence of a report: its frames, error maps and slices through space and time."""
 import base64
 import io
-import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frames import read_image, resize_image
+from timecyclegan.video.frames import image_size, read_image, resize_image
 
 LOSSLESS_PIXELS = 128 * 128  # up to this size compression saves little and its traces would be magnified
 
@@ -37,47 +37,11 @@ class ReportSequence:
         return {name: list(frames) for name, frames in panels.items() if frames}
 
 
-@dataclass
-class Clip:
-    """What is shown of a sequence: equally many frames of one size in each of ``panels``, uint8 (T, H, W, 3)."""
-    panels: dict[str, np.ndarray]
-    names: list[str]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def reference(self) -> np.ndarray:
-        """The clip whose movement is true: real, else source, else what there is."""
-        return next(self.panels[name] for name in ("real", "source", "generated") if name in self.panels)
-
-
-def load_clip(sequence: ReportSequence, max_frames: int, max_width: int) -> Clip:
-    """Read the first frames of a sequence; all panels get the size of the generated frames.
-
-    Raises:
-        UserError: there are no generated frames, or one cannot be read.
-    """
-    paths = sequence.panels()
-    if "generated" not in paths:
-        raise UserError(f"cannot report on sequence {sequence.name}: it has no generated frames")
-    available = min(len(frames) for frames in paths.values())
-    count = min(available, max_frames)
-    height, width = read_image(paths["generated"][0]).shape[:2]
-    scale = min(1.0, max_width / width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    panels = {name: np.stack([resize_image(read_image(path), *size) for path in frames[:count]])
-              for name, frames in paths.items()}
-    notes = [f"the first {count} of {available} frames are shown"] if count < available else []
-    if scale < 1:
-        notes.append(f"frames are downscaled from {width} × {height} px")
-    return Clip(panels, [path.stem for path in paths["generated"][:count]], notes)
-
-
 def absolute_error(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
     """|generated - real| of uint8 (T, H, W, 3) videos, mean over colours: float32 (T, H, W) in grey levels."""
-    errors = np.empty(generated.shape[:3], np.float32)
-    for t in range(len(generated)):  # frame by frame: the differences need more memory than the frames
-        errors[t] = np.abs(generated[t].astype(np.int16) - real[t]).mean(axis=-1)
-    return errors
+    # Frame by frame: the differences need more memory than the frames.
+    return np.array([np.abs(own.astype(np.int16) - other).mean(axis=-1, dtype=np.float32)
+                     for own, other in zip(generated, real, strict=True)])
 
 
 def scale_top(errors: np.ndarray) -> int:
@@ -95,36 +59,50 @@ def heat_map(errors: np.ndarray, top: float) -> np.ndarray:
 
 def busiest_row(video: np.ndarray) -> int:
     """The row of (T, H, W, 3) that changes most from frame to frame; the middle one where nothing does."""
-    change = np.zeros(video.shape[1])
-    for previous, frame in itertools.pairwise(video):
-        change += np.abs(frame.astype(np.int16) - previous).mean(axis=(1, 2))
-    return int(change.argmax()) if change.any() else video.shape[1] // 2
+    change = sum(np.abs(frame.astype(np.int16) - previous).mean(axis=(1, 2)) for previous, frame in pairwise(video))
+    return int(np.argmax(change)) if np.any(change) else video.shape[1] // 2
 
 
 def data_uri(image: np.ndarray, lossless: bool = False) -> str:
     """Embed uint8 (H, W, 3) as WebP: lossless while small or if asked for, of high quality beyond."""
     file = io.BytesIO()
-    if lossless or image.shape[0] * image.shape[1] <= LOSSLESS_PIXELS:
-        Image.fromarray(image).save(file, "WEBP", lossless=True, quality=60, method=2)
-    else:
-        Image.fromarray(image).save(file, "WEBP", quality=86, method=2)
+    lossless = lossless or image.shape[0] * image.shape[1] <= LOSSLESS_PIXELS
+    Image.fromarray(image).save(file, "WEBP", lossless=lossless, quality=60 if lossless else 86, method=2)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def sequence_data(sequence: ReportSequence, max_frames: int, max_width: int) -> dict[str, Any]:
-    """What the page shows of a sequence, JSON-ready; raises as :func:`load_clip`.
+    """What the page shows of a sequence's first frames, all in the size of the generated ones, JSON-ready.
 
     "panels": by caption, a picture per frame; "slices": by caption, the ``row`` that moves most over time; where there
     are real frames, "errors": the mean of each frame, "map": the mean of each pixel, and the ends of their scales.
+
+    Raises:
+        UserError: there are no generated frames, or one cannot be read.
     """
-    clip = load_clip(sequence, max_frames, max_width)
-    row, (height, width) = busiest_row(clip.reference), clip.reference.shape[1:3]
-    data = {"name": sequence.name, "note": "; ".join([f"{width} × {height} px", *clip.notes]), "width": width,
-            "height": height, "row": row, "names": clip.names, "errors": [],
-            "panels": {name: [data_uri(frame) for frame in video] for name, video in clip.panels.items()},
-            "slices": {name: data_uri(video[:, row], lossless=True) for name, video in clip.panels.items()}}
-    if "real" in clip.panels:
-        errors = absolute_error(clip.panels["generated"], clip.panels["real"])
+    paths = sequence.panels()
+    if "generated" not in paths:
+        raise UserError(f"cannot report on sequence {sequence.name}: it has no generated frames")
+    available = min(map(len, paths.values()))
+    count = min(available, max_frames)
+    full_height, full_width = image_size(paths["generated"][0])
+    scale = min(1.0, max_width / full_width)
+    height, width = (max(1, round(side * scale)) for side in (full_height, full_width))
+    panels = {name: np.stack([resize_image(read_image(path), height, width) for path in frames[:count]])
+              for name, frames in paths.items()}
+    notes = [f"{width} × {height} px"]
+    if count < available:
+        notes.append(f"the first {count} of {available} frames are shown")
+    if scale < 1:
+        notes.append(f"frames are downscaled from {full_width} × {full_height} px")
+    # The clip whose movement is true.
+    row = busiest_row(next(panels[name] for name in ("real", "source", "generated") if name in panels))
+    data = {"name": sequence.name, "note": "; ".join(notes), "width": width, "height": height, "row": row,
+            "names": [path.stem for path in paths["generated"][:count]], "errors": [],
+            "panels": {name: [data_uri(frame) for frame in video] for name, video in panels.items()},
+            "slices": {name: data_uri(video[:, row], lossless=True) for name, video in panels.items()}}
+    if "real" in panels:
+        errors = absolute_error(panels["generated"], panels["real"])
         top, mean = scale_top(errors), errors.mean(axis=0)
         data["panels"]["error"] = [data_uri(heat_map(error, top)) for error in errors]
         data["errors"] = [round(float(error.mean()), 2) for error in errors]

@@ -9,9 +9,9 @@ and the distance of two frames is |e - e'|^2. The vectors take nearly all of the
 """
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,66 +30,6 @@ EPS = 1e-10
 PIXELS = 2**20  # that the network sees at once, to bound the memory: a vector has ten numbers per pixel
 
 
-class PerceptualVectors:
-    """Frames' vectors, whose squared distances are LPIPS v0.1 (alex).
-
-    Args:
-        gpu: its number; -1 is the CPU.
-
-    Attributes:
-        facts: JSON-ready, what the vectors depend on.
-
-    Raises:
-        UserError: AlexNet's weights are in torch hub's cache neither before nor after an attempt to fetch them, or the
-            file there does not hold them.
-    """
-
-    def __init__(self, gpu: int = -1) -> None:
-        device, network = pick_device(gpu), _alexnet()
-        import lpips  # takes a second
-
-        file = Path(lpips.__file__).parent / "weights/v0.1/alex.pth"
-        linear = torch.load(file, map_location=device, weights_only=True)
-        self._scales = [linear[f"lin{layer}.model.1.weight"].flatten().sqrt() for layer in range(5)]
-        self._network = nn.Sequential(lpips.ScalingLayer(), network).to(device, memory_format=torch.channels_last)
-        self._device = device
-        self.facts: Mapping[str, Any] = {
-            "network": "AlexNet of LPIPS 0.1", "weights": hub_file(URL).name, "weights_sha256": sha256(hub_file(URL)),
-            "linear_weights": file.name, "linear_weights_sha256": sha256(file), "input": "RGB, -1 to 1, full frame"}
-
-    # Not with TF32, which GPUs use for convolutions by default: its rounding would show in the distances.
-    @torch.inference_mode()
-    @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    def __call__(self, frames: Sequence[np.ndarray]) -> Tensor:
-        """N frames of one size, each uint8 (H, W, 3) with sides of 31 or more, to float32 (N, D)."""
-        x = to_video(frames).to(self._device, memory_format=torch.channels_last)
-        features = [layer.permute(0, 2, 3, 1) for layer in self._network(x)]
-        sizes = [layer[0].numel() for layer in features]
-        vectors = x.new_empty(len(x), sum(sizes))
-        for layer, scale, part in zip(features, self._scales, vectors.split(sizes, 1), strict=True):
-            part = part.unflatten(1, layer.shape[1:])  # in place: new memory costs more than the arithmetic
-            torch.mul(layer, layer, out=part)
-            norm = part.sum(3, keepdim=True).sqrt_().add_(EPS)
-            torch.div(layer, norm.mul_(math.sqrt(layer[0, ..., 0].numel())), out=part).mul_(scale)
-        return vectors
-
-
-def _alexnet() -> nn.Module:
-    """The lpips package's AlexNet, (N, 3, H, W) to five layers of features, with torchvision's published weights."""
-    state = load_published(URL, "LPIPS (AlexNet)", "leave out LPIPS and tLP")
-    from lpips.pretrained_networks import alexnet
-
-    with torch.device("meta"), warnings.catch_warnings():  # of torchvision, about how lpips calls it
-        warnings.simplefilter("ignore")
-        network = alexnet(pretrained=False)
-    try:  # slice2.3.weight is features.3.weight
-        weights = {name: state[f"features.{name.split('.', 1)[1]}"] for name in network.state_dict()}
-        network.load_state_dict(weights, assign=True)
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{hub_file(URL)} does not hold AlexNet's weights; fetch it again from {URL}") from error
-    return network.float().requires_grad_(False).eval()
-
-
 def distance(first: Tensor | None, second: Tensor | None) -> float | None:
     """LPIPS of two frames by their vectors (D,); None if there is only one."""
     return None if first is None or second is None else (first - second).square_().sum().item()
@@ -106,12 +46,39 @@ class Perceptual(NamedTuple):
 
 
 class PerceptualView(View):
-    """The perceptual distances of each frame, a :class:`Perceptual`."""
+    """The perceptual distances of each frame, a :class:`Perceptual`: LPIPS v0.1 (alex).
+
+    Raises:
+        UserError: AlexNet's weights are in torch hub's cache neither before nor after an attempt to fetch them, or the
+            file there does not hold them.
+    """
+    looks_at = "full frame"
 
     def __init__(self, settings: Settings) -> None:
-        self._vectors = PerceptualVectors(settings.gpu)
-        self.facts = self._vectors.facts
+        device = pick_device(settings.gpu)
+        state = load_published(URL, "LPIPS (AlexNet)", "leave out LPIPS and tLP")
+        import lpips  # takes a second
+        from lpips.pretrained_networks import alexnet
+
+        with torch.device("meta"), warnings.catch_warnings():  # of torchvision, about how lpips calls it
+            warnings.simplefilter("ignore")
+            network = alexnet(pretrained=False)
+        try:  # slice2.3.weight is features.3.weight
+            weights = {name: state[f"features.{name.split('.', 1)[1]}"] for name in network.state_dict()}
+            network.load_state_dict(weights, assign=True)
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            raise UserError(f"{hub_file(URL)} does not hold AlexNet's weights; fetch it again from {URL}") from error
+        network = nn.Sequential(lpips.ScalingLayer(), network.float().requires_grad_(False).eval())
+        self._network = network.to(device, memory_format=torch.channels_last)
+        file = Path(lpips.__file__).parent / "weights/v0.1/alex.pth"
+        linear = torch.load(file, map_location=device, weights_only=True)
+        self._scales = [linear[f"lin{layer}.model.1.weight"].flatten().sqrt() for layer in range(5)]
+        self._device = device
         self._previous: tuple[Tensor | None, Tensor | None] = None, None
+        self.facts = {
+            "network": "AlexNet of LPIPS 0.1", "weights": hub_file(URL).name, "weights_sha256": sha256(hub_file(URL)),
+            "linear_weights": file.name, "linear_weights_sha256": sha256(file),
+            "input": f"RGB, -1 to 1, {self.looks_at}"}
 
     def part(self, image: np.ndarray) -> np.ndarray | None:
         """What is looked at of a frame, uint8 (H, W, 3); None if it is too small."""
@@ -122,16 +89,30 @@ class PerceptualView(View):
         parts = [(self.part(step.real) if step.real is not None else None, self.part(step.fake)) for step in steps]
         if parts[0][1] is None:
             return [Perceptual()] * len(steps)
-        some = max(1, PIXELS // parts[0][1][..., 0].size)
-        return [seen for at in range(0, len(steps), some)
-                for seen in self._look(steps[at:at + some], *zip(*parts[at:at + some], strict=True))]
+        some, found = max(1, PIXELS // parts[0][1][..., 0].size), []
+        for at in range(0, len(steps), some):
+            sides = zip(*parts[at:at + some], strict=True)
+            vectors = [[None] * len(side) if side[0] is None else self.vectors(side) for side in sides]
+            for step, real, fake in zip(steps[at:at + some], *vectors, strict=True):
+                before = (None, None) if step.first else self._previous
+                found.append(Perceptual(distance(real, fake), distance(before[0], real), distance(before[1], fake)))
+                self._previous = real, fake
+            # Copies, so that the batch's memory is free.
+            self._previous = tuple(None if vector is None else vector.clone() for vector in self._previous)
+        return found
 
-    def _look(self, steps: Sequence[Step], *sides: Sequence[np.ndarray]) -> Iterator[Perceptual]:
-        """``sides``: of each frame the real picture, None if there is none, and the fake one."""
-        vectors = [[None] * len(side) if side[0] is None else self._vectors(side) for side in sides]
-        for step, real, fake in zip(steps, *vectors, strict=True):
-            before = (None, None) if step.first else self._previous
-            yield Perceptual(distance(real, fake), distance(before[0], real), distance(before[1], fake))
-            self._previous = real, fake
-        # Copies, so that the batch's memory is free.
-        self._previous = tuple(None if vector is None else vector.clone() for vector in self._previous)
+    # Not with TF32, which GPUs use for convolutions by default: its rounding would show in the distances.
+    @torch.inference_mode()
+    @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    def vectors(self, frames: Sequence[np.ndarray]) -> Tensor:
+        """N frames of one size, each uint8 (H, W, 3) with sides of 31 or more, to float32 (N, D)."""
+        x = to_video(frames).to(self._device, memory_format=torch.channels_last)
+        features = [layer.permute(0, 2, 3, 1) for layer in self._network(x)]
+        sizes = [layer[0].numel() for layer in features]
+        vectors = x.new_empty(len(x), sum(sizes))
+        for layer, scale, part in zip(features, self._scales, vectors.split(sizes, 1), strict=True):
+            part = part.unflatten(1, layer.shape[1:])  # in place: new memory costs more than the arithmetic
+            torch.mul(layer, layer, out=part)
+            norm = part.sum(3, keepdim=True).sqrt_().add_(EPS)
+            torch.div(layer, norm.mul_(math.sqrt(layer[0, ..., 0].numel())), out=part).mul_(scale)
+        return vectors

@@ -1,13 +1,12 @@
 """Fréchet's distance of two sets of feature vectors, in float64: their statistics, and the metrics made of them.
 
-A set of at most D vectors of D numbers is kept as it is, a larger one as its mean and its covariance, so memory does
-not grow with the number of vectors.
+Of vectors of D numbers at most D are kept, of more their mean and their covariance, so memory does not grow with their
+number.
 """
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,7 +15,9 @@ import numpy as np
 from timecyclegan.evaluation.base import Metric, Step, Value
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.torchscript import brief
 
+ROUNDING = 1e-12  # of the traces: what a distance of equal sets may come to
 TOO_FEW = ("{fewest} {what} on one side are fewer than the {dims} features: a covariance of so few is far from that of "
            "all, and the distance is biased upwards; compare only with numbers of as many")
 
@@ -27,80 +28,51 @@ class Statistics:
 
     Attributes:
         mean: (D,).
+        factor: a matrix A of at most D rows with A^T A = the covariance (D, D), which is unbiased.
         n: how many vectors there were; None where the file does not say.
-        features: (n, D), the vectors themselves, where they were kept.
-        covariance: (D, D), where they were not.
         facts: JSON-ready, what the features were made with; sets whose facts differ are not compared.
+
+    Raises:
+        UserError: there is one vector alone, or a number is not finite.
     """
     mean: np.ndarray
+    factor: np.ndarray
     n: int | None = None
-    features: np.ndarray | None = None
-    covariance: np.ndarray | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.n is not None and self.n < 2:
+            raise UserError(f"a covariance needs two pictures or clips, and there is {self.n}; give more")
+        if not np.isfinite(self.mean).all() or not np.isfinite(self.factor).all():
+            raise UserError("the features are not all finite numbers; check the network's weights")
 
     @classmethod
     def of(cls, features: np.ndarray, facts: Mapping[str, Any] | None = None) -> "Statistics":
-        """Those of (n, D) features, which are kept."""
-        features = np.asarray(features, np.float64)
-        return cls(features.mean(axis=0), len(features), features, facts=facts or {})
+        """Those of (n, D) features: where they are few, their differences from the mean are the factor."""
+        (n, dims), mean = features.shape, features.mean(axis=0, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # infinite ones are refused below
+            centred = (features - mean) / math.sqrt(max(n - 1, 1))
+        return cls(mean, centred if n <= dims else _factor(centred.T @ centred), n, facts or {})
+
+    @property
+    def cov(self) -> np.ndarray:
+        """(D, D), the covariance."""
+        return self.factor.T @ self.factor
+
+    @property
+    def trace(self) -> float:
+        """Of the covariance."""
+        return float(np.square(self.factor).sum())
 
     @property
     def dims(self) -> int:
         return len(self.mean)
 
-    def check(self) -> None:
-        """
-        Raises:
-            UserError: there is one vector alone, or a number is not finite.
-        """
-        if self.n is not None and self.n < 2:
-            raise UserError(f"a covariance needs two pictures or clips, and there is {self.n}; give more")
-        if not np.isfinite(self.mean).all() or (self.features is None and not np.isfinite(self.cov).all()):
-            raise UserError("the features are not all finite numbers; check the network's weights")
-
-    @cached_property
-    def _centred(self) -> np.ndarray:
-        return (self.features - self.mean) / math.sqrt(self.n - 1)
-
-    @cached_property
-    def cov(self) -> np.ndarray:
-        """(D, D), unbiased."""
-        return self.covariance if self.features is None else self._centred.T @ self._centred
-
-    @cached_property
-    def factor(self) -> np.ndarray:
-        """A matrix A of at most D rows with A^T A = cov: the centred features, or scaled eigenvectors.
-
-        Eigenvalues that are nothing but rounding are left out.
-        """
-        if self.features is not None and self.n <= self.dims:
-            return self._centred
-        values, vectors = np.linalg.eigh(self.cov)
-        true = values > values[-1] * len(values) * np.finfo(np.float64).eps
-        return np.sqrt(values[true])[:, None] * vectors[:, true].T
-
-    @cached_property
-    def trace(self) -> float:
-        """Of the covariance."""
-        return float(np.trace(self.cov) if self.features is None else np.square(self._centred).sum())
-
-    def equals(self, other: "Statistics") -> bool:
-        """Whether both hold the same vectors, in whatever order, or the same mean and covariance."""
-        if self.features is not None and other.features is not None:
-            return sorted(map(bytes, self.features)) == sorted(map(bytes, other.features))
-        return np.array_equal(self.mean, other.mean) and np.array_equal(self.cov, other.cov)
-
     def save(self, path: str | Path) -> None:
-        """Write an ``.npz`` with ``mu`` and ``sigma``, as pytorch-fid has it, ``n``, ``facts`` and any ``features``."""
-        self.check()
-        kept = {}
-        if self.features is not None:
-            single = self.features.astype(np.float32)  # networks' features lose nothing by it
-            kept["features"] = single if np.array_equal(single, self.features) else self.features
-        if self.n is not None:
-            kept["n"] = self.n
+        """Write an ``.npz`` with ``mu`` and ``sigma``, as pytorch-fid has it, ``facts`` and any ``n``."""
+        counted = {} if self.n is None else {"n": self.n}
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, mu=self.mean, sigma=self.cov, facts=json.dumps(dict(self.facts)), **kept)
+            np.savez(file, mu=self.mean, sigma=self.cov, facts=json.dumps(dict(self.facts)), **counted)
 
     @classmethod
     def load(cls, path: str | Path) -> "Statistics":
@@ -111,68 +83,70 @@ class Statistics:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                found = {name: file[name] for name in ("mu", "sigma", "n", "facts", "features") if name in file}
-            facts, n = json.loads(str(found.get("facts", "{}"))), int(found["n"]) if "n" in found else None
-            mean, cov = found["mu"].astype(np.float64), found["sigma"].astype(np.float64)
+                mean, cov = file["mu"].astype(np.float64), file["sigma"].astype(np.float64)
+                facts = json.loads(str(file["facts"])) if "facts" in file else {}
+                n = int(file["n"]) if "n" in file else None
         except FileNotFoundError:
             raise UserError(f"statistics {path} do not exist; save them with --save_stats") from None
         except Exception as error:  # zip, pickle, JSON: a damaged file can raise anything
-            raise UserError(f"{path} holds no statistics that can be read, mu and sigma ({_brief(error)}); "
+            raise UserError(f"{path} holds no statistics that can be read, mu and sigma ({brief(error)}); "
                             "make it again with --save_stats") from error
         if mean.ndim != 1 or cov.shape != 2 * mean.shape:
             raise UserError(f"{path}: expected mu (D,) and sigma (D, D), found shapes {mean.shape} and {cov.shape}")
-        if found.get("features", mean[None]).shape[1:] != mean.shape:
-            raise UserError(f"{path}: expected features (n, {len(mean)}), found {found['features'].shape}")
-        if "features" in found:
-            return cls.of(found["features"], facts)
-        return cls(mean, n, covariance=cov, facts=facts)
+        return cls(mean, _factor(cov), n, facts)
 
 
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:120]
+def _factor(cov: np.ndarray) -> np.ndarray:
+    """The factor of a covariance (D, D): scaled eigenvectors, without those whose eigenvalues are mere rounding."""
+    if not np.isfinite(cov).all():
+        return cov  # which has no eigenvalues; whose factor it is refuses it
+    values, vectors = np.linalg.eigh(cov)
+    true = values > values[-1] * len(values) * np.finfo(np.float64).eps
+    return np.sqrt(values[true])[:, None] * vectors[:, true].T
 
 
 class Collected:
-    """Takes feature vectors as they come; :attr:`statistics` are the same however they were cut into batches."""
+    """Takes feature vectors as they come; blocks of as many as they have numbers are folded into mean and scatter."""
 
     def __init__(self) -> None:
-        self.n = self._folded = 0  # vectors taken; how many of them are in the mean and the scatter alone
+        self._folded = 0  # how many vectors are in the mean and the scatter alone
         self._waiting: list[np.ndarray] = []
         self._mean: np.ndarray | float = 0.0
         self._scatter: np.ndarray | float = 0.0  # the sum of (x - mean)(x - mean)^T
 
-    def add(self, features: np.ndarray) -> None:
-        """Take (N, D) features."""
-        self.n += len(features)
-        self._waiting.append(np.asarray(features, np.float64))
-        if self.n - self._folded > (dims := features.shape[1]):
-            rows = np.concatenate(self._waiting)
-            while len(rows) > dims:
-                self._mean, self._scatter = self._with(rows[:dims])
-                self._folded, rows = self._folded + dims, rows[dims:]
-            self._waiting = [rows]
+    @property
+    def n(self) -> int:
+        """How many were taken."""
+        return self._folded + len(self._waiting)
 
-    def _with(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and scatter with further rows; by Chan, Golub and LeVeque (1983), which subtracts no large numbers."""
-        mean, n = rows.mean(axis=0), self._folded + len(rows)
+    def add(self, vector: np.ndarray) -> None:
+        """Take a vector (D,)."""
+        if len(self._waiting) == len(vector):
+            self._mean, self._scatter = self._with_waiting()
+            self._folded, self._waiting = self.n, []
+        self._waiting.append(vector)
+
+    def _with_waiting(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scatter of all; by Chan, Golub and LeVeque (1983), which subtracts no large numbers."""
+        rows = np.stack(self._waiting).astype(np.float64)
+        mean = rows.mean(axis=0)
         centred, shift = rows - mean, mean - self._mean
-        between = np.outer(shift, shift) * (self._folded * len(rows) / n)
-        return self._mean + shift * (len(rows) / n), self._scatter + centred.T @ centred + between
+        between = np.outer(shift, shift) * (self._folded * len(rows) / self.n)
+        return self._mean + shift * (len(rows) / self.n), self._scatter + centred.T @ centred + between
 
     @property
     def statistics(self) -> Statistics:
         """Of all that was added.
 
         Raises:
-            UserError: nothing was.
+            UserError: it was nothing, or see :class:`Statistics`.
         """
         if not self.n:
             raise UserError("there are no pictures or clips")
-        rows = np.concatenate(self._waiting)
         if not self._folded:
-            return Statistics.of(rows)
-        mean, scatter = self._with(rows)
-        return Statistics(mean, self.n, covariance=scatter / (self.n - 1))
+            return Statistics.of(np.stack(self._waiting))
+        mean, scatter = self._with_waiting()
+        return Statistics(mean, _factor(scatter / (self.n - 1)), self.n)
 
 
 @dataclass(frozen=True)
@@ -193,21 +167,6 @@ def frechet_distance(real: Statistics, fake: Statistics) -> Frechet:
     for equal sets.
 
     Raises:
-        UserError: the sets do not compare, or one does not pass its ``check``.
-    """
-    check_comparable(real, fake)
-    real.check(), fake.check()
-    if real.equals(fake):
-        return Frechet(0.0, 0.0, real.trace, real.trace, real.trace)
-    mean_term = float(np.square(real.mean - fake.mean).sum())
-    trace_sqrt = float(np.linalg.svd(real.factor @ fake.factor.T, compute_uv=False).sum())
-    value = mean_term + real.trace + fake.trace - 2 * trace_sqrt
-    return Frechet(max(value, 0.0), mean_term, real.trace, fake.trace, trace_sqrt)
-
-
-def check_comparable(real: Statistics, fake: Statistics) -> None:
-    """
-    Raises:
         UserError: the two were made with different networks (by their weights, not by their files' names), treatments
             of pixels, or numbers of features.
     """
@@ -216,6 +175,11 @@ def check_comparable(real: Statistics, fake: Statistics) -> None:
         if key != "network" and key in theirs and ours[key] != theirs[key]:
             raise UserError(f"the real and the generated statistics do not compare: {key} is {ours[key]} and "
                             f"{theirs[key]}; make both in the same manner")
+    mean_term = float(np.square(real.mean - fake.mean).sum())
+    trace_sqrt = float(np.linalg.svd(real.factor @ fake.factor.T, compute_uv=False).sum())
+    value = mean_term + real.trace + fake.trace - 2 * trace_sqrt
+    rounding = ROUNDING * (real.trace + fake.trace)
+    return Frechet(value if value > rounding else 0.0, mean_term, real.trace, fake.trace, trace_sqrt)
 
 
 class Features(NamedTuple):
@@ -247,7 +211,7 @@ class FrechetMetric(Metric):
         super().add(None)  # counts the frame
         for side, features in ((self.fake, sample.fake), (self.real, sample.real)):
             if features is not None:
-                side.add(features[None])
+                side.add(features)
 
     def result(self) -> Value:
         return self._against(self.real)

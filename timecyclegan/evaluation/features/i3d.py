@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from timecyclegan.evaluation.base import Settings, Step, View
 from timecyclegan.evaluation.features.frechet import Features
@@ -41,12 +40,11 @@ class I3DView(View):
                             f"{path}, or leave it out")
         self._network = load_torchscript(path, self._device, "FVD's network")
         try:
-            found = self._run(np.zeros((LENGTH, 32, 32, 3), np.uint8))
+            shape = tuple(self._run(np.zeros((LENGTH, 32, 32, 3), np.uint8)).shape)
         except Exception as error:  # it compiles and runs code of others
             raise UserError(f"{path} takes no clips with {', '.join(ARGUMENTS)} ({brief(error)}); expected the I3D of "
                             "StyleGAN-V") from error
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if len(shape) != 2 or shape[0] != 1:
             raise UserError(f"{path} gives {shape} for a clip; expected StyleGAN-V's I3D, which gives (1, D)")
         self.facts = {
             "network": "I3D (TorchScript)", "weights": path.name, "weights_sha256": sha256(path), "clip": LENGTH,
