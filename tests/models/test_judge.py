@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from timecyclegan import TimeCycleMixin
+from timecyclegan import SeqDMixin, TimeCycleMixin
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models import default_options, get_model, get_task
 from timecyclegan.models.judge import Case, Judge, discriminator_terms, judges_each_alone
@@ -70,13 +70,15 @@ def batch_normed():
 @pytest.mark.parametrize("make", [Mean, batch_normed])
 def test_what_looks_at_its_batch_sees_real_and_generated_apart(make):
     torch.manual_seed(0)
-    network, real, fake = make(), video(seed=1), video(seed=2)
+    network, real, fake = make(), video(seed=1), video(seed=2).requires_grad_(True)
     judge, calls = Judge(network), {}
     counted(network, calls, "D")
     losses = discriminator_terms([Case("gan", judge, judge.show(fake), judge.show(real))], gan_loss)
     assert calls == {"D": 2} and not judges_each_alone(network)
     plain = [network(clip.transpose(0, 1).flatten(0, 1)) for clip in (real, fake)]
     torch.testing.assert_close(losses["gan"].value, (gan_loss(plain[0], True) + gan_loss(plain[1], False)) / 2)
+    losses["gan"].value.backward()
+    assert fake.grad is None and all(p.grad is not None for p in network.parameters())
 
 
 def test_batch_norm_that_no_longer_learns_is_called_once():
@@ -85,6 +87,8 @@ def test_batch_norm_that_no_longer_learns_is_called_once():
     assert judges_each_alone(network) and judges_each_alone(PatchGAN(3, 2))
     assert not judges_each_alone(nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True)))
     assert not judges_each_alone(lambda x: x)
+    assert not judges_each_alone(nn.Sequential(nn.Conv2d(3, 1, 3), nn.Flatten(0)))
+    assert not judges_each_alone(nn.Softmax(dim=0)) and judges_each_alone(nn.Softmax(dim=1))
     assert judges_each_alone(torch.compile(PatchGAN(3, 2), backend="eager"))
 
 
@@ -157,6 +161,17 @@ def test_a_network_that_was_put_in_the_place_of_another_is_called(base):
     gan.set_timecycle_discriminator_input(clip)
     gan.timecycle_backward_D()
     assert calls == {"G": T - 1, "D": 1} and before[0] is not gan.generator
+
+
+def test_a_sequence_discriminator_of_the_host_s_is_looked_up_too():
+    gan = type("WithSeqD", (SeqDMixin, Host), {})()
+    gan.S, calls = nn.Conv2d(6, 1, 3), {}
+    gan.define_seq_D(2, discriminators=[gan.S])
+    gan.S = nn.Sequential(gan.S)
+    counted(gan.S, calls, "S")
+    gan.set_seq_D_input(video().float(), video().float())
+    gan.seq_D_backward()
+    assert calls["S"] == 1 and set(gan.seq_D_parameters()) == set(gan.S.parameters())
 
 
 def test_a_motion_model_of_the_host_s_is_looked_up_too():

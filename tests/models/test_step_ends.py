@@ -145,6 +145,35 @@ def test_hosts_can_be_copied_amid_a_step_and_judge_by_themselves():
         copy.deepcopy(gan).timecycle_backward()
 
 
+class Slotted:
+    __slots__ = ("__dict__", "kept")
+
+    def __init__(self):
+        self.kept, self.own = [1], {}
+        self.own["self"] = self.own
+
+
+class Tagged(TimeCycleMixin, Slotted):
+    def __deepcopy__(self, memo):
+        twin = super().__deepcopy__(memo)
+        twin.tag = "copied"
+        return twin
+
+
+def test_hosts_of_odd_kinds_can_be_copied():
+    """With slots, a container that holds itself, and a way to be copied of its own, before the mixin or behind it."""
+    class Own(nn.Module):
+        def __deepcopy__(self, memo):
+            return "its own way"
+
+    gan = Tagged()
+    gan.own["fake"] = torch.ones(1, requires_grad=True) * 2
+    twin = copy.deepcopy(gan)
+    assert twin.tag == "copied" and twin.kept == [1] and twin.kept is not gan.kept
+    assert twin.own["self"] is twin.own and twin.own["fake"].grad_fn is None
+    assert copy.deepcopy(type("Host", (TimeCycleMixin, Own), {})()) == "its own way"
+
+
 def test_the_walk_is_let_go_when_its_losses_were_back_propagated():
     gan, source = Full(), torch.rand(1, 4, *SIZE) * 2 - 1
     gan.walk(source)

@@ -1,6 +1,7 @@
 """What a run reports: TensorBoard events, and a table of losses, which are means since the last entry."""
 import csv
 import io
+import time
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def test_what_was_logged_after_the_checkpoint_is_dropped(tmp_path):
     for step in (1, 2, 3, 10):
         log.scalars({"Generator/l1": float(step)}, step, 1)
     log.writer.close()
+    time.sleep(1.1)  # TensorBoard reads files in the order of their names, which begin with the second
     log = TrainingLog(tmp_path / "run", 2)
     log.scalars({"Generator/l1": 33.0}, 3, 1)
     log.writer.close()

@@ -72,9 +72,10 @@ class AdversarialTraining:
 
     def end_step(self) -> None:
         """Let go of the step's tensors, those that the mixins keep, too."""
-        parts = [self, *getattr(self, "timecycles", {}).values(), *getattr(self, "seq_Ds", {}).values()]
-        for part in parts:
+        for part in (self, *getattr(self, "timecycles", {}).values(), *getattr(self, "seq_Ds", {}).values()):
             part.step.clear()
+        if hasattr(self, "_warp_step"):
+            self._warp_step.clear()
 
     def _update(self, role: str, name: str, terms: Losses, scaler: torch.amp.GradScaler) -> dict[str, float]:
         optimizer = self.optimizers[role]

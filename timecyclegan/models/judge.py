@@ -115,8 +115,8 @@ def discriminator_terms(cases: Iterable[Case], criterion: Criterion) -> Losses:
     """For each case the discriminator's loss, (real + fake) / 2, and its gradient penalty.
 
     Gradients reach the discriminators alone. Each network is called once, on the real and generated pictures of all
-    its cases together; real pictures that several cases have in common are judged once. A network that may look at
-    its batch (:func:`judges_each_alone`) sees real and generated pictures apart, case by case.
+    its cases together, and once more for each gradient penalty; real pictures that cases share are judged once. A
+    network that may look at its batch (:func:`judges_each_alone`) sees real and generated ones apart, case by case.
     """
     cases = [case for case in cases if case.fake and case.real]
     losses: Losses = {}
@@ -177,21 +177,21 @@ def _pictures(exhibits: Sequence[Exhibit]) -> Tensor:
 def _verdicts(cases: Sequence[Case]) -> list[tuple[Tensor, Tensor]]:
     """By case, the predictions on its real and on its generated pictures."""
     networks = [case.judge.network for case in cases]
-    hearings = {id(network): _Hearing(network) for network in networks if judges_each_alone(network)}
+    calls = {id(network): _OneCall(network) for network in networks if judges_each_alone(network)}
     for case, network in zip(cases, networks, strict=True):
-        if id(network) in hearings:
-            hearings[id(network)].admit([*case.real, *case.fake])
+        if id(network) in calls:
+            calls[id(network)].add([*case.real, *case.fake])
     found = []
     for case, network in zip(cases, networks, strict=True):
-        hearing = hearings.get(id(network))
-        if hearing:
-            found.append((hearing.predictions(case.real), hearing.predictions(case.fake)))
+        call = calls.get(id(network))
+        if call:
+            found.append((call.predictions(case.real), call.predictions(case.fake)))
         else:
             found.append((network(_pictures(case.real).detach()), network(_pictures(case.fake).detach())))
     return found
 
 
-class _Hearing:
+class _OneCall:
     """One call of a network for many exhibits, each picture once."""
 
     def __init__(self, network: nn.Module):
@@ -199,11 +199,11 @@ class _Hearing:
         self.shown: list[Exhibit] = []
         self.answers: tuple[Tensor, ...] = ()  # for each exhibit
 
-    def admit(self, exhibits: Iterable[Exhibit]) -> None:
+    def add(self, exhibits: Iterable[Exhibit]) -> None:
         """Show these as well, unless their pictures are shown already."""
-        self.shown += [exhibit for exhibit in exhibits if self._holder(exhibit) is None]
+        self.shown += [exhibit for exhibit in exhibits if self._place(exhibit) is None]
 
-    def _holder(self, exhibit: Exhibit) -> int | None:
+    def _place(self, exhibit: Exhibit) -> int | None:
         """The number of the exhibit that has all pictures of this one."""
         for number, (video, condition, frames) in enumerate(self.shown):
             if video is exhibit.video and condition is exhibit.condition and set(frames) >= set(exhibit.frames):
@@ -217,7 +217,7 @@ class _Hearing:
             self.answers = self.network(torch.cat(pictures)).split([len(some) for some in pictures])
         found = []
         for exhibit in exhibits:
-            number = self._holder(exhibit)
+            number = self._place(exhibit)
             frames, answer = self.shown[number].frames, self.answers[number]
             if frames != exhibit.frames:
                 by_picture = answer.unflatten(0, (len(frames), -1))  # (W * N, ..) to (W, N, ..)
@@ -226,11 +226,11 @@ class _Hearing:
         return torch.cat(found)
 
 
-# The modules of code whose layers treat picture by picture, and of wrappers, whose inner layers are looked at too.
+# Modules of code whose layers do not look across the batch axis, and of wrappers, whose inner layers are looked at too.
 _ALONE = (
     "timecyclegan.models.networks.", "torch._dynamo.eval_frame", "torch.nn.parallel.",
-    *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "dropout", "flatten", "linear",
-                                              "normalization", "padding", "pixelshuffle", "pooling", "upsampling")),
+    *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "dropout", "linear", "normalization",
+                                              "padding", "pixelshuffle", "pooling", "upsampling")),
 )  # fmt: skip
 
 
@@ -248,4 +248,4 @@ def _treats_each_alone(layer: nn.Module) -> bool:
         return not layer.training and layer.running_mean is not None
     if isinstance(layer, _InstanceNorm):
         return not (layer.training and layer.track_running_stats)
-    return type(layer).__module__.startswith(_ALONE)
+    return type(layer).__module__.startswith(_ALONE) and getattr(layer, "dim", None) != 0  # a softmax over the batch

@@ -2,7 +2,7 @@
 import copy
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -106,31 +106,33 @@ def _back_propagated(step: Step | None, side: str) -> None:
 
 
 def copy_host(host: Any, memo: dict[int, Any]) -> Any:
-    """``__deepcopy__`` of a host. What a step left in its attributes, losses and generated clips with their history,
-    is copied without it: PyTorch refuses to copy such tensors."""
-    for tensor in _with_history(vars(host)):
-        memo[id(tensor)] = tensor.detach().clone()
-    for base in type(host).__mro__:
-        own = vars(base).get("__deepcopy__", copy_host)
-        if own is not copy_host:
-            return own(host, memo)
+    """``__deepcopy__`` of a host. What a step left in its attributes, lists and dictionaries (losses, generated clips) is
+    copied without its history: PyTorch refuses to copy such tensors."""
+    ahead, known = [vars(host)], set()
+    while ahead:
+        thing = ahead.pop()
+        if isinstance(thing, Tensor) and not thing.is_leaf:
+            memo[id(thing)] = thing.detach().clone()
+        elif isinstance(thing, (dict, list, tuple)) and id(thing) not in known:
+            known.add(id(thing))
+            ahead += thing.values() if isinstance(thing, dict) else thing
+    # The next class behind the mixins that says how it is copied; those before them have called this.
+    bases = type(host).__mro__
+    last = max(place for place, base in enumerate(bases) if vars(base).get("__deepcopy__") is copy_host)
+    for base in bases[last + 1 :]:
+        if "__deepcopy__" in vars(base):
+            return base.__deepcopy__(host, memo)
     make, arguments, state, *_ = host.__reduce_ex__(4)
     twin = memo[id(host)] = make(*arguments)
     state = copy.deepcopy(state, memo)
     if hasattr(twin, "__setstate__"):
         twin.__setstate__(state)
     else:
-        vars(twin).update(state)
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        vars(twin).update(attributes or {})
+        for name, value in (slots or {}).items():
+            setattr(twin, name, value)
     return twin
-
-
-def _with_history(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if not value.is_leaf:
-            yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _with_history(part)
 
 
 # ---- networks that belong to the host

@@ -15,6 +15,7 @@ from timecyclegan.models.mixins.host import (
     as_video,
     copy_host,
     host_criterion,
+    locate,
     named,
     not_negative,
 )
@@ -85,7 +86,7 @@ class SequenceDiscriminators:
             ValueError: there are no clips.
         """
         if not hasattr(self.step, "fake"):
-            raise ValueError("the sequence discriminators have no input yet: call set_seq_D_input first")
+            raise ValueError("the sequence discriminators have no input yet: call set_seq_D_input first, in every step")
         found = []
         for scale, judge in enumerate(self.judges):
             sides = []
@@ -167,10 +168,10 @@ class SeqDMixin:
             discriminators = [define_discriminator(architecture, seen, filters) for _ in range(temporal_scales)]
         places = []
         for scale, network in enumerate(discriminators):
+            place = locate(self, network)
             if not isinstance(network, Place):
                 self.seq_D_networks[f"{name}_{scale}"] = network
-                network = Place(self, "seq_D_networks", f"{name}_{scale}")
-            places.append(network)
+            places.append(place if isinstance(place, Place) else Place(self, "seq_D_networks", f"{name}_{scale}"))
         self.seq_Ds[name] = SequenceDiscriminators(
             places, n_frames, n_frames_ignored, conditional, self._seq_D_matching,
             self._seq_D_criterion, self.seq_D_gan_mode == "wgangp",

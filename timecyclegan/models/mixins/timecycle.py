@@ -114,7 +114,7 @@ class TimeCycle(nn.Module):
         backward, forward = self._walkers
         cycle = walk(sequence, backward, forward, condition, self.type.history)
         sides = ("generator", "discriminator") if self.judges else ("generator",)
-        self.step = Step(*sides, sequence=sequence, condition=condition, cycle=cycle, first=ignore_first_n)
+        self.step = Step(*sides, sequence=sequence, condition=condition, cycle=cycle)
         return cycle
 
     def set_discriminator_input(
@@ -184,7 +184,8 @@ class TimeCycle(nn.Module):
         if cycle is None or not self.judges:
             return []
         if not hasattr(self._shown, "real"):
-            raise ValueError("a TimeCycle with discriminators needs the real sequence: set the discriminator input")
+            raise ValueError("a TimeCycle with discriminators needs the real sequence: set the discriminator input "
+                             "in every step")
         self.step.shown = self._shown  # it ends with the walk
         real, condition, first = self._shown.real, self._shown.condition, self._shown.first
         self._check_real(real[:, first:], None if condition is None else condition[:, first:])

@@ -71,7 +71,7 @@ class WarpLossMixin:
     def warp_terms(self) -> Losses:
         """What :meth:`warp_backward` adds up, as a named term with its weight."""
         if not hasattr(self._warp_step, "terms"):
-            raise ValueError("call warp_forward first")
+            raise ValueError("call warp_forward first, in every step")
         return self._warp_step.taken("generator", self._warp_step.terms)
 
     __deepcopy__ = copy_host
