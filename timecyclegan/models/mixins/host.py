@@ -106,7 +106,7 @@ def _back_propagated(step: Step | None, side: str) -> None:
 
 
 def copy_host(host: Any, memo: dict[int, Any]) -> Any:
-    """``__deepcopy__`` of a host. What a step left in its attributes, lists and dictionaries (losses, generated clips) is
+    """``__deepcopy__`` of a host. What a step left in attributes, lists and dictionaries (losses, generated clips) is
     copied without its history: PyTorch refuses to copy such tensors."""
     ahead, known = [vars(host)], set()
     while ahead:
