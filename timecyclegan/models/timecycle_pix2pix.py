@@ -23,14 +23,14 @@ from timecyclegan.util.options import Options
 
 
 class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
-    """TimeCycleGAN-P: from a source clip c it makes x, beside the real clip y; frames are t = 0 .. L.
+    """TimeCycleGAN-P: from a source clip c it makes x, beside the real clip y; ``--block_size`` frames, t = 0 .. L.
 
     | network | name | sees |
     |---|---|---|
     | G | ``generator`` | [c_t, x_(t-1)], and makes x_t; gradients run back through all frames; noise before x_0 |
     | D | ``discriminator`` | one frame with its condition: [c_t, x_t], [c_t, y_t] |
     | S_i | ``sequence_discriminator_i`` | n frames at stride n^i, without conditions, in windows |
-    | M | ``timecycles.target`` | [c_t, frame t+1] or [c_t, frame t-1], and makes frame t: one network for both ways |
+    | M | ``timecycles.target`` | [c_t, a frame after or before t], and makes frame t: one network for both ways |
 
     There are ``--discriminator_temporal_scales`` S_i (one), n is ``--n_frames_discriminator`` (all of x_1 .. x_L). x_0
     is made of noise: D sees it, S_i and the walk begin with frame 1.
@@ -67,7 +67,7 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
             # gan: D shall take every [c_t, x_t] for real, as --gan_mode measures it.
             # feature_matching: D's features of [c_t, x_t] shall be those of [c_t, y_t]: --feature_matching_loss_weight.
             **self.generator_terms(self.gan_cases(), options.feature_matching_loss_weight),
-            # l1: x and y, pixel by pixel: --l1_loss_weight.
+            # l1: x and y, pixel by pixel, all frames: --l1_loss_weight.
             **self.l1_terms(options.l1_loss_weight),
             # perceptual: x and y in the features of VGG19: --perceptual_loss_weight.
             **self.perceptual_terms(options.perceptual_loss_weight),
@@ -76,10 +76,10 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
             **self.seq_D_terms(),
             # timecycle: p_t and s_t shall be x_t, rl_t and rs_t shall be x_L, each a quarter of it, nothing detached:
             #   --timecycle_loss_weight; the distance is --timecycle_loss.
-            # timecycle_warp: x_t shall be what M makes of x_(t+1), and of x_(t-1), both detached:
-            #   --timecycle_warp_loss_weight.
+            # timecycle_warp: x_t shall be what M makes of x_(t+1), plus what M makes of x_(t-1); that is detached, so it
+            #   trains G alone: --timecycle_warp_loss_weight.
             # timecycle_gan: D shall take [c_t, p_t], [c_t, s_t], [c_L, rl_t], [c_L, rs_t] for real, all in one mean;
-            #   plus S_0 windows of [p_1 .. x_L] and [s_1 .. x_L]. It is there if one of the two weights is not 0.
+            #   plus S_0 windows of [p_1 .. x_L] and [s_1 .. x_L]. It is there if one of these two weights is not 0.
             **self.timecycle_terms(),
         }
 
