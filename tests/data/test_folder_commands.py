@@ -39,6 +39,8 @@ def test_images_are_numbered_in_natural_order_and_names_are_undone(tmp_path, cap
 
 def test_names_are_not_written_where_there_is_a_conflict_or_a_dry_run(tmp_path, capsys):
     folder, names = write(tmp_path / "data", {"a/1.png": b"1"}), tmp_path / "names.csv"
+    inside = failed(capsys, rename_images, folder, tmp_path / "new", "--names", folder / "names.csv")
+    assert "which is only read" in inside and not (tmp_path / "new").exists()
     out = write(tmp_path / "out", {"a/00000.png": b"another"})
     assert "is there and is not" in failed(capsys, rename_images, folder, out, "--names", names)
     done(rename_images, folder, tmp_path / "new", "--names", names, "--dry_run")

@@ -176,6 +176,8 @@ def test_maps_of_other_models_and_flags_are_not_mixed(frames, network, tmp_path,
         for dry_run in (True, False):
             with pytest.raises(UserError, match=f"was made with other {word} .*choose another folder"):
                 run_deeplab(frames / "a", out, model, dry_run=dry_run, **options)
+    with pytest.raises(UserError, match="was made with other frames"):
+        run_deeplab(frames / "b", out, network)
     with pytest.raises(UserError, match="would be removed but not made again"):
         run_deeplab(frames / "b", out, other, overwrite=True)
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == before

@@ -27,6 +27,13 @@ def no_links(*_, **__):
     raise OSError(errno.EXDEV, "Invalid cross-device link")
 
 
+def test_only_what_it_left_itself_is_removed(tmp_path):
+    torn, mine = {".top.12.tmp": b"to"}, {".notes.2.tmp.txt": b"mine", "a/.top.12.tmp": b"mine", ".top.x.tmp": b"mine"}
+    folder, out = write(tmp_path / "in", FILES), write(tmp_path / "out", torn | mine)
+    run(folder, out)
+    assert contents(out) == MADE | mine
+
+
 @pytest.mark.parametrize("way", ["links", "copies", "no links", "real"])
 def test_it_survives_any_kill(tmp_path, monkeypatch, way):
     if way == "no links":  # as between file systems

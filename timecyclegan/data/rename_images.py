@@ -47,6 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
             new = Path(name, f"{number:0{width}}{frame.suffix.lower()}")
             renamed[Path(name, frame.name).as_posix()] = new.as_posix()
     rows = [(new, old) for old, new in renamed.items()]
+    if given.names and given.names.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"--names {given.names} lies in {folder}, which is only read; choose another file")
     if given.names and given.names.exists() and _read_names(given.names) != rows:
         raise UserError(f"--names {given.names} holds other names already; choose another file")
 

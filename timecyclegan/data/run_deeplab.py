@@ -66,8 +66,9 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
     """Do what the command does.
 
     Raises:
-        UserError: OUT is within FRAMES, holds maps of another model or other flags or cannot be written to; there are
-            no frames; a model or frame cannot be read; the network gives other things than classes of ``options.ids``.
+        UserError: OUT is within FRAMES, holds maps of other frames, another model or other flags, or cannot be written
+            to; there are no frames; a model or frame cannot be read; the network gives other things than classes of
+            ``options.ids``.
     """
     if batch_size < 1:
         raise UserError(f"--batch_size {batch_size}: expected 1 or more")
@@ -79,7 +80,7 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
             for name, sequence in sequences.items() for frame in sequence}
     segmenter = Segmenter(model, gpu, options.input, options.output)
     options = dataclasses.replace(options, range=options.range or segmenter.range)
-    facts = {"model_sha256": sha256(model), **dataclasses.asdict(options)}
+    facts = {"frames": str(frames.resolve()), "model_sha256": sha256(model), **dataclasses.asdict(options)}
     manifest, old = check_begun(out / MANIFEST, facts, overwrite, jobs)
     manifest |= {"files": sorted({*manifest.get("files", ()), *jobs})}
     todo = {path: frame for path, frame in jobs.items() if overwrite or not (out / path).exists()}

@@ -1,8 +1,9 @@
 """A new folder made of an old one, which is only read: files as hard links or copies, or made of the old ones."""
 import filecmp
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -48,7 +49,7 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
         print(f"nothing was written; without --dry_run: {len(todo)} files{more}{there}")
         return
     before()
-    for torn in torn_files(out):
+    for torn in torn_files(out, chosen.values()):
         torn.unlink()
     links = 0
     for old, new in tqdm(todo.items(), unit="file", disable=None):
@@ -57,9 +58,11 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
     print(f"{len(chosen)} files in {out}{there}{warning}")
 
 
-def torn_files(out: Path) -> list[Path]:
-    """What runs that were killed amid writing left in a folder: see ``util.files.replacing``."""
-    return list(out.rglob(".*.[0-9]*.tmp*"))
+def torn_files(out: Path, names: Iterable[str]) -> list[Path]:
+    """What runs that were killed amid writing the files ``names`` left in ``out``, see ``util.files.replacing``."""
+    made = {out / name for name in names}
+    found = ((path, re.fullmatch(r"\.(.+)\.\d+\.tmp(\.[^.]*)?", path.name)) for path in out.rglob(".*.tmp*"))
+    return [path for path, match in found if match and path.with_name(match[1] + (match[2] or "")) in made]
 
 
 def check_apart(root: Path, out: Path) -> None:

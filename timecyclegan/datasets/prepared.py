@@ -83,7 +83,7 @@ def check_begun(path: Path, facts: Mapping[str, Any], overwrite: bool,
 def begin(path: Path, manifest: Mapping[str, Any], old: Iterable[Path]) -> None:
     """Write a manifest when the ``old`` files are gone: a run that is killed must leave no mixture."""
     try:
-        for file in (*old, *torn_files(path.parent)):
+        for file in (*old, *torn_files(path.parent, [path.name, *manifest.get("files", ())])):
             file.unlink()
             with suppress(OSError):  # it holds something else
                 os.removedirs(file.parent)

@@ -15,6 +15,7 @@ from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics, per_frame_csv
 from timecyclegan.flow import BACKENDS
 from timecyclegan.util.argparser import Parser
+from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import write_json
 from timecyclegan.video.frames import find_sequences
@@ -23,17 +24,24 @@ LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
 STATISTICS = ".npz"
 
 
+def _parser(prog: str, description: str) -> argparse.ArgumentParser:
+    return Parser(prog=f"python -m timecyclegan.evaluation.{prog}", description=description,
+                  formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
                    by_name: bool) -> argparse.ArgumentParser:
     """The flags that do something for one of the metrics; the others have their defaults."""
-    parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _parser(prog, description)
     defined = {kind: any(not rules.missing(metric) for metric in metrics) for kind, rules in KINDS.items()}
-    parser.add_argument("real", help="real frames: a folder with one folder or video file per sequence, a folder of "
-                        "frames, or a video file" + ("; - where there are none (then --source)" * defined[UNPAIRED]))
-    parser.add_argument("fake", help="generated frames, the same sequences")
+    none = "; - where there are none (then --source)" * defined[UNPAIRED]
+    parser.add_argument("real", metavar="REAL", help="real frames: a folder with one folder or video file a sequence, "
+                        f"a folder of frames, or a video file{none}")
+    parser.add_argument("fake", metavar="FAKE", help="generated frames, the same sequences")
     if defined[UNPAIRED]:
+        sets = "; REAL is then any real pictures, for FID" * any(metric.of_sets for metric in metrics)
         parser.add_argument("--source", metavar="SRC", help="what FAKE was translated from, by an unpaired model: "
-                            "temporal metrics compare with it; REAL is then any real pictures, for FID")
+                            f"temporal metrics compare with it{sets}")
     if defined[UNCONDITIONAL]:
         parser.add_argument("--unconditional", action="store_true", help="FAKE was made from nothing: REAL is any real "
                             "clips, and sets are compared")
@@ -41,8 +49,8 @@ def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
         parser.add_argument("--flow", metavar="DIR", help="true flow of the real clip (or SRC), for E_warp")
     estimated = any("{flow}" in metric.definition for metric in metrics)
     if estimated:
-        parser.add_argument("--flow_backend", metavar="NAME", help="what estimates flow, for tOF and (where there is "
-                            "no true flow) E_warp: auto, " + ", ".join(BACKENDS) + " (default: farneback)")
+        parser.add_argument("--flow_backend", metavar="NAME", help="what estimates flow, where there is no true one: "
+                            "auto, " + ", ".join(BACKENDS) + " (default: farneback)")
         parser.add_argument("--flow_weights", metavar="FILE", help="its weights, else looked for in torch hub's cache")
     if estimated or any(metric.view for metric in metrics):
         parser.add_argument("--gpu", type=int, help="of networks; -1 is the CPU")
@@ -77,13 +85,16 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
         UserError: as :class:`Evaluator`, and for flags that do not go together.
     """
     args = _frames_parser(prog, description, metrics, by_name).parse_args(arguments)
+    pick_device(args.gpu)
     if args.flow and not Path(args.flow).is_dir():
         raise UserError(f"flow folder {args.flow} does not exist")
     if args.unconditional and (args.flow or args.source):
         raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
                         "what a generated one should")
     if args.real == "-" and not args.source:
-        raise UserError("REAL is -: without real frames, --source SRC must say what the generated ones were made from")
+        unpaired = any(not KINDS[UNPAIRED].missing(metric) for metric in metrics)
+        raise UserError("REAL is -: without real frames, --source SRC must say what the generated ones were made from"
+                        if unpaired else "REAL is -: expected real frames, which this metric compares with")
     if args.resize and min(args.resize) < 1:
         raise UserError(f"--resize {args.resize[0]} {args.resize[1]}: expected a height and a width above 0")
     kind = UNCONDITIONAL if args.unconditional else UNPAIRED if args.source else PAIRED
@@ -118,11 +129,11 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
     Raises:
         UserError: flags that do not go together, nothing that can be read, sets that do not compare.
     """
-    parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _parser(prog, description)
     kinds = "a folder (of frames, or of folders or video files), a video file, or saved statistics (.npz)"
-    parser.add_argument("real", help=kinds)
-    parser.add_argument("fake", nargs="?", help="the same; counts, sizes and names need not match REAL's. Without it, "
-                        "--save_stats saves those of REAL and nothing is compared")
+    parser.add_argument("real", metavar="REAL", help=kinds)
+    parser.add_argument("fake", metavar="FAKE", nargs="?", help="the same; counts, sizes and names need not match "
+                        "REAL's. Without it, --save_stats saves those of REAL and nothing is compared")
     parser.add_argument("--save_stats", metavar="FILE.npz", help="write REAL's statistics, to give in its place later "
                         "(pytorch-fid reads them too)")
     parser.add_argument("--gpu", type=int, default=0, help="-1 is the CPU, as is 0 where there is no GPU")
@@ -131,6 +142,7 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
         parser.add_argument("--dims", type=int, choices=BLOCKS, default=2048, help="which of Inception's features are "
                             "compared (default: 2048)")
     args = parser.parse_args(arguments)
+    pick_device(args.gpu)
     if args.save_stats and Path(args.save_stats).suffix.lower() != STATISTICS:
         raise UserError(f"--save_stats {args.save_stats}: expected a file name that ends in {STATISTICS}")
     if args.fake is None and not args.save_stats:

@@ -98,7 +98,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
 @command
 def main(arguments: list[str] | None = None) -> None:
     """Print one or more metrics.json."""
-    parser = Parser(prog="report", description="Print metrics.json files, several side by side.")
+    parser = Parser(prog="python -m timecyclegan.evaluation.report",
+                    description="Print metrics.json files, several side by side.")
     parser.add_argument("files", nargs="+", metavar="[LABEL=]FILE", help="a metrics.json, with a name for its column")
     evaluations = {}
     for text in parser.parse_args(arguments).files:

@@ -76,8 +76,8 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
             **self.seq_D_terms(),
             # timecycle: p_t and s_t shall be x_t, rl_t and rs_t shall be x_L, each a quarter of it, nothing detached:
             #   --timecycle_loss_weight; the distance is --timecycle_loss.
-            # timecycle_warp: x_t shall be what M makes of x_(t+1), plus what M makes of x_(t-1); that is detached, so it
-            #   trains G alone: --timecycle_warp_loss_weight.
+            # timecycle_warp: x_t shall be what M makes of x_(t+1), plus what M makes of x_(t-1), which is detached, so
+            #   it trains G alone: --timecycle_warp_loss_weight.
             # timecycle_gan: D shall take [c_t, p_t], [c_t, s_t], [c_L, rl_t], [c_L, rs_t] for real, all in one mean;
             #   plus S_0 windows of [p_1 .. x_L] and [s_1 .. x_L]. It is there if one of these two weights is not 0.
             **self.timecycle_terms(),
