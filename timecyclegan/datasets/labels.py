@@ -12,7 +12,6 @@ import numpy as np
 
 from timecyclegan.datasets.raw_images import open_image
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frames import read_image
 
 Colour = tuple[int, int, int]
 
@@ -153,6 +152,8 @@ class Translation:
 
     def __call__(self, path: Path) -> np.ndarray:
         """Read a label map and translate it: uint8 ids (H, W) or colours (H, W, 3); a UserError if it is none."""
+        from timecyclegan.video.frames import read_image  # with torch, which takes a second: a street needs none
+
         ids = colours_to_ids(read_image(path), self.labels, path) if self.from_colours else read_ids(path)
         result = ids_to_colours(ids, self.table, path)
         return result if self.to_colours else result[..., 0]
