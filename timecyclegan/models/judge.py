@@ -69,13 +69,13 @@ class Judge:
 
     def __init__(self, network: Any, n_frames: int = 1, stride: int = 1, conditional: bool | None = None,
                  name: str = "discriminator"):  # fmt: skip
-        self._network, self.n_frames, self.stride = network, n_frames, stride
+        self.place, self.n_frames, self.stride = network, n_frames, stride
         self.conditional, self.name = conditional, name
 
     @property
     def network(self) -> Any:
         """The network, the one that is at its place now."""
-        return find(self._network)
+        return find(self.place)
 
     def show(self, video: Tensor, condition: Tensor | None = None, first: int = 0, stop: int | None = None
              ) -> list[Exhibit]:  # fmt: skip

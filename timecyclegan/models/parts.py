@@ -155,7 +155,7 @@ def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
         model.add_network(f"timecycles.{domain}", model.timecycles[domain], role="G")
     for judge in judges:
         model.add_timecycle_discriminator(
-            judge.network, judge.n_frames, timecycle_name=domain, conditional=judge.conditional
+            judge.place, judge.n_frames, timecycle_name=domain, conditional=judge.conditional
         )
 
 

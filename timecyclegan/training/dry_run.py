@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 
 from timecyclegan.losses import Losses
-from timecyclegan.losses.gan import frozen
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe
 from timecyclegan.util.options import Options
@@ -78,8 +77,7 @@ def reach(run: Run) -> dict[str, tuple[float, dict[str, int]]]:
     with torch.autocast(run.device.type, run.amp, enabled=run.amp is not None):
         model(**{key: batch[key].to(run.device) for key in model.inputs})
         add("Discriminator", "D", model.discriminator_losses())
-        with frozen(*model.networks("D").values()):
-            add("Generator", "G", model.generator_losses())
+        add("Generator", "G", model.generator_losses())
     return found
 
 

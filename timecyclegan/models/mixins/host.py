@@ -159,7 +159,9 @@ def find(network: Any) -> Any:
 
 def locate(owner: Any, network: Any) -> Any:
     """The :class:`Place` of ``network`` among the attributes of ``owner``, in its modules and containers too; if it is
-    nowhere there, the network itself."""
+    nowhere there, the network itself, and a place as it is."""
+    if isinstance(network, Place):
+        return network
     ahead: deque[tuple[tuple[Any, ...], Any]] = deque([((), vars(owner))])
     known: set[int] = set()
     while ahead:  # breadth first: the shortest path
