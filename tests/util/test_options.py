@@ -89,9 +89,10 @@ def test_options_come_back_from_a_file(tmp_path):
 
 def test_files_of_other_versions_load(tmp_path):
     values = Options(seed=7).to_dict()
-    del values["amp"]
+    del values["amp"], values["timecycle_motion_model_residual"]
     (tmp_path / "o.json").write_text(json.dumps({**values, "of_the_future": 1}))
-    assert Options.load(tmp_path / "o.json") == Options(seed=7)
+    # Before there was a choice of motion models, they predicted frames.
+    assert Options.load(tmp_path / "o.json") == Options(seed=7, timecycle_motion_model_residual=False)
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "3", '{"a": ', "\udcff"])

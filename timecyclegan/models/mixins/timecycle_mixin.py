@@ -17,7 +17,7 @@ from timecyclegan.models.mixins.host import (
     named,
 )
 from timecyclegan.models.mixins.timecycle import TimeCycle
-from timecyclegan.models.networks import define_generator
+from timecyclegan.models.networks import define_motion_model
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.util.errors import UserError
 
@@ -37,6 +37,8 @@ class TimeCycleMixin:
         timecycle_loss_weight: weight of the cycle loss.
         timecycle_motion_model_architecture, timecycle_motion_model_filters: the motion model that
             :meth:`define_timecycle` builds, see ``models.networks.generator``.
+        timecycle_motion_model_residual: it predicts the change since the nearest known frame, so that gradients do not
+            grow with the length of the walk; False is the 2020 release's, for weights of that form.
         timecycle_separate_motion_models: one model for each direction of time instead of a shared one.
         timecycle_warp_loss_weight: weight of the motion warp loss; 0 does not compute it.
         timecycle_gan_mode: the adversarial objective, where the host has no ``criterion_GAN`` (or ``criterionGAN``);
@@ -51,6 +53,7 @@ class TimeCycleMixin:
         timecycle_loss_weight: float = 1.0,
         timecycle_motion_model_architecture: str = "resnet_1blocks",
         timecycle_motion_model_filters: int = 64,
+        timecycle_motion_model_residual: bool = True,
         timecycle_separate_motion_models: bool = False,
         timecycle_warp_loss_weight: float = 0.0,
         timecycle_gan_mode: str = "lsgan",
@@ -67,7 +70,8 @@ class TimeCycleMixin:
         self.timecycle_type, self.timecycle_gan_mode = timecycle_type, timecycle_gan_mode
         self._timecycle_loss = {"loss": timecycle_loss, "weight": timecycle_loss_weight,
                                 "warp_weight": timecycle_warp_loss_weight}  # fmt: skip
-        self._timecycle_model = (timecycle_motion_model_architecture, timecycle_motion_model_filters)
+        self._timecycle_model = {"name": timecycle_motion_model_architecture, "filters": timecycle_motion_model_filters,
+                                 "residual": timecycle_motion_model_residual}  # fmt: skip
         self._timecycle_models = 2 if timecycle_separate_motion_models else 1
         self.timecycles: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
 
@@ -93,9 +97,8 @@ class TimeCycleMixin:
                     f"{self.timecycle_type} walks with a network of yours: give it as motion_model, or for pingpong "
                     "call define_timecycle_pingpong(generator)"
                 )
-            architecture, filters = self._timecycle_model
-            models = [define_generator(architecture, input_channels, output_channels, filters,
-                                       flag="timecycle_motion_model_architecture")
+            models = [define_motion_model(in_channels=input_channels, out_channels=output_channels,
+                                          flag="timecycle_motion_model_architecture", **self._timecycle_model)
                       for _ in range(self._timecycle_models)]  # fmt: skip
             motion_model = models[0] if len(models) == 1 else models
         else:
