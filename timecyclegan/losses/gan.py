@@ -130,7 +130,7 @@ def _says(criterion: Callable[..., Any], prediction: Any, is_real: bool, for_dis
         return _mean(criterion, criterion(prediction, target))
     try:
         made = criterion(prediction, is_real, **side)
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError, NotImplementedError):  # torch does not subtract True
         if target is None:
             raise
         try:

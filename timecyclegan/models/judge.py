@@ -299,7 +299,7 @@ def _described(output: Any) -> str:
         return "{" + ", ".join(f"{key!r}: {_described(value)}" for key, value in output.items()) + "}"
     if isinstance(output, (tuple, list)):
         return f"{type(output).__name__}[{', '.join(map(_described, output))}]"
-    return "None" if output is None else f"a {type(output).__name__}"
+    return "None" if output is None else type(output).__name__
 
 
 class Case(NamedTuple):
