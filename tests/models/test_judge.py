@@ -367,6 +367,18 @@ def test_frame_and_condition_as_two_arguments(name, n_frames):
     assert losses["gan_gradient_penalty"].value > 0
 
 
+@pytest.mark.parametrize("entry", ["TimeCycle", "TimeCycleMixin", "SeqDMixin"])
+def test_two_arguments_are_those_of_one_picture(entry):
+    """What a concatenating function is shown in two parts is what a module is shown in one."""
+    D, clips = conv(4), (video(3).requires_grad_(True), video(3, seed=1), video(3, 1, seed=2))
+    one = terms_of(entry, D, *clips)
+    two = terms_of(entry, lambda x, cond: D(torch.cat([cond, x], dim=1)), *clips)
+    for ours, plain in zip(two, one, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad(terms[0], clips[0])[0] for terms in (two, one)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
 def test_two_arguments_of_which_it_is_not_clear_which_is_which():
     clips = video(3), video(3, seed=1)
     with pytest.raises(UserError, match=r"discriminator 0 .*takes two arguments, a and b, .*inputs=\('frame', 'cond"):
@@ -519,6 +531,11 @@ def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion,
     generator, _ = terms_of("TimeCycle", network, fake, video(3, seed=1), criterion=criterion)
     p, q = network.plain(fake[:, -1])
     torch.testing.assert_close(generator, share * ((p - 1).square().mean() + (q - 1).square().mean()))
+
+
+def test_an_error_of_a_criterion_names_the_discriminator():
+    with pytest.raises(UserError, match=r"RuntimeError on the predictions of S \(Conv2d\), \(8, 1, 14, 16\): .*"):
+        terms_of("TimeCycle", conv(), 1e3 * video(2), video(2, seed=1), criterion=nn.BCELoss(), name="S")
 
 
 # ---- what the caller gives

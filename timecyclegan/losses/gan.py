@@ -175,8 +175,9 @@ def _check_sides(criterion: Any, fake: Tensor, value: Tensor) -> None:
             _checked.discard(owner)
             raise UserError(
                 f"criterion_GAN {_called(criterion)} is the discriminator's side of the hinge loss, the generator's is "
-                "-D: give \"hinge\", a pair (generator's, discriminator's), or let it take for_discriminator=; if "
-                "your generator does minimise max(0, 1 - D), give it twice, as a pair"
+                "-D: give \"hinge\" (criterion_GAN= of TimeCycle, timecycle_gan_mode= and seq_D_gan_mode= of the "
+                "mixins) or a pair (generator's, discriminator's), or let it take for_discriminator=; a generator that "
+                "does minimise max(0, 1 - D) is given it twice, as a pair"
             )
 
 

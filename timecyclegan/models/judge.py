@@ -138,13 +138,18 @@ class Judge:
 
     def arguments_of(self, pictures: Tensor, channels: Sequence[int]) -> list[Tensor]:
         """The same from pictures and the ``channels`` of their parts."""
-        order = self._order(len(channels) == 2)
+        order = self.order(len(channels) == 2)
         if order == ("picture",):
             return [pictures]
         parts = dict(zip(("condition", "frame"), pictures.split(list(channels), dim=1), strict=True))
         return [parts[one].contiguous() for one in order]
 
-    def _order(self, conditions: bool) -> tuple[str, ...]:
+    def order(self, conditions: bool) -> tuple[str, ...]:
+        """What it takes, ``("picture",)`` or frame and condition, where there are ``conditions`` or are none.
+
+        Raises:
+            UserError: it takes two, and it is not clear which is which, or there are not two.
+        """
         order = self.inputs
         if order is None:
             network = getattr(self.network, "_orig_mod", self.network)  # a compiled one
@@ -404,7 +409,17 @@ def _judgement(side: Callable[..., Tensor], judge: Judge, outputs: Sequence[Any]
             isinstance(first, tuple) and len(judge.predictions(first)) == len(list(_tensors(first))))):
         with contextlib.suppress(TypeError, AttributeError, ValueError, UserError):
             return side(*outputs)
-    return sum(side(*same) for same in zip(*map(judge.predictions, outputs), strict=True))
+    found = [judge.predictions(output) for output in outputs]
+    try:
+        return sum(side(*same) for same in zip(*found, strict=True))
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
+        shapes = " and ".join(_described(one if len(one) > 1 else one[0]) for one in found)
+        raise UserError(
+            f"criterion_GAN raised {type(error).__name__} on the predictions of {judge.called}, {shapes}: {error}. Pick "
+            "them with prediction= when you add it, or give a criterion that judges them"
+        ) from error
 
 
 def _critic(case: Case, scale: int) -> Callable[[Tensor], Tensor]:
