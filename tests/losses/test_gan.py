@@ -88,6 +88,15 @@ class Sided(nn.Module):
         return -torch.min((input if target_is_real else -input) - 1, torch.zeros_like(input)).mean()
 
 
+class Called(Sided):
+    """SPADE's has no ``forward``."""
+
+    forward = nn.Module.forward
+
+    def __call__(self, input, target_is_real, for_discriminator=True):
+        return Sided.forward(self, input, target_is_real, for_discriminator)
+
+
 def by_disc(x, is_real, is_disc=False):
     return F.relu(1 + (-x if is_real else x)).mean() if is_disc else -x.mean()
 
@@ -131,13 +140,14 @@ def truth_or_target(prediction, target):
     ("hinge", HINGE), ("lsgan", LSGAN), ("vanilla", VANILLA),
     ("wgangp", (-FAKE.mean(), (FAKE.mean() - REAL.mean()) / 2)),
     (gan_loss, LSGAN), (functools.partial(gan_loss, mode="hinge"), HINGE),
-    (Sided(), HINGE), (by_disc, HINGE), (for_generator, HINGE), (Sided().forward, HINGE),
+    (Sided(), HINGE), (Called(), HINGE), (by_disc, HINGE), (for_generator, HINGE), (Sided().forward, HINGE),
     ((hinge_G, hinge_D), HINGE), ([hinge_G, halves], HINGE), ((hinge_G, whole), HINGE), ((hinge_D, hinge_G), HINGE),
     ((whole, hinge_G), HINGE), ((nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss()), VANILLA), ((Sided(), Sided()), HINGE),
     ((hinge_D, hinge_D), (mean(lambda p: relu(1 - p), FAKE), HINGE[1])),
     (nn.MSELoss(), LSGAN), (nn.MSELoss(reduction="none"), LSGAN), (F.mse_loss, LSGAN), (nn.L1Loss(), L1),
     (functools.partial(F.mse_loss, reduction="none"), LSGAN), (nn.BCEWithLogitsLoss(), VANILLA),
-    (on_targets, LSGAN), (truth_or_target, VANILLA), (Method().of, LSGAN),
+    (lambda p, label=1: (p - float(label)).square(), LSGAN), ((lambda p, weight=2.0: -p * weight / 2, halves), HINGE),
+    ((whole, lambda p, is_real: -p), HINGE), (on_targets, LSGAN), (truth_or_target, VANILLA), (Method().of, LSGAN),
     (lambda prediction, is_real: (prediction - is_real).square(), LSGAN),
 ])  # fmt: skip
 def test_sides_of_a_criterion(criterion, expected):
@@ -159,6 +169,7 @@ def test_probabilities_and_targets():
     (nn.CrossEntropyLoss(), "CrossEntropyLoss does not compare predictions with 1 and 0: give one of lsgan"),
     (F.hinge_embedding_loss, "hinge_embedding_loss does not compare"), (nn.SoftMarginLoss(), "SoftMarginLoss does not"),
     (whole, "whole is one side of a criterion: give a pair"), (hinge_G, "hinge_G is one side of a criterion"),
+    ((whole, halves), "halves takes predictions on real pictures too"),
 ])  # fmt: skip
 def test_what_is_no_criterion_is_refused(criterion, says):
     with pytest.raises(UserError, match=says):

@@ -94,15 +94,19 @@ def objective(criterion: Any) -> Objective:
     if len(pair) != 2 or not all(map(callable, pair)):
         raise UserError(f"criterion_GAN {criterion!r} is no criterion: give {_KNOWN}")
     generator, discriminator = pair
-    if len(required(generator)) == 2 and len(required(discriminator)) == 1:  # only the generator's can take one
+    # Only the generator's can take one prediction, only the discriminator's those on both kinds of pictures.
+    if len(required(generator)) == 2 and (len(required(discriminator)) == 1 or _both(generator)):
         generator, discriminator = discriminator, generator
     for one in pair:
         if _is_torchs(one) and not (isinstance(one, _ON_TARGETS) or _inner(one) in _FUNCTIONS_ON_TARGETS):
             raise UserError(f"criterion_GAN {_called(one)} does not compare predictions with 1 and 0: give {_KNOWN}")
-    order, alone = _both(discriminator), _takes_one(generator)
+    order, alone = _both(discriminator), _takes_one(generator, whatever_else=single)
     if single and (order or alone):
         raise UserError(f"criterion_GAN {_called(generator)} is one side of a criterion: give a pair (generator's, "
                         "discriminator's)")  # fmt: skip
+    if _both(generator):
+        raise UserError(f"criterion_GAN {_called(generator)} takes predictions on real pictures too, which there are "
+                        "none of for the generator: give one of (prediction) or (prediction, is_real)")  # fmt: skip
     one_for_all = single and not _is_torchs(generator) and not _side(generator, True)
 
     def of_generator(fake: Any) -> Tensor:
@@ -196,15 +200,22 @@ def _called(criterion: Any) -> str:
 
 def _is_torchs(criterion: Any) -> bool:
     """Whether it computes a loss of torch's, in the way of a module or of a function."""
-    inner = _inner(criterion)
-    where = type(inner).forward if isinstance(inner, nn.Module) else inner
+    where = inner = _inner(criterion)
+    if isinstance(inner, nn.Module):
+        where = type(inner).forward if _has_forward(inner) else type(inner).__call__
     return (getattr(where, "__module__", None) or "").startswith(("torch.nn.", "torch._C"))
+
+
+def _has_forward(module: nn.Module) -> bool:
+    """Whether it is called by way of ``forward``; pix2pixHD's and SPADE's criteria have a ``__call__`` of their own."""
+    return type(module).__call__ is nn.Module.__call__
 
 
 def _parameters(call: Any) -> dict[str, inspect.Parameter]:
     """The arguments of a function or a module, by name; none where Python cannot tell."""
     try:
-        return dict(inspect.signature(call.forward if isinstance(call, nn.Module) else call).parameters)
+        by_forward = isinstance(call, nn.Module) and _has_forward(call)
+        return dict(inspect.signature(call.forward if by_forward else call).parameters)
     except (TypeError, ValueError):
         return {}
 
@@ -221,12 +232,14 @@ def _side(criterion: Any, for_discriminator: bool) -> dict[str, bool]:
     return {name: for_discriminator is positive for name, positive in _SIDES.items() if name in known}
 
 
-def _takes_one(criterion: Any) -> bool:
-    """Whether it is a generator's loss of the prediction alone."""
+def _takes_one(criterion: Any, whatever_else: bool) -> bool:
+    """Whether it is a generator's loss of the prediction alone, which may take anything beside it; or, with
+    ``whatever_else``, whatever it takes beside it tells real from fake."""
     known = _parameters(criterion)
+    others = [name for name, one in list(known.items())[1:] if one.kind is not one.KEYWORD_ONLY]
+    tells = others if whatever_else else [name for name in others if "real" in name or "target" in name]
     variadic = any(one.kind is one.VAR_POSITIONAL for one in known.values())
-    return len(required(criterion)) == 1 and not variadic and not any(
-        "real" in name or "target" in name for name in list(known)[1:])  # fmt: skip
+    return len(required(criterion)) == 1 and not variadic and not tells
 
 
 def _both(criterion: Any) -> int:

@@ -417,8 +417,8 @@ def _judgement(side: Callable[..., Tensor], judge: Judge, outputs: Sequence[Any]
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         shapes = " and ".join(_described(one if len(one) > 1 else one[0]) for one in found)
         raise UserError(
-            f"criterion_GAN raised {type(error).__name__} on the predictions of {judge.called}, {shapes}: {error}. Pick "
-            "them with prediction= when you add it, or give a criterion that judges them"
+            f"criterion_GAN raised {type(error).__name__} on the predictions of {judge.called}, {shapes}: {error}. "
+            "Pick them with prediction= when you add it, or give a criterion that judges them"
         ) from error
 
 
