@@ -566,3 +566,50 @@ def test_what_the_caller_gives_beats_what_the_host_has(mixin, given, wanted):
     gan.timecycle_forward(fake, fake[:, :, :1])
     gan.set_timecycle_discriminator_input(video(3, seed=1))
     torch.testing.assert_close(gan.timecycle_terms()["timecycle_gan_target"].value, wanted(network(fake[:, -1])))
+
+
+# ---- methods of the host and of its networks
+
+
+class Critic(nn.Module):
+    def __init__(self, seed=0):
+        super().__init__()
+        self.layer = conv(seed=seed)
+
+    def rate(self, x):
+        return self.layer(x)
+
+
+class MethodHost:
+    def __init__(self):
+        super().__init__()
+        self.critic = Critic()
+
+    def judge(self, x):
+        return self.critic.rate(x)
+
+
+class MethodModule(MethodHost, nn.Module):
+    pass
+
+
+@pytest.mark.parametrize("which", [lambda gan: gan.judge, lambda gan: gan.critic.rate])
+@pytest.mark.parametrize("base", [MethodHost, MethodModule])
+def test_a_method_is_that_of_the_network_which_is_there_now(base, which):
+    """Of another network in its place, and in a copy of the host of the copy's."""
+    gan = type("WithTimeCycle", (TimeCycleMixin, base), {})(timecycle_loss_weight=0.0)
+    gan.define_timecycle(4, 3, motion_model=Last())
+    gan.add_timecycle_discriminator(which(gan))
+    gan.critic = Critic(seed=5)
+    for one in (gan, copy.deepcopy(gan)):
+        one.timecycle_forward(video(3), video(3)[:, :, :1])
+        one.set_timecycle_discriminator_input(video(3, seed=1))
+        one.timecycle_backward_D().backward()
+        assert one.critic.layer.weight.grad.abs().sum() > 0
+        plain = (Critic(seed=5).rate(video(3)[:, -1]) - 1).square().mean()
+        torch.testing.assert_close(one.timecycle_backward(), plain)
+
+
+class Last(nn.Module):
+    def forward(self, z):
+        return z[:, -3:]
