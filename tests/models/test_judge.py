@@ -383,6 +383,8 @@ def test_two_arguments_of_which_it_is_not_clear_which_is_which():
     clips = video(3), video(3, seed=1)
     with pytest.raises(UserError, match=r"discriminator 0 .*takes two arguments, a and b, .*inputs=\('frame', 'cond"):
         terms_of("TimeCycle", lambda a, b: a, *clips, video(3, 1))
+    with pytest.raises(UserError, match=r"inputs of discriminator 0 are .*not \(\)"):
+        terms_of("TimeCycle", by_cond, *clips, inputs=())
     with pytest.raises(UserError, match="takes a frame and a condition, and there is no condition"):
         terms_of("TimeCycle", by_cond, *clips)
     with pytest.raises(UserError, match=r"inputs of discriminator 0 are .*not 'frame'"):
@@ -463,6 +465,12 @@ def test_the_generators_term_leaves_running_statistics_as_they_are(norm, way):
     for clip in (video(3, seed=1), fake):
         network(clip.transpose(0, 1).flatten(0, 1))
     assert equal(state(network), ours) and not equal(ours, before)
+
+
+def test_a_walk_that_is_too_short_leaves_a_loss_that_can_be_back_propagated():
+    generator, discriminator = terms_of("TimeCycle", lambda x: x, video(1), video(1, seed=1))
+    assert generator == 0 and discriminator == 0
+    discriminator.backward()
 
 
 def state(network):

@@ -100,7 +100,7 @@ class Judge:
         if network is not None and not callable(self.network):
             raise UserError(f"{name} is a {type(self.network).__name__}, which cannot be called: give a module or a "
                             "function of a picture; several are added one by one")  # fmt: skip
-        if self.inputs and sorted(self.inputs) != ["condition", "frame"]:
+        if inputs is not None and sorted(self.inputs) != ["condition", "frame"]:
             raise UserError(f"inputs of {name} are ('condition', 'frame') or ('frame', 'condition'), as it takes them, "
                             f"not {inputs!r}")  # fmt: skip
         if prediction is not None and not callable(prediction) and not isinstance(prediction, (int, str)):
@@ -222,15 +222,16 @@ class Judge:
 
     def features(self, arguments: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
         """Its features and all that it returns: by a method ``features`` (a list that ends in the prediction), or
-        what it returns beside predictions.
+        what it returns beside predictions (always where one picks them).
 
         Raises:
             UserError: it shows no features.
         """
         method = getattr(self.network, "features", None)
-        if inspect.ismethod(method):
-            *features, output = method(*arguments)
-            return features, output
+        if inspect.ismethod(method) and self.prediction is None:
+            made = method(*arguments)
+            if isinstance(made, (tuple, list)):  # else it means something else by features
+                return list(made[:-1]), made[-1]
         output = self.ask(arguments)
         judged = {id(one) for one in self.predictions(output)}
         features = [one for one in _tensors(output) if id(one) not in judged and one.dim() > 1]

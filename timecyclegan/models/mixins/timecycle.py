@@ -175,6 +175,8 @@ class TimeCycle(nn.Module):
         terms = self.discriminator_terms()
         networks = [judge.network for judge in self.judges]
         parameters = [p for network in networks if isinstance(network, nn.Module) for p in network.parameters()]
+        if self.judges and not parameters:  # those of functions are not known
+            parameters = [torch.zeros(1, requires_grad=True)]
         return _zero_of([self.step.sequence.detach(), *parameters]) + total(terms)
 
     def terms(self) -> dict[str, Tensor]:
