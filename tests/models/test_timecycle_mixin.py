@@ -13,7 +13,7 @@ from timecyclegan.losses.gan import gan_loss
 from timecyclegan.util.errors import UserError
 
 C, C_C, N, H, W = 2, 1, 2, 6, 7
-MODES = ("lsgan", "vanilla", "wgangp")
+MODES = ("lsgan", "vanilla", "wgangp", "hinge")
 
 
 def network(in_channels, out_channels=C):
@@ -376,7 +376,7 @@ def cross_entropy(prediction, is_real):
 @pytest.mark.parametrize("where", ["criterion_GAN", "criterionGAN", *MODES])
 @HOSTS
 def test_objective_is_the_hosts_or_by_name(host, where):
-    gan = host(1, timecycle_gan_mode=where if where in MODES else "lsgan", timecycle_loss_weight=0)
+    gan = host(1, timecycle_gan_mode=where if where in MODES else None, timecycle_loss_weight=0)
     gan.define_timecycle(C + C_C, C, motion_model=network(C + C_C))
     D = network(C, 1)
     gan.add_timecycle_discriminator(D)
@@ -387,11 +387,13 @@ def test_objective_is_the_hosts_or_by_name(host, where):
     gan.set_timecycle_discriminator_input(y)
 
     def objective(prediction, is_real):
+        if where == "hinge":
+            return F.relu(1 - prediction if is_real else 1 + prediction).mean()
         return gan_loss(prediction, is_real, where) if where in MODES else 3 * cross_entropy(prediction, is_real)
 
     images = [image for kind in naive.conditional_cycle(x.unbind(1), c.unbind(1), *[_walker(gan)] * 2)
               for image in kind]  # fmt: skip
-    close(gan.timecycle_backward(), mean(objective(D(z), True) for z in images))
+    close(gan.timecycle_backward(), mean(-D(z).mean() if where == "hinge" else objective(D(z), True) for z in images))
     real = mean(objective(D(z), True) for z in y.unbind(1)[:3])
     terms = gan.timecycle_terms_D()
     close(terms["timecycle_discriminator_target"].value, (real + mean(objective(D(z), False) for z in images)) / 2)
@@ -408,8 +410,8 @@ def test_unknown_options_are_refused_at_once():
         Plain(1, timecycle_type="sideways")
     with pytest.raises(UserError, match=r"timecycle_loss must be one of l1, l2.*'l3'"):
         Plain(1, timecycle_loss="l3")
-    with pytest.raises(UserError, match=r"timecycle_gan_mode must be one of lsgan, vanilla, wgangp.*'hinge'"):
-        Plain(1, timecycle_gan_mode="hinge")
+    with pytest.raises(UserError, match=r"timecycle_gan_mode must be one of lsgan, vanilla, wgangp, hinge, not 'hing'"):
+        Plain(1, timecycle_gan_mode="hing")
     with pytest.raises(ValueError, match=r"cycle_type must be one of conditional.*'sideways'"):
         TimeCycle(nn.Identity(), "sideways")
     with pytest.raises(ValueError, match=r"loss must be one of l1, l2.*'l3'"):

@@ -75,7 +75,7 @@ def test_values_out_of_range():
         ("l1_loss_weight", float("nan"), "0 or more"), ("l1_loss_weight", float("inf"), "0 or more"),
         ("gpu", -2, "-1 or more"), ("threads", -1, "0 or more"), ("seed", -1, "0 or more"), ("seed", 2**63, "2**63"),
         ("spatial_scaling", (0.5, 0.0), "above 0 and at most 1, not 0.0"), ("temporal_scaling", (1.5,), "not 1.5"),
-        ("gan_mode", "lsgam", "one of lsgan, vanilla, wgangp, not 'lsgam'; did you mean lsgan"),
+        ("gan_mode", "lsgam", "one of lsgan, vanilla, wgangp, hinge, not 'lsgam'; did you mean lsgan"),
         ("timecycle_type", "ping", "one of conditional"), ("batch_size", 1.5, "must be of type int, not 1.5"),
     ):  # fmt: skip
         assert complaint in check_value(fields(Options)[name], value), (name, value)

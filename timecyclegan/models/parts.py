@@ -125,8 +125,7 @@ def walks(options: Options) -> bool:
 
 def walk_arguments(options: Options) -> dict[str, Any]:
     """What ``TimeCycleMixin`` is told by the options."""
-    own = {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
-    return own | {"timecycle_gan_mode": options.gan_mode}
+    return {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
 
 
 def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
