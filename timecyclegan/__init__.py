@@ -13,6 +13,7 @@ _PUBLIC = {
     "TimeCycleMixin": "timecyclegan.models.mixins.timecycle_mixin",
     "WarpLossMixin": "timecyclegan.models.mixins.warp_loss_mixin",
     "check_mixin": "timecyclegan.checking.check_mixin",
+    "define_motion_model": "timecyclegan.models.networks",
     "get_model": "timecyclegan.models",
     "get_task": "timecyclegan.models",
     "load": "timecyclegan.inference.translator",

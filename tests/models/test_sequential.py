@@ -213,6 +213,26 @@ def test_without_sources_the_outputs_alone_are_seen():
     close(host.generate_sequence(host.generator, nothing, past), torch.stack(frames[2:], 1))
 
 
+@pytest.mark.parametrize("base", [Foreign, nn.Module])
+@pytest.mark.parametrize("how", ["default", "in the class", "on the object"])
+def test_the_channels_are_known_before_the_host_is_made(base, how):
+    class Host(SequentialMixin, base):
+        def __init__(self, *args, **kwargs):
+            if how == "on the object":
+                self.n_frames_generator = 2
+            self.asked = self.sequential_input_channels(1, 3)
+            super().__init__(*((self.asked,) if base is Foreign else ()), **kwargs)
+
+    if how == "in the class":
+        Host.n_frames_generator = 2
+    n = 1 if how == "default" else 2
+    host = Host()
+    assert host.asked == host.sequential_input_channels(1, 3) == 1 + 3 * n and host.n_frames_generator == n
+    assert Host(n_frames_generator=n).asked == 1 + 3 * n
+    with pytest.raises(ValueError, match=rf"n_frames_generator={3 - n}.*sequential_input_channels.*{n}"):
+        Host(n_frames_generator=3 - n)
+
+
 def test_history_has_at_least_one_frame():
     with pytest.raises(ValueError, match="n_frames_generator must be 1 or more, not 0"):
         Recurrent(6, n_frames_generator=0)

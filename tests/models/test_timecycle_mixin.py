@@ -526,25 +526,30 @@ def test_several_cycles(host):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "shortest"), [("conditional", 2), ("unconditional", 3), ("pingpong", 2)])
-def test_too_short_sequences_have_no_terms(kind, shortest):
+@pytest.mark.parametrize(("kind", "shortest"), [("conditional", 2), ("unconditional", 3), ("pingpong", 2),
+                                                ("timerecycle", 3)])  # fmt: skip
+@pytest.mark.parametrize("ignored", [0, 2])
+def test_too_short_sequences_are_refused_unless_the_host_grows(kind, shortest, ignored):
     gan = Plain(1, timecycle_type=kind, timecycle_warp_loss_weight=1.0)
-    model = network(2 * C if kind == "unconditional" else C + C_C)
-    gan.define_timecycle(C + C_C, C, motion_model=model)
-    D = network(C, 1)
-    gan.add_timecycle_discriminator(D)
-    for length in range(1, shortest + 1):
-        for ignored in (0, 2):
-            total = length + ignored
-            gan.timecycle_forward(video(total), video(total, C_C, 1), ignored)
-            gan.set_timecycle_discriminator_input(video(total, C, 2), None, ignored)
-            loss, loss_D = gan.timecycle_backward(), gan.timecycle_backward_D()
-            if length < shortest:
-                assert loss.item() == 0 and loss_D.item() == 0 and loss.shape == ()
-                assert gan.timecycle_losses() == {} and gan.timecycle_terms() == {} and gan.timecycle_terms_D() == {}
-                (video(total).sum() + loss).backward()  # it can be added to a loss
-            else:
-                assert loss.item() > 0 and loss_D.item() > 0
+    gan.define_timecycle(C + C_C, C, motion_model=network(2 * C if shortest == 3 else C + C_C))
+    gan.add_timecycle_discriminator(network(C, 1))
+
+    def step(length):
+        gan.timecycle_forward(video(total := length + ignored), video(total, C_C, 1), ignored)
+        gan.set_timecycle_discriminator_input(video(total, C, 2), None, ignored)
+        return gan.timecycle_backward(), gan.timecycle_backward_D()
+
+    assert min(loss.item() for loss in step(shortest)) > 0
+    for length in range(1, shortest):
+        with error(rf"{kind} walk.*{length} frame\(s\)" + r" \(2 left out\)" * (ignored // 2) +
+                   f" and needs {shortest} or more"):
+            step(length)
+    gan.timecycles["target"].skips_short = True
+    for length in range(1, shortest):
+        loss, loss_D = step(length)
+        assert loss.item() == 0 and loss_D.item() == 0 and loss.shape == ()
+        assert gan.timecycle_losses() == {} and gan.timecycle_terms() == {} and gan.timecycle_terms_D() == {}
+        (video(2).sum() + loss).backward()  # it can be added to a loss
 
 
 def test_a_sequence_discriminator_longer_than_the_walk_is_left_out():
@@ -564,7 +569,7 @@ def test_terms_are_those_of_the_last_step():
     gan.timecycle_forward(video(4), video(4, C_C, 1))
     gan.timecycle_backward()
     assert gan.timecycle_losses()
-    gan.timecycle_forward(video(1), video(1, C_C, 1))
+    gan.timecycle_forward(video(4), video(4, C_C, 1))
     assert gan.timecycle_losses() == {}
 
 
@@ -719,6 +724,7 @@ def test_a_loss_of_nothing_can_be_back_propagated(host):
     """A clip without a walk, in a host that back-propagates the terms by themselves."""
     gan = host(1)
     gan.define_timecycle(C + C_C, C, motion_model=network(C + C_C))
+    gan.timecycles["target"].skips_short = True
     D = network(C, 1)
     gan.add_timecycle_discriminator(D)
     x = video(1).requires_grad_(True)

@@ -153,6 +153,7 @@ def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
                   for _ in range(2 if options.timecycle_separate_motion_models else 1)]  # fmt: skip
         model.define_timecycle(seen, model.channels, domain, motion_model=models if len(models) == 2 else models[0])
         model.add_network(f"timecycles.{domain}", model.timecycles[domain], role="G")
+    model.timecycles[domain].skips_short = True  # a run that grows begins with short clips, others were refused
     for judge in judges:
         model.add_timecycle_discriminator(
             judge.place, judge.n_frames, timecycle_name=domain, conditional=judge.conditional

@@ -48,7 +48,7 @@ class TimeCycle(nn.Module):
             raise ValueError(f"cycle_type must be one of {', '.join(CYCLE_TYPES)}, not {cycle_type!r}")
         if loss not in DISTANCES:
             raise ValueError(f"loss must be one of {', '.join(DISTANCES)}, not {loss!r}")
-        self.type = CYCLE_TYPES[cycle_type]
+        self.cycle_type, self.type = cycle_type, CYCLE_TYPES[cycle_type]
         pair = motion_model if isinstance(motion_model, (tuple, list)) else (motion_model, motion_model)
         forward_model, backward_model = map(find, pair)
         # Networks that live with the host. In a tuple, nn.Module does not register them.
@@ -66,6 +66,7 @@ class TimeCycle(nn.Module):
             objective(criterion_GAN)  # refuses what is none
         self.criterion_GAN = criterion_GAN
         self.penalised = criterion_GAN == "wgangp" if penalised is None else penalised
+        self.skips_short = False  # True: a host that grows in time begins with clips that have no walk, and no loss
         self.judges: list[Judge] = []
         self.step = Step()  # of the last walk: sequence, condition, cycle, real
         self._shown = Step()  # to the discriminators: real, condition, first
@@ -82,7 +83,7 @@ class TimeCycle(nn.Module):
 
     @property
     def cycle(self) -> Cycle | None:
-        """The last walk, None where there were too few frames, or where it is over."""
+        """The last walk, None where it is over, or where too few frames were skipped."""
         return getattr(self.step, "cycle", None)
 
     def add_discriminator(
@@ -105,14 +106,25 @@ class TimeCycle(nn.Module):
                                  prediction=prediction))  # fmt: skip
 
     def forward(self, sequence: Video, condition: Video | None = None, ignore_first_n: int = 0) -> Cycle | None:
-        """Walk a generated ``sequence`` (N, T, C, H, W); returns the walk, None where there are too few frames.
+        """Walk a generated ``sequence`` (N, T, C, H, W), or a list of T (N, C, H, W), in [-1, 1]; returns the walk.
+
+        Args:
+            sequence: as it was generated, with its history, which the loss trains; frames in the order of time.
+            condition: (N, T, C_c, H, W), what each frame was made of; a cycle that sees none ignores it.
+            ignore_first_n: frames at the beginning that are left out of both, such as one made of noise.
 
         Raises:
-            ValueError: a conditional cycle has no condition, or one of another length or size.
+            ValueError: a conditional cycle has no condition, or one of another length or size. Fewer than 2 frames
+                remain, or 3 where a frame is predicted from two ("unconditional", "timerecycle").
         """
         self.step, self._terms = Step(), {}
         check_ignored(ignore_first_n)
         sequence = as_video(sequence)[:, ignore_first_n:]
+        frames, least = sequence.shape[1], self.type.history + 1
+        if frames < least and not self.skips_short:
+            left_out = f" ({ignore_first_n} left out)" * (ignore_first_n > 0)
+            raise ValueError(f"a {self.cycle_type} walk is given {frames} frame(s){left_out} and needs {least} or more, "
+                             f"{least - 1} to begin from and one to walk to: generate longer clips")
         if self.type.conditional:
             if condition is None:
                 raise ValueError("a conditional TimeCycle needs the conditioning sequence")

@@ -35,28 +35,41 @@ class SequentialMixin:
     """Gives any GAN class recurrent generation: put it before the GAN among the base classes.
 
     The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``, and a generator that sees
-    :meth:`sequential_input_channels` channels. Before frame 0 the outputs are N(0, 1) noise, and the scene is taken to
-    have stood still::
+    :meth:`sequential_input_channels` channels::
 
-        self.generator = Net(self.sequential_input_channels(), 3)
-        self.fake = self.generate_sequence(self.generator, self.source)
+        self.generator = Net(self.sequential_input_channels(), 3)         # before or after super().__init__()
+        self.fake = self.generate_sequence(self.generator, self.source)   # in every step
+        self.timecycle_forward(self.fake, self.source, ignore_first_n=1)  # with TimeCycleMixin
+
+    Before frame 0 the outputs are N(0, 1) noise, and the scene is taken to have stood still. So frame 0 is made of noise
+    and no frame can lead back to it: leave it out of the walk, of sequence discriminators and of the warp loss.
 
     Args:
-        n_frames_generator: how many of its last outputs the generator sees.
+        n_frames_generator: how many of its last outputs the generator sees. None: what the class, or the object before
+            ``super().__init__()``, says by an attribute of this name; else 1.
     """
 
+    n_frames_generator = 1
     G_input_conditioning = False  # also show the generator the sources of its history
 
-    def __init__(self, *args: Any, n_frames_generator: int = 1, **kwargs: Any):
-        if n_frames_generator < 1:
-            raise ValueError(f"n_frames_generator must be 1 or more, not {n_frames_generator}")
-        self.n_frames_generator = n_frames_generator
+    def __init__(self, *args: Any, n_frames_generator: int | None = None, **kwargs: Any):
+        n = self.n_frames_generator if n_frames_generator is None else n_frames_generator
+        if n < 1:
+            raise ValueError(f"n_frames_generator must be 1 or more, not {n}")
+        settled = vars(self).get("n_frames_generator", n)  # by the object, which may have built a generator for it
+        if settled != n:
+            raise ValueError(f"n_frames_generator={n} comes after sequential_input_channels() was asked for "
+                             f"{settled}: say n_frames_generator = {n} in the class, or ask after super().__init__()")
+        self.n_frames_generator = n
         super().__init__(*args, **kwargs)
 
     def sequential_input_channels(self, condition_channels: int = 3, channels: int = 3) -> int:
         """Channels that the generator sees, for sources of ``condition_channels`` (0: none) and frames of ``channels``.
+
+        May be asked before ``super().__init__()``, which then cannot be told another ``n_frames_generator``. The video
+        that such a generator makes begins with a frame made of noise: ``ignore_first_n=1`` leaves it out of a walk.
         """
-        n = self.n_frames_generator
+        n = self.n_frames_generator = self.n_frames_generator  # from now on the object's
         return condition_channels + n * channels + (n * condition_channels if self.G_input_conditioning else 0)
 
     def generate_sequence(
@@ -66,7 +79,8 @@ class SequentialMixin:
 
         Args:
             source: (N, T, C_c, H, W), or a list of T (N, C_c, H, W); C_c may be 0.
-            past: (N, n_frames_generator, channels, H, W), the outputs before frame 0; noise where None.
+            past: (N, n_frames_generator, channels, H, W), the outputs before frame 0, such as known frames; noise
+                where None, which shows in frame 0.
             channels: of a generated frame.
 
         Returns:
