@@ -11,8 +11,7 @@ import torch
 from shapes import moving_shapes
 from torch import nn
 
-from timecyclegan import TimeCycle, check_mixin  # TimeCycle
-from timecyclegan.models.networks import define_generator  # TimeCycle
+from timecyclegan import TimeCycle, check_mixin, define_motion_model  # TimeCycle
 
 batch_size, n_frames, nz, ngf, ndf = 4, 5, 50, 32, 8
 torch.manual_seed(0)
@@ -48,7 +47,7 @@ def criterion(output, is_real):
 
 optimizerD = torch.optim.Adam(netD.parameters(), lr=2e-4, betas=(0.5, 0.999))
 optimizerG = torch.optim.Adam(netG.parameters(), lr=2e-4, betas=(0.5, 0.999))
-motion_model = define_generator("resnet_1blocks", 6, 3, 8)  # TimeCycle
+motion_model = define_motion_model("resnet_1blocks", 6, 3, filters=8)  # TimeCycle
 cycle = TimeCycle(motion_model, "unconditional", weight=20.0, criterion_GAN=criterion)  # TimeCycle
 cycle.add_discriminator(netD)  # TimeCycle
 optimizerG.add_param_group({"params": cycle.parameters(), "lr": 1e-3})  # TimeCycle

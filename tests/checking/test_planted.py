@@ -8,7 +8,7 @@ ADD_GROUP = 'self.optimizer_G.add_param_group({"params": self.timecycle_paramete
 TERM = "self.loss_G = self.loss_G + self.timecycle_backward()"
 ADD = 'optimizerG.add_param_group({"params": cycle.parameters(), "lr": 1e-3})'
 DEFINE = "self.define_timecycle(input_channels=4, output_channels=3)"
-BUILD = 'define_generator("resnet_1blocks", 6, 3, 8)'
+BUILD = 'define_motion_model("resnet_1blocks", 6, 3, filters=8)'
 WALK = {
     "plain_class": "self.timecycle_forward(self.fake, self.source)",
     "separate_steps": "self.timecycle_forward(self.fake, maps)",

@@ -123,8 +123,8 @@ class TimeCycle(nn.Module):
         frames, least = sequence.shape[1], self.type.history + 1
         if frames < least and not self.skips_short:
             left_out = f" ({ignore_first_n} left out)" * (ignore_first_n > 0)
-            raise ValueError(f"a {self.cycle_type} walk is given {frames} frame(s){left_out} and needs {least} or more, "
-                             f"{least - 1} to begin from and one to walk to: generate longer clips")
+            raise ValueError(f"a {self.cycle_type} walk is given {frames} frame(s){left_out} and needs {least} or "
+                             f"more, {least - 1} to begin from and one to walk to: generate longer clips")
         if self.type.conditional:
             if condition is None:
                 raise ValueError("a conditional TimeCycle needs the conditioning sequence")

@@ -41,8 +41,8 @@ class SequentialMixin:
         self.fake = self.generate_sequence(self.generator, self.source)   # in every step
         self.timecycle_forward(self.fake, self.source, ignore_first_n=1)  # with TimeCycleMixin
 
-    Before frame 0 the outputs are N(0, 1) noise, and the scene is taken to have stood still. So frame 0 is made of noise
-    and no frame can lead back to it: leave it out of the walk, of sequence discriminators and of the warp loss.
+    Before frame 0 the outputs are N(0, 1) noise, and the scene is taken to have stood still. So frame 0 is made of
+    noise and no frame can lead back to it: leave it out of the walk, of sequence discriminators and of the warp loss.
 
     Args:
         n_frames_generator: how many of its last outputs the generator sees. None: what the class, or the object before
