@@ -1,0 +1,82 @@
+"""When frames are shown, and how many in a second, by their own times; what a file declares is a hint."""
+import bisect
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median
+
+
+def ascending(stamps: Sequence[int | None], step: Fraction) -> tuple[list[Fraction], int]:
+    """Times that ascend strictly, one for each of ``stamps``, which are in the order in which frames are shown.
+
+    The longest series of stamps that ascends is taken at its word. Frames without a stamp, with one that another frame
+    has, or with one that goes back, are put evenly between their neighbours.
+
+    Args:
+        step: from one frame to the next where no two stamps tell.
+
+    Returns:
+        the times, in the stamps' unit, and how many of them are not the stamps.
+    """
+    ends: list[int] = []  # of the series of 1, 2, ... stamps that ascend, the place of the lowest last one
+    values: list[int] = []  # the stamps there
+    before: dict[int, int | None] = {}
+    for place, stamp in enumerate(stamps):
+        if stamp is not None:
+            length = bisect.bisect_left(values, stamp)
+            before[place] = ends[length - 1] if length else None
+            ends[length:length + 1], values[length:length + 1] = [place], [stamp]
+    kept: list[int] = []
+    place = ends[-1] if ends else None
+    while place is not None:
+        kept.append(place)
+        place = before[place]
+    kept.reverse()
+    if not kept:
+        return [place * step for place in range(len(stamps))], len(stamps)
+    slopes = [Fraction(stamps[b] - stamps[a], b - a) for a, b in pairwise(kept)]
+    step = median(slopes) if slopes else step
+    times = [stamps[kept[0]] - (kept[0] - place) * step for place in range(kept[0])]
+    for (a, b), slope in zip(pairwise(kept), slopes, strict=True):
+        times += [stamps[a] + (place - a) * slope for place in range(a, b)]
+    times += [stamps[kept[-1]] + (place - kept[-1]) * step for place in range(kept[-1], len(stamps))]
+    return [Fraction(time) for time in times], len(stamps) - len(kept)
+
+
+def average_rate(times: Sequence[Fraction], lengths: Sequence[Fraction], hints: Iterable[Fraction | None],
+                 tick: Fraction) -> Fraction:
+    """Frames per second: the number of frames by the time from the first one to the end of the last one.
+
+    Files round times to ``tick``. A rate that is declared, or one of the usual ones, is taken for exact where it leads
+    to all the times but for that rounding.
+
+    Args:
+        times: when each frame is shown, ascending from 0, in seconds.
+        lengths: how long each one is shown, as the file says; believed of the last frame if it is true of most others.
+        hints: the rates that are declared; None and 0 are ignored.
+        tick: the unit of the times, in seconds.
+    """
+    steps = [later - earlier for earlier, later in pairwise(times)]
+    true = sum(abs(length - step) <= tick for length, step in zip(lengths, steps, strict=False))
+    believed = lengths[-1] > 0 and 2 * true >= len(steps)
+    last = lengths[-1] if believed else median(steps) if steps else Fraction(0)
+    declared = [Fraction(hint) for hint in hints if hint and hint > 0]
+    if not last:
+        return declared[0] if declared else Fraction(25)
+    average = len(times) / (times[-1] + last)
+    usual = [Fraction(round(average)), Fraction(1000 * round(average * 1001 / 1000), 1001)]
+    for rate in [*declared, *usual]:
+        if rate and steps and all(abs(time - place / rate) <= tick for place, time in enumerate(times)):
+            return rate
+    return average
+
+
+def bounded(rate: Fraction, most: int) -> Fraction:
+    """The nearest rate above 0 whose numerator and denominator are at most ``most``."""
+    if rate >= most:
+        return Fraction(most)
+    if rate <= Fraction(1, most):
+        return Fraction(1, most)
+    if rate < 1:
+        return 1 / bounded(1 / rate, most)
+    return rate.limit_denominator(int(most / rate))
