@@ -104,8 +104,8 @@ def find_clip(arguments: Arguments) -> tuple[Path, str]:
     back = target is not None or arguments.options(TestOptions).test_unpaired_target_to_source
     clip = source or target
     if clip.is_dir() or clip.suffix.lower() in IMAGE_SUFFIXES:
-        raise UserError(f"--video translates a video file, not {clip}; without --video, folders of frames and of videos "
-                        "are translated too")
+        raise UserError(f"--video translates a video file, not {clip}; without --video, folders of frames and of "
+                        "videos are translated too")
     return clip, "source" if back else "target"
 
 

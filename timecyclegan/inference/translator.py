@@ -130,7 +130,7 @@ class Translator:
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
-                    writer.write(_panel(seen if self.maker else image, made, side_by_side), time)
+                    writer.write(_panel(seen if self.maker else image, made, side_by_side), time, known.length(count))
                     uneven |= abs(time * video.rate - count) > 1
                     count, scenes = count + 1, scene
                     bar.update()

@@ -40,8 +40,8 @@ HD_LINES = 720  # from here on colours that are not said to be otherwise are BT.
 # Bicubic chroma at every pixel, without the shortcuts that round differently from row to row.
 ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
-# Codes of ITU-T H.273: the colour matrix that is not said, transfer characteristics, and colour primaries.
-_UNSPECIFIED = 2
+# Codes of ITU-T H.273: the colour matrices that FFmpeg converts, transfer characteristics, and colour primaries.
+_MATRICES = (1, 4, 5, 6, 7, 9)
 _HDR = {16: "PQ", 18: "HLG"}
 _WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 _CHECKED = 32  # pictures that are decoded where the packets leave their order in doubt
@@ -79,6 +79,11 @@ class Survey(NamedTuple):
     stamps: list[int] | None  # their times in the file's unit, by which they are found; None: by counting
     keys: list[tuple[int, int]]  # such times of key frames, of presentation and of decoding; none without ``stamps``
     notes: list[str]  # what is not as the file says, or not read as it was meant
+
+    def length(self, place: int) -> Fraction:
+        """For how many seconds frame number ``place`` is shown."""
+        end = self.times[place + 1] if place + 1 < len(self.times) else len(self.times) / self.rate
+        return max(end - self.times[place], Fraction(0))
 
     def place(self, count: int, picture: av.VideoFrame) -> int | None:
         """The number of the frame that a decoder's picture number ``count`` is; None if it is not shown."""
@@ -149,11 +154,11 @@ class VideoFile:
         return 1 / aspect if aspect and turned else aspect or None
 
     def left_out(self) -> list[str]:
-        """What is in the file beside these pictures and the sound, for a message."""
-        names = Counter("cover picture" if stream.type == "video" and _is_cover(stream) else
-                        "video" if stream.type == "video" else stream.type for stream in self.container.streams
-                        if stream.type != "audio" and stream.index != self.stream.index)  # fmt: skip
-        found = ", ".join(f"{count} {name}{'' if name == 'data' else ' track'}" for name, count in names.items())
+        """What is in the file beside pictures and sound, for a message."""
+        names = Counter("cover picture" if stream.type == "video" else f"{stream.type} track"
+                        for stream in self.container.streams if stream.type != "audio"
+                        and (stream.type != "video" or _is_cover(stream)))  # fmt: skip
+        found = ", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in names.items())
         return [f"left out: {found}"] if found else []
 
     def packets(self) -> Iterator[av.Packet]:
@@ -285,6 +290,9 @@ def _survey(path: Path, *_version: int) -> Survey:
         given = [picture.pts if video.timed else None for _, picture in video.pictures()]
     if not given:
         raise no_frames(path)
+    if told and stamps == arrived and len(given) == len(stamps):
+        given = stamps
+        notes.append("its frames have the times at which they are decoded; they are shown in their right order")
     declared = hints[0] if hints else Fraction(25)
     ticks, changed = ascending(given, 1 / declared / tick)
     times = [(time - ticks[0]) * tick for time in ticks]
@@ -292,7 +300,7 @@ def _survey(path: Path, *_version: int) -> Survey:
         notes += [] if avi else [f"it stores no times; its frames are taken for {float(declared):g} per second"]
         return Survey(times, declared, None, [], notes)
     if changed:
-        notes.append(f"{changed} of its {len(given)} frames have no time of their own, or one that goes back; they are "
+        notes.append(f"frames without a time of their own, or with one that goes back ({changed} of {len(given)}), are "
                      "put between their neighbours")  # fmt: skip
     lengths = [packet.duration * tick for packet in shown] if len(shown) == len(given) else [Fraction(0)] * len(given)
     return Survey(times, average_rate(times, lengths, hints, tick), None, [], notes)
@@ -345,6 +353,9 @@ def _describe(picture: av.VideoFrame) -> list[str]:
                      "were BT.709: pale or dark; convert it to SDR first")  # fmt: skip
     elif wide := _WIDE.get(picture.color_primaries):
         notes.append(f"its colours are of a wide gamut ({wide}) and are read as if they were BT.709; they look paler")
+    if picture.colorspace not in (*_MATRICES, 2) and not picture.format.is_rgb:
+        notes.append(f"its colour matrix (number {picture.colorspace} of ITU-T H.273) is not converted here; the usual "
+                     "one of its size is taken")  # fmt: skip
     if picture.interlaced_frame:
         notes.append("it is interlaced, each picture weaves two moments together; deinterlace it first, for example "
                      "by ffmpeg -vf bwdif")  # fmt: skip
@@ -355,9 +366,9 @@ def to_rgb(picture: av.VideoFrame) -> np.ndarray:
     """A decoded picture as uint8 (H, W, 3), RGB, upright."""
     if not hasattr(_local, "reformatter"):
         _local.reformatter = VideoReformatter()
-    untold = picture.colorspace == _UNSPECIFIED and picture.height >= HD_LINES
-    rgb = _local.reformatter.reformat(picture, format="rgb24", src_colorspace=Colorspace.ITU709 if untold else None,
-                                      interpolation=ACCURATE, threads=1)  # fmt: skip
+    untold = Colorspace.ITU709 if picture.height >= HD_LINES else Colorspace.ITU601
+    rgb = _local.reformatter.reformat(picture, format="rgb24", interpolation=ACCURATE, threads=1,
+                                      src_colorspace=None if picture.colorspace in _MATRICES else untold)  # fmt: skip
     image, matrix = rgb.to_ndarray(), picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image

@@ -29,6 +29,7 @@ class SoundCopy:
         self.refused: list[str] = []
         self._unknown: list[str] = []  # which tracks have a codec that FFmpeg does not know
         self._elsewhere, self._mended = True, 0  # whether .mkv takes what is refused; packets with another time
+        self._early = Fraction(0)  # seconds of sound before the first picture that are left out
         try:
             self._file = open_container(source)
             self._start = _first_time(Path(source))
@@ -78,7 +79,10 @@ class SoundCopy:
             parts.append(f"its sound ({', '.join(self.refused)}) was left out, {Path(self._target).suffix} cannot hold "
                          f"it{', .mkv can' if self._elsewhere else ''}")
         if self._unknown:
-            parts.append(f"its sound track {', '.join(self._unknown)} was left out, FFmpeg does not know the codec")
+            parts.append(f"its sound track {', '.join(self._unknown)} was left out, its codec is unknown to FFmpeg")
+        if self._early > Fraction(1, 10):
+            parts.append(f"{float(self._early):.1f} s of sound before the first picture were left out, .avi has no place "
+                         "for them")
         if self._mended:
             parts.append(f"{self._mended} packets of sound had no time of their own, or one that goes back, and follow "
                          "those before them")
@@ -89,22 +93,27 @@ class SoundCopy:
 
     def _read(self) -> av.Packet | None:
         """The next packet that holds something, with the time that it gets; None at the end."""
-        packet = next((packet for packet in self._packets if packet.size), None)
-        if packet is None:
-            return None
-        last, end, moved = self._clocks[packet.stream_index]
-        time = packet.pts if packet.dts is None else packet.dts
-        if time is not None:
-            time -= round(self._start / packet.time_base)
-            if last is None or time > last:
-                moved = 0
-            elif time + moved <= last:
-                moved = end - time
-            time += moved
-        self._mended += time is None or moved != 0
-        packet.pts = packet.dts = end if time is None else time
-        self._clocks[packet.stream_index] = packet.dts, packet.dts + max(1, packet.duration or 0), moved
-        return packet
+        for packet in self._packets:
+            if not packet.size:
+                continue
+            last, end, moved = self._clocks[packet.stream_index]
+            time = packet.pts if packet.dts is None else packet.dts
+            if time is not None:
+                time -= round(self._start / packet.time_base)
+                if last is None or time > last:
+                    moved = 0
+                elif time + moved <= last:
+                    moved = end - time
+                time += moved
+            self._mended += time is None or moved != 0
+            packet.pts = packet.dts = end if time is None else time
+            self._clocks[packet.stream_index] = packet.dts, packet.dts + max(1, packet.duration or 0), moved
+            if packet.dts < 0 and self._container.format.name == "avi":
+                # AVI has no times before 0, and would move the pictures instead. Often it is an encoder's preparation.
+                self._early = max(self._early, -packet.dts * packet.time_base)
+                continue
+            return packet
+        return None
 
     def _unreadable(self, error: Exception) -> UserError:
         return UserError(f"cannot read the sound of {self._source}: {error.strerror}; --no-sound leaves it out")

@@ -5,12 +5,15 @@ from fractions import Fraction
 from itertools import pairwise
 from statistics import median
 
+_REACH = 4  # frames that may be short of time before it is looked for elsewhere
 
-def ascending(stamps: Sequence[int | None], step: Fraction) -> tuple[list[Fraction], int]:
+
+def ascending(stamps: Sequence[int | Fraction | None], step: Fraction) -> tuple[list[Fraction], int]:
     """Times that ascend strictly, one for each of ``stamps``, which are in the order in which frames are shown.
 
     The longest series of stamps that ascends is taken at its word. Frames without a stamp, with one that another frame
-    has, or with one that goes back, are put evenly between their neighbours.
+    has, or with one that goes back, are put evenly between their neighbours. If that leaves too little time, as
+    where recordings were put behind each other, each part goes on where the one before it ends.
 
     Args:
         step: from one frame to the next where no two stamps tell.
@@ -18,29 +21,45 @@ def ascending(stamps: Sequence[int | None], step: Fraction) -> tuple[list[Fracti
     Returns:
         the times, in the stamps' unit, and how many of them are not the stamps.
     """
-    ends: list[int] = []  # of the series of 1, 2, ... stamps that ascend, the place of the lowest last one
-    values: list[int] = []  # the stamps there
+    kept = _longest_ascent(stamps)
+    if not kept:
+        return [place * step for place in range(len(stamps))], len(stamps)
+    slopes = [Fraction(stamps[b] - stamps[a], b - a) for a, b in pairwise(kept)]
+    step = median(slopes) if slopes else step
+    known = [place for place, stamp in enumerate(stamps) if stamp is not None]
+    squeezed = sum(b - a - 1 for (a, b), slope in zip(pairwise(kept), slopes, strict=True) if 2 * slope < step)
+    if squeezed > _REACH and len(kept) < len(known):
+        moved, spliced = Fraction(0), list(stamps)
+        for before, place in pairwise(known):
+            if stamps[place] + moved <= spliced[before]:
+                moved = spliced[before] + (place - before) * step - stamps[place]
+            spliced[place] = stamps[place] + moved
+        changed = sum(time != stamp for time, stamp in zip(spliced, stamps, strict=True))
+        times, filled = ascending(spliced, step)
+        return times, changed + filled
+    times = [stamps[kept[0]] - (kept[0] - place) * step for place in range(kept[0])]
+    for (a, b), slope in zip(pairwise(kept), slopes, strict=True):
+        times += [stamps[a] + (place - a) * slope for place in range(a, b)]
+    times += [stamps[kept[-1]] + (place - kept[-1]) * step for place in range(kept[-1], len(stamps))]
+    return [Fraction(time) for time in times], len(stamps) - len(kept)
+
+
+def _longest_ascent(stamps: Sequence[int | Fraction | None]) -> list[int]:
+    """The places of the longest series of stamps in which each is greater than the one before it."""
+    ends: list[int] = []  # of the series of 1, 2, ... stamps, the place of the lowest last one
+    values: list[int | Fraction] = []  # the stamps there
     before: dict[int, int | None] = {}
     for place, stamp in enumerate(stamps):
         if stamp is not None:
             length = bisect.bisect_left(values, stamp)
             before[place] = ends[length - 1] if length else None
             ends[length:length + 1], values[length:length + 1] = [place], [stamp]
-    kept: list[int] = []
+    series: list[int] = []
     place = ends[-1] if ends else None
     while place is not None:
-        kept.append(place)
+        series.append(place)
         place = before[place]
-    kept.reverse()
-    if not kept:
-        return [place * step for place in range(len(stamps))], len(stamps)
-    slopes = [Fraction(stamps[b] - stamps[a], b - a) for a, b in pairwise(kept)]
-    step = median(slopes) if slopes else step
-    times = [stamps[kept[0]] - (kept[0] - place) * step for place in range(kept[0])]
-    for (a, b), slope in zip(pairwise(kept), slopes, strict=True):
-        times += [stamps[a] + (place - a) * slope for place in range(a, b)]
-    times += [stamps[kept[-1]] + (place - kept[-1]) * step for place in range(kept[-1], len(stamps))]
-    return [Fraction(time) for time in times], len(stamps) - len(kept)
+    return series[::-1]
 
 
 def average_rate(times: Sequence[Fraction], lengths: Sequence[Fraction], hints: Iterable[Fraction | None],

@@ -72,7 +72,7 @@ class VideoWriter:
             self.tick = tick / max(1, math.ceil(tick * self.fps))
         self.frames, self.tracks, self.refused = 0, 0, []
         self.copied: SoundCopy | None = None
-        self._shown = -1
+        self._shown, self._lengths = -1, {}  # the last time, and the lengths of the frames that are being encoded
         self._source, self._pixel_aspect = sound, pixel_aspect
         self._timed = tick is not None and not self.encoder.steady
 
@@ -84,10 +84,11 @@ class VideoWriter:
             self._exits = exits.pop_all()
         return self
 
-    def write(self, frame: np.ndarray, time: Fraction | None = None) -> None:
-        """Append one RGB frame, uint8 (height, width, 3), shown ``time`` seconds after the first one.
+    def write(self, frame: np.ndarray, time: Fraction | None = None, length: Fraction | None = None) -> None:
+        """Append one RGB frame, uint8 (height, width, 3), shown ``time`` seconds after the first one, for ``length``.
 
-        Without ``tick``, and in .avi, frames follow each other at ``fps`` whatever the time.
+        Without ``tick``, and in .avi, frames follow each other at ``fps`` whatever the time. A length counts for the
+        last frame, as others are followed.
 
         Raises:
             ValueError: the frame has another shape or type.
@@ -103,6 +104,8 @@ class VideoWriter:
         # Where two frames share a time, the second one is shown a tick later: encoders take no time twice.
         self._shown = picture.pts = max(round(time / self.tick), self._shown + 1) if self._timed else self.frames
         picture.time_base = self.tick
+        if self._timed and length is not None:
+            self._lengths[picture.pts] = max(1, round(length / self.tick))
         self._mux(picture)
         self.frames += 1
 
@@ -150,6 +153,7 @@ class VideoWriter:
         for packet in packets:
             if self.copied:
                 self.copied.copy(end=packet.dts * packet.time_base)
+            packet.duration = self._lengths.pop(packet.pts, packet.duration)
             with self._failing():
                 self._container.mux(packet)
 
