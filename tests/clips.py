@@ -62,6 +62,31 @@ def write_clip(path, frames, codec="libx264", options=None, pix_fmt="yuv420p", r
     return path
 
 
+def remux(source, target, change):
+    """Copy the pictures packet by packet; ``change`` is given the number and the packet, and may return None."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for number, packet in enumerate(packet for packet in old.demux(video=0) if packet.size):
+            if (packet := change(number, packet)) is not None:
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
+def with_times(times):
+    """For :func:`remux` into .mkv: frame by frame other times of presentation, in milliseconds."""
+    def change(number, packet):
+        packet.pts, packet.dts = 1000 + times[number], number  # a muxer refuses times of decoding that do not ascend
+        return packet
+
+    return change
+
+
+def bars(frames):
+    """The numbers that frames of :func:`moving` show."""
+    return [int(image[:12].sum(axis=(0, 2)).argmax()) // 2 for image in frames]
+
+
 def write_tone(file, stream, seconds):
     wave = np.sin(np.arange(round(48000 * seconds)) * 2 * np.pi * 440 / 48000) * 0.2
     audio = av.AudioFrame.from_ndarray(wave.astype(np.float32)[None], format="fltp", layout="mono")

@@ -11,8 +11,9 @@ _ISO = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", 
 def missing_bytes(path: Path) -> int:
     """How many bytes a file lacks; 0 where it is whole, or of a kind that tells no sizes.
 
-    Read are the outermost parts of ISO files (ISO/IEC 14496-12, 4.2), RIFF, Matroska (RFC 8794, section 4 and 6), and
-    ASF (section 2), each of which tells its size, and the trailer of GIF (GIF89a, section 27).
+    Read are the outermost parts of ISO files (ISO/IEC 14496-12, 4.2), RIFF, Matroska (RFC 8794, sections 4 and 6), ASF
+    (section 2), FLV (annex E) and Ogg (RFC 3533, section 6), each of which tells its size, and the trailer of GIF
+    (GIF89a, section 27).
 
     Raises:
         OSError: the file cannot be read.
@@ -24,7 +25,7 @@ def missing_bytes(path: Path) -> int:
             file.seek(max(0, size - 1024))
             return int(not file.read().rstrip(b"\0").endswith(b"\x3b"))  # some pad it with zeros
         kinds = {_riff: head.startswith(b"RIFF"), _matroska: head.startswith(_MATROSKA), _asf: head.startswith(_ASF),
-                 _iso: head[4:8] in _ISO}  # fmt: skip
+                 _flv: head.startswith(b"FLV"), _ogg: head.startswith(b"OggS"), _iso: head[4:8] in _ISO}  # fmt: skip
         part = next((kind for kind, fits in kinds.items() if fits), None)
         place = 0
         while part and place < size:
@@ -54,6 +55,18 @@ def _iso(file: BinaryIO) -> int:
 def _asf(file: BinaryIO) -> int:
     length = int.from_bytes(file.read(24)[16:], "little")
     return length if length >= 24 else 0
+
+
+def _flv(file: BinaryIO) -> int:
+    head = file.read(11)
+    if head.startswith(b"FLV"):
+        return int.from_bytes(head[5:9], "big") + 4  # after each part stands its size
+    return 11 + int.from_bytes(head[1:4], "big") + 4 if head[0] & 31 in (8, 9, 18) else 0
+
+
+def _ogg(file: BinaryIO) -> int:
+    head = file.read(27)
+    return 27 + head[26] + sum(file.read(head[26])) if head.startswith(b"OggS") and len(head) == 27 else 0
 
 
 def _matroska(file: BinaryIO) -> int:

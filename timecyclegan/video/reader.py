@@ -221,7 +221,7 @@ class VideoFile:
 
     def declared_end(self) -> float | None:
         """When the file says that its pictures end, in seconds: at the stream, in Matroska's tag, or of all of it."""
-        if self.container.format.name == "gif":  # FFmpeg counts what is there
+        if self.container.format.name in ("gif", "ogg"):  # FFmpeg looks where they end
             return None
         if self.stream.duration:
             return float(((self.stream.start_time or 0) + self.stream.duration) * self.tick)
@@ -331,7 +331,7 @@ def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
     step = float((max(spans)[0] - min(spans)[0]) * video.tick) / len(packets) if spans else 0.0
     early = said is not None and bool(spans) and found < said - 2 * step
     try:
-        missing = missing_bytes(video.path) > 0
+        missing = not 0 < video.stream.frames <= len(packets) and missing_bytes(video.path) > 0
     except OSError as error:
         raise unreadable(video.path, error) from error
     if missing and early:

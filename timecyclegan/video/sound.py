@@ -81,7 +81,7 @@ class SoundCopy:
         if self._unknown:
             parts.append(f"its sound track {', '.join(self._unknown)} was left out, its codec is unknown to FFmpeg")
         if self._early > Fraction(1, 10):
-            parts.append(f"{float(self._early):.1f} s of sound before the first picture were left out, .avi has no place "
+            parts.append(f"{float(self._early):.1f} s of sound before the pictures were left out, .avi has no place "
                          "for them")
         if self._mended:
             parts.append(f"{self._mended} packets of sound had no time of their own, or one that goes back, and follow "

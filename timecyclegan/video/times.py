@@ -50,8 +50,8 @@ def _longest_ascent(stamps: Sequence[int | Fraction | None]) -> list[int]:
     values: list[int | Fraction] = []  # the stamps there
     before: dict[int, int | None] = {}
     for place, stamp in enumerate(stamps):
-        if stamp is not None:
-            length = bisect.bisect_left(values, stamp)
+        length = len(values) if stamp is None else bisect.bisect_left(values, stamp)
+        if stamp is not None and values[length:length + 1] != [stamp]:  # of two that are equal the first counts
             before[place] = ends[length - 1] if length else None
             ends[length:length + 1], values[length:length + 1] = [place], [stamp]
     series: list[int] = []
