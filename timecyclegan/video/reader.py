@@ -44,6 +44,7 @@ ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FU
 _MATRICES = (1, 4, 5, 6, 7, 9)
 _HDR = {16: "PQ", 18: "HLG"}
 _WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+_UNDECLARED = ("gif", "ogg")  # files that say neither length nor number of frames: FFmpeg looks what is there
 _CHECKED = 32  # pictures that are decoded where the packets leave their order in doubt
 _local = threading.local()  # a reformatter keeps tables for the last size: one for each thread
 
@@ -221,7 +222,7 @@ class VideoFile:
 
     def declared_end(self) -> float | None:
         """When the file says that its pictures end, in seconds: at the stream, in Matroska's tag, or of all of it."""
-        if self.container.format.name in ("gif", "ogg"):  # FFmpeg looks where they end
+        if self.container.format.name in _UNDECLARED:
             return None
         if self.stream.duration:
             return float(((self.stream.start_time or 0) + self.stream.duration) * self.tick)
@@ -331,7 +332,8 @@ def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
     step = float((max(spans)[0] - min(spans)[0]) * video.tick) / len(packets) if spans else 0.0
     early = said is not None and bool(spans) and found < said - 2 * step
     try:
-        missing = not 0 < video.stream.frames <= len(packets) and missing_bytes(video.path) > 0
+        count = 0 if video.container.format.name in _UNDECLARED else video.stream.frames
+        missing = not 0 < count <= len(packets) and missing_bytes(video.path) > 0
     except OSError as error:
         raise unreadable(video.path, error) from error
     if missing and early:
