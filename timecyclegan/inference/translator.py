@@ -144,6 +144,8 @@ class Translator:
         if uneven:
             steady = output.suffix.lower() == ".avi"
             parts.append("the varying frame rate was made even" if steady else "at the times that they had")
+        if writer.fps < 0.99 * video.rate:
+            parts.append(f"stored at {writer.fps} per second, as {output.suffix} holds no more")
         return "; ".join([*parts, *(writer.copied.summary() if writer.copied else []), *left, *known.notes])
 
     def _translated(self, items: Iterable[T], picture: Callable[[T], np.ndarray], scene_cuts: str,

@@ -214,11 +214,14 @@ class VideoFile:
         Raises:
             UserError: a frame is damaged, or the file ends before its end; names the frame.
         """
-        known = survey(self.path)
+        known, last = survey(self.path), None
         for count, picture in self.pictures():
             place = known.place(count, picture)
-            if place is not None:
+            if place is not None and place != last:
                 yield to_rgb(picture), known.times[place]
+                last = place
+        if last is None:
+            raise no_frames(self.path)
 
     def declared_end(self) -> float | None:
         """When the file says that its pictures end, in seconds: at the stream, in Matroska's tag, or of all of it."""

@@ -27,12 +27,13 @@ class Encoder(NamedTuple):
     bit_rate: int = 0  # 0: as much as the quality needs
     steady: bool = False  # knows no frames that are shown longer than others
     most: int = 1_000_000_000  # the largest numerator and denominator of a rate that it takes
+    fastest: int = 1_000_000  # frames per second that its files can have
 
 
 # With its macroblock tree, x264 makes something else of small pictures each time.
 _H264 = Encoder("libx264", {"crf": "18", "preset": "fast", "x264-params": "mbtree=0"})
 _VP9 = Encoder("libvpx-vp9", {"crf": "18", "deadline": "realtime", "cpu-used": "7", "row-mt": "1"})
-_MPEG4 = Encoder("mpeg4", {"qmin": "2", "qmax": "3"}, bit_rate=40_000_000, steady=True, most=65535)
+_MPEG4 = Encoder("mpeg4", {"qmin": "2", "qmax": "3"}, bit_rate=40_000_000, steady=True, most=65535, fastest=1000)
 ENCODERS = {".mp4": _H264, ".webm": _VP9, ".mov": _H264, ".mkv": _H264, ".avi": _MPEG4}  # browsers play the first two
 
 
@@ -44,7 +45,7 @@ class VideoWriter:
 
     Args:
         path: the file to write; its suffix, one of :data:`ENCODERS`, says how.
-        fps: frames per second, above 0; exact as a fraction, as far as the codec takes its parts.
+        fps: frames per second, above 0; exact as a fraction, as far as codec and container take it.
         height: frame height in pixels.
         width: frame width in pixels.
         tick: the unit of the frames' times, if frames are given times, in seconds.
@@ -66,7 +67,8 @@ class VideoWriter:
                  pixel_aspect: Fraction | None = None):  # fmt: skip
         self.path = Path(path)
         self.encoder = find_encoder(self.path)
-        self.fps, self.height, self.width = bounded(Fraction(fps), self.encoder.most), height, width
+        self.fps = bounded(min(Fraction(fps), Fraction(self.encoder.fastest)), self.encoder.most)
+        self.height, self.width = height, width
         self.tick = 1 / self.fps
         if tick is not None and not self.encoder.steady:  # fine enough for each frame to have a time of its own
             self.tick = tick / max(1, math.ceil(tick * self.fps))
