@@ -141,7 +141,7 @@ def check(path, shown, times=None, note=None):
 
 @pytest.mark.parametrize(("name", "codec", "options"), [
     ("a.ts", "libx264", B_FRAMES), ("a.mts", "libx264", {}), ("a.m4v", "libx264", B_FRAMES), ("a.wmv", "wmv2", {}),
-    ("a.mpg", "mpeg2video", {"bf": "2", "g": "8"}), ("a.m2v", "mpeg2video", {"bf": "2"}), ("a.flv", "flv", {}),
+    ("a.mpg", "mpeg1video", {"bf": "2", "g": "8"}), ("a.m2v", "mpeg2video", {"bf": "2"}), ("a.flv", "flv", {}),
     ("b.flv", "libx264", B_FRAMES), ("a.3gp", "mpeg4", {}), ("a.vob", "mpeg2video", {}), ("a.ogv", "libvpx", {}),
     ("a.y4m", "rawvideo", {}), ("a.mxf", "mpeg2video", {}), ("a.apng", "apng", {}),
 ])  # fmt: skip
@@ -151,6 +151,11 @@ def test_what_ffmpeg_reads_is_a_video(tmp_path, name, codec, options):
     assert is_video(path) and [len(frames) for frames in find_sequences(tmp_path).values()] == [20]
     other = path.rename(tmp_path / "without suffix")  # a single file is what its content is
     assert len(find_sequences(other)["."]) == 20
+
+
+def test_seeking_does_not_lead_behind_a_key_frame(tmp_path):
+    """In a program stream with sound, packets of the container hold several frames and tell the first one's time."""
+    check(write_clip(tmp_path / "a.mpg", moving(30), "mpeg1video", sound=("mp2", 1)), range(30))
 
 
 def test_pictures_without_any_times_are_counted(tmp_path):
@@ -374,6 +379,27 @@ def test_sound_alone_is_no_video(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as file:
         write_tone(file, file.add_stream("aac", rate=48000, layout="mono"), 0.2)
     assert "it has no pictures" in message(VideoFile, tmp_path / "a.mp4")
+
+
+def test_limits_of_ffmpeg_are_no_damage(tmp_path):
+    frames = [Image.fromarray(frame) for frame in moving(3)]
+    frames[0].save(tmp_path / "a.mp4", format="WEBP", save_all=True, append_images=frames[1:])
+    assert "FFmpeg does not decode animated WebP; convert it" in message(VideoFile, tmp_path / "a.mp4")
+
+
+def test_a_table_that_says_more_than_there_is_is_noted(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(20), options={"bf": "0"})
+    table = path.read_bytes().index(b"mdhd") + 16  # the time scale: each frame now lasts 512 s, and an edit list 1 s
+    path.write_bytes(path.read_bytes()[:table] + b"\0\0\0\1" + path.read_bytes()[table + 4 :])
+    assert "says that it has 20 pictures; found in it: 1" in survey(path).notes[0]
+
+
+def test_packets_that_were_lost_are_noted(tmp_path):
+    path = write_clip(tmp_path / "a.ts", moving(30), options=B_FRAMES)
+    data = path.read_bytes()
+    (tmp_path / "b.ts").write_bytes(data[: 188 * 30] + data[188 * 33 :])
+    assert "1 of its packets are damaged or follow some that were lost" in survey(tmp_path / "b.ts").notes[0]
+    assert len(stream(tmp_path / "b.ts")) == len(video_frames(tmp_path / "b.ts")) > 25
 
 
 def test_a_decoder_that_is_missing_is_named(tmp_path):

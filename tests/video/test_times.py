@@ -36,7 +36,8 @@ def test_recordings_behind_each_other_go_on(first):
 
 def test_without_times_frames_follow_each_other():
     assert ascending([None] * 3, Fraction(5, 2)) == ([0, Fraction(5, 2), 5], 3)
-    assert ascending([None, 7, None], Fraction(5)) == ([2, 7, 12], 2)
+    assert ascending([None, 7, 12, None], Fraction(1)) == ([2, 7, 12, 17], 2)
+    assert ascending([7, 7, 7, 7, 90], Fraction(3)) == ([0, 3, 6, 9, 12], 5)  # most of them tell nothing
 
 
 def rate_of(times, lengths, *hints, tick=Fraction(1, 1000)):

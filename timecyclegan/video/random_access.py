@@ -122,13 +122,13 @@ class _Decoder:
         return False
 
 
-def _decoded(video: VideoFile, known: Survey, start: float = -math.inf) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The frames with their numbers, from the presentation time ``start`` on; those before it that a decoder gives
-    after seeking may lack what they are predicted from.
+def _decoded(video: VideoFile, known: Survey, key: int | None = None) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames with their numbers; after seeking from the ``key`` frame of this time on, as those shown before it may
+    lack what they are predicted from.
     """
-    for count, picture in video.pictures(damaged=True):
+    for count, picture in video.pictures(damaged=True, key=key):
         place = known.place(count, picture)
-        if place is not None and (known.stamps is None or picture.pts >= start):  # others are decoded, but not shown
+        if place is not None and (key is None or picture.pts >= key):  # others are decoded, but not shown
             yield place, picture
 
 

@@ -127,6 +127,9 @@ class VideoFile:
         pictures = [stream for stream in self.container.streams.video if not _is_cover(stream)]
         readable = [stream for stream in pictures if stream.codec_context is not None]
         kind = self.container.format.long_name or self.container.format.name
+        if self.container.format.name == "webp_pipe" and _is_animated_webp(self.path):
+            raise UserError(f"cannot read video {self.path}: FFmpeg does not decode animated WebP; convert it, for "
+                            "example to GIF")
         if readable and self.container.format.name != "tty":  # which takes any text for pictures
             best = self.container.streams.best("video")
             return best if best in readable else readable[0]
@@ -179,7 +182,7 @@ class VideoFile:
         except (av.error.FFmpegError, OSError) as error:
             raise unreadable(self.path, error, count) from error
 
-    def pictures(self, damaged: bool = False) -> Iterator[tuple[int, av.VideoFrame]]:
+    def pictures(self, damaged: bool = False, key: int | None = None) -> Iterator[tuple[int, av.VideoFrame]]:
         """The decoded pictures, counted from 0, from where the file stands.
 
         A recording may begin amid a stream: pictures before the first key frame that lack what they are predicted from
@@ -187,12 +190,16 @@ class VideoFile:
 
         Args:
             damaged: leave out damaged pictures, too, instead of raising.
+            key: begin with the key frame of this time. After seeking, some containers give parts of frames before it,
+                or lead behind it, or tell other times.
 
         Raises:
             UserError: a picture is damaged, or the file ends before its end; names the frame.
         """
         count, begins, keyed = 0, None, False
         for packet in self.packets():
+            if key is not None and not keyed and (packet.pts != key or not packet.is_keyframe):
+                continue
             begins = packet.is_keyframe if begins is None else begins
             keyed |= packet.is_keyframe
             try:
@@ -235,6 +242,13 @@ class VideoFile:
         return self.container.duration / av.time_base if self.container.duration else None
 
 
+def _is_animated_webp(path: Path) -> bool:
+    """By the flags of the extended header (RFC 9649, section 2.7)."""
+    with open(path, "rb") as file:
+        head = file.read(21)
+    return head[12:16] == b"VP8X" and bool(head[20] & 2)
+
+
 def _is_cover(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
@@ -252,16 +266,22 @@ def survey(path: Path) -> Survey:
 def _survey(path: Path, *_version: int) -> Survey:
     with VideoFile(path) as video:
         stream, context, tick = video.stream, video.stream.codec_context, video.tick
-        packets = [_Packet(packet.pts, packet.dts, packet.duration or 0, packet.size, packet.is_keyframe,
-                           packet.is_discard) for packet in video.packets() if packet.size]  # fmt: skip
+        packets = [
+            _Packet(packet.pts, packet.dts, packet.duration or 0, packet.size, packet.is_keyframe, packet.is_discard,
+                    packet.is_corrupt)
+            for packet in video.packets() if packet.size
+        ]  # fmt: skip
         shown = [packet for packet in packets if not packet.hidden]
         if not shown:
             raise no_frames(path)
         notes = _compare_end(video, packets)
+        if lost := sum(packet.damaged for packet in packets):
+            notes.append(f"{lost} of its packets are damaged or follow some that were lost; pictures may be, too")
         streams = [other for other in video.container.streams.video if not _is_cover(other)]
         if len(streams) > 1:
             notes.append(f"it has {len(streams)} streams of pictures; number {streams.index(stream) + 1} is read")
-        hints = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+        hints = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+        declared = hints[0] if hints else Fraction(25)
         shown.sort(key=lambda packet: (packet.pts is None, packet.pts or 0))
         stamps, arrived = [packet.pts for packet in shown], [packet.pts for packet in packets if not packet.hidden]
         # Also what is not shown: other frames are decoded from it.
@@ -297,7 +317,6 @@ def _survey(path: Path, *_version: int) -> Survey:
     if told and stamps == arrived and len(given) == len(stamps):
         given = stamps
         notes.append("its frames have the times at which they are decoded; they are shown in their right order")
-    declared = hints[0] if hints else Fraction(25)
     ticks, changed = ascending(given, 1 / declared / tick)
     times = [(time - ticks[0]) * tick for time in ticks]
     if changed == len(given):  # AVI says the rate instead
@@ -319,6 +338,7 @@ class _Packet(NamedTuple):
     size: int
     key: bool
     hidden: bool
+    damaged: bool
 
 
 def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
@@ -347,6 +367,8 @@ def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
     alone = bool(video.stream.duration) or len(video.container.streams) == 1  # else what is longer may be the sound
     if early and alone and found < 0.98 * said:
         return [f"it says that its pictures last {said:.2f} s, but they end after {found:.2f} s; it is read to there"]
+    if count > len(packets):
+        return [f"it says that it has {count} pictures; found in it: {len(packets)}"]
     return []
 
 

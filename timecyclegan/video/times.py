@@ -16,7 +16,7 @@ def ascending(stamps: Sequence[int | Fraction | None], step: Fraction) -> tuple[
     where recordings were put behind each other, each part goes on where the one before it ends.
 
     Args:
-        step: from one frame to the next where no two stamps tell.
+        step: from one frame to the next where the stamps do not tell.
 
     Returns:
         the times, in the stamps' unit, and how many of them are not the stamps.
@@ -25,7 +25,7 @@ def ascending(stamps: Sequence[int | Fraction | None], step: Fraction) -> tuple[
     if not kept:
         return [place * step for place in range(len(stamps))], len(stamps)
     slopes = [Fraction(stamps[b] - stamps[a], b - a) for a, b in pairwise(kept)]
-    step = median(slopes) if slopes else step
+    declared, step = step, median(slopes) if slopes else step
     known = [place for place, stamp in enumerate(stamps) if stamp is not None]
     squeezed = sum(b - a - 1 for (a, b), slope in zip(pairwise(kept), slopes, strict=True) if 2 * slope < step)
     if squeezed > _REACH and len(kept) < len(known):
@@ -37,6 +37,8 @@ def ascending(stamps: Sequence[int | Fraction | None], step: Fraction) -> tuple[
         changed = sum(time != stamp for time, stamp in zip(spliced, stamps, strict=True))
         times, filled = ascending(spliced, step)
         return times, changed + filled
+    if len(kept) <= 2 < len(stamps) / len(kept):  # they tell nothing
+        return [place * declared for place in range(len(stamps))], len(stamps)
     times = [stamps[kept[0]] - (kept[0] - place) * step for place in range(kept[0])]
     for (a, b), slope in zip(pairwise(kept), slopes, strict=True):
         times += [stamps[a] + (place - a) * slope for place in range(a, b)]
