@@ -50,6 +50,7 @@ def test_a_declared_rate_counts_where_the_times_follow_it():
     for hint in (ntsc, Fraction(60000, 1001), Fraction(25), None, Fraction(0)):  # the last ones lie, or say nothing
         assert rate_of(rounded, [33] * 300, hint) == ntsc
     assert rate_of([33 * t for t in range(30)], [1] * 30, Fraction(1000)) == Fraction(1000, 33)
+    assert rate_of(range(30), [1] * 30, Fraction(30), Fraction(1000, 33), tick=Fraction(33, 1000)) == Fraction(1000, 33)
 
 
 def test_the_average_counts_the_last_frame_for_as_long_as_it_is_shown():

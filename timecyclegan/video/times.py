@@ -69,7 +69,7 @@ def average_rate(times: Sequence[Fraction], lengths: Sequence[Fraction], hints: 
     """Frames per second: the number of frames by the time from the first one to the end of the last one.
 
     Files round times to ``tick``. A rate that is declared, or one of the usual ones, is taken for exact where it leads
-    to all the times but for that rounding.
+    to all the times but for that rounding; of several the one that comes nearest.
 
     Args:
         times: when each frame is shown, ascending from 0, in seconds.
@@ -86,10 +86,9 @@ def average_rate(times: Sequence[Fraction], lengths: Sequence[Fraction], hints: 
         return declared[0] if declared else Fraction(25)
     average = len(times) / (times[-1] + last)
     usual = [Fraction(round(average)), Fraction(1000 * round(average * 1001 / 1000), 1001)]
-    for rate in [*declared, *usual]:
-        if rate and steps and all(abs(time - place / rate) <= tick for place, time in enumerate(times)):
-            return rate
-    return average
+    off = {rate: max(abs(time - place / rate) for place, time in enumerate(times)) for rate in [*declared, *usual] if rate}
+    best = min(off, key=off.get, default=average)
+    return best if steps and off.get(best, tick + 1) <= tick else average
 
 
 def bounded(rate: Fraction, most: int) -> Fraction:
