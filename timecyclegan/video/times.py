@@ -86,9 +86,10 @@ def average_rate(times: Sequence[Fraction], lengths: Sequence[Fraction], hints: 
         return declared[0] if declared else Fraction(25)
     average = len(times) / (times[-1] + last)
     usual = [Fraction(round(average)), Fraction(1000 * round(average * 1001 / 1000), 1001)]
-    off = {rate: max(abs(time - place / rate) for place, time in enumerate(times)) for rate in [*declared, *usual] if rate}
+    near = [rate for rate in [*declared, *usual] if rate and steps and abs(times[-1] - len(steps) / rate) <= tick]
+    off = {rate: max(abs(time - place / rate) for place, time in enumerate(times)) for rate in near}
     best = min(off, key=off.get, default=average)
-    return best if steps and off.get(best, tick + 1) <= tick else average
+    return best if off.get(best, tick) <= tick else average
 
 
 def bounded(rate: Fraction, most: int) -> Fraction:
