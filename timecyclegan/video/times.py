@@ -5,6 +5,8 @@ from fractions import Fraction
 from itertools import pairwise
 from statistics import median
 
+import numpy as np
+
 _REACH = 4  # frames that may be short of time before it is looked for elsewhere
 
 
@@ -77,19 +79,21 @@ def average_rate(times: Sequence[Fraction], lengths: Sequence[Fraction], hints: 
         hints: the rates that are declared; None and 0 are ignored.
         tick: the unit of the times, in seconds.
     """
-    steps = [later - earlier for earlier, later in pairwise(times)]
-    true = sum(abs(length - step) <= tick for length, step in zip(lengths, steps, strict=False))
-    believed = lengths[-1] > 0 and 2 * true >= len(steps)
-    last = lengths[-1] if believed else median(steps) if steps else Fraction(0)
+    shown = np.array(times, float)
+    steps = np.diff(shown)
+    true = np.count_nonzero(abs(np.array(lengths[:-1], float) - steps) <= 1.001 * float(tick))
+    last = lengths[-1]
+    if not last or 2 * true < len(steps):
+        usual = int(np.argsort(steps)[len(steps) // 2]) if len(steps) else 0
+        last = times[usual + 1] - times[usual] if len(steps) else Fraction(0)
     declared = [Fraction(hint) for hint in hints if hint and hint > 0]
     if not last:
         return declared[0] if declared else Fraction(25)
     average = len(times) / (times[-1] + last)
-    usual = [Fraction(round(average)), Fraction(1000 * round(average * 1001 / 1000), 1001)]
-    near = [rate for rate in [*declared, *usual] if rate and steps and abs(times[-1] - len(steps) / rate) <= tick]
-    off = {rate: max(abs(time - place / rate) for place, time in enumerate(times)) for rate in near}
+    common = [Fraction(round(average)), Fraction(1000 * round(average * 1001 / 1000), 1001)]
+    off = {rate: abs(shown - np.arange(len(times)) / float(rate)).max() for rate in [*declared, *common] if rate}
     best = min(off, key=off.get, default=average)
-    return best if off.get(best, tick) <= tick else average
+    return best if len(steps) and off.get(best, 0.0) <= 1.001 * float(tick) else average
 
 
 def bounded(rate: Fraction, most: int) -> Fraction:
