@@ -189,7 +189,7 @@ def test_recordings_that_begin_amid_a_stream(tmp_path, codec, options, begin):
     path = remux(path, tmp_path / "b.ts", lambda number, packet: packet if number >= 3 else None)
     shown = bars(decode(path))
     assert shown == list(range(shown[0], 30)) and begin <= shown[0] < 12
-    check(path, shown, note="cannot be decoded without what came before them and are left out")
+    check(path, shown, note=f"frames at its beginning ({shown[0] - 3}) are left out: what they are decoded from")
 
 
 @pytest.mark.parametrize(("name", "options", "rate"), [
@@ -385,6 +385,53 @@ def test_limits_of_ffmpeg_are_no_damage(tmp_path):
     frames = [Image.fromarray(frame) for frame in moving(3)]
     frames[0].save(tmp_path / "a.mp4", format="WEBP", save_all=True, append_images=frames[1:])
     assert "FFmpeg does not decode animated WebP; convert it" in message(VideoFile, tmp_path / "a.mp4")
+
+
+def test_a_key_frame_that_is_damaged_is_not_left_out(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(20), options={"g": "5", "bf": "0"})
+    with av.open(str(path)) as file:
+        packet = next(file.demux(video=0))
+        place, end = packet.pos, packet.pos + packet.size
+    data = bytearray(path.read_bytes())
+    place += 4 + int.from_bytes(data[place : place + 4], "big")  # behind the encoder's own words
+    data[place + 6 : end] = bytes(end - place - 6)
+    path.write_bytes(data)
+    assert message(stream, path).startswith(f"cannot read frame 0 of video {path}: it is damaged")
+    frames = video_frames(path)
+    assert len(frames) == 20 and bars([frames[7].read()]) == [7]
+    assert message(frames[0].read).startswith(f"cannot read frame 0 of video {path}: it is damaged")
+
+
+def test_an_edit_list_that_shows_nothing_is_named(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(20))
+    data = path.read_bytes()
+    place = data.index(b"elst") + 16  # where in the track it begins
+    path.write_bytes(data[:place] + b"\0\xff\0\0" + data[place + 4 :])
+    assert "says that it has 20 frames, but shows none: its edit list" in message(video_frames, path)
+
+
+def test_frames_that_are_packed_into_one_packet_are_counted(tmp_path):
+    """As DivX does in AVI: a frame together with the one that is shown before it, then a packet with none."""
+    with av.open(str(write_clip(tmp_path / "a.avi", moving(21), "mpeg4", {"g": "99", "bf": "1"}))) as file:
+        stored = [bytes(packet) for packet in file.demux(video=0) if packet.size]
+    begin = b"\0\0\1\xb6"  # of a picture; its type is in the next two bits: 2 is shown before the one ahead of it
+    types = [data[data.index(begin) + 4] >> 6 for data in stored]
+    assert 2 in types
+    packets = []
+    for place, data in enumerate(stored):
+        if types[place] == 2:
+            packets[-1] += data
+            packets.append(begin + b"\x40\x7f")
+        else:
+            packets.append(data.replace(begin, b"\0\0\1\xb2DivX503b1393p" + begin, 1))
+    with av.open(str(tmp_path / "a.avi")) as old, av.open(str(tmp_path / "b.avi"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for place, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), place == 0
+            packet.pts = packet.dts = place
+            new.mux(packet)
+    check(tmp_path / "b.avi", range(21))
 
 
 def test_a_table_that_says_more_than_there_is_is_noted(tmp_path):

@@ -15,7 +15,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -221,14 +220,16 @@ class VideoFile:
         Raises:
             UserError: a frame is damaged, or the file ends before its end; names the frame.
         """
-        known, last = survey(self.path), None
+        known, coming = survey(self.path), 0
         for count, picture in self.pictures():
             place = known.place(count, picture)
-            if place is not None and place != last:
+            if place is not None and place >= coming:
+                if place > coming:  # the decoder dropped it without a word
+                    raise unreadable(self.path, None, coming)
                 yield to_rgb(picture), known.times[place]
-                last = place
-        if last is None:
-            raise no_frames(self.path)
+                coming += 1
+        if coming < len(known.times):
+            raise unreadable(self.path, None, coming)
 
     def declared_end(self) -> float | None:
         """When the file says that its pictures end, in seconds: at the stream, in Matroska's tag, or of all of it."""
@@ -272,6 +273,9 @@ def _survey(path: Path, *_version: int) -> Survey:
             for packet in video.packets() if packet.size
         ]  # fmt: skip
         shown = [packet for packet in packets if not packet.hidden]
+        if not shown and (hidden := max(len(packets), video.stream.frames)):
+            raise UserError(f"video {path} says that it has {hidden} frames, but shows none: its edit list or its table "
+                            "of frames is wrong; convert it anew, or replace it")
         if not shown:
             raise no_frames(path)
         notes = _compare_end(video, packets)
@@ -295,23 +299,26 @@ def _survey(path: Path, *_version: int) -> Survey:
 
     first, given, known = None, [], set(stamps)
     with VideoFile(path) as video, contextlib.suppress(UserError):  # damage is told when the frame is asked for
-        for _, picture in islice(video.pictures(), _CHECKED if doubtful else 1):
+        for _, picture in video.pictures():
             first = first or picture
             given += [picture.pts] if picture.pts in known else []
+            # The two fields of interlaced pictures may be packets of their own.
+            if not (doubtful or first.interlaced_frame) or len(given) >= _CHECKED:
+                break
     notes += _describe(first) if first else []
-    # What would be shown before the first picture that a decoder gives lacks what it is predicted from.
-    begin = stamps.index(given[0]) if told and given else 0
-    if told and given == stamps[begin:][: len(given)]:
+    decoded = stamps.index(given[0]) if told and given else 0
+    if told and given == stamps[decoded:][: len(given)]:
+        # What is shown before the first key frame may lack what it is predicted from. Others are there, if damaged.
+        begin = min([decoded, *(stamps.index(pts) for pts, _ in keys[:1] if pts in known)])
         if begin:
-            notes.append(f"its first {begin} frame{'s' * (begin > 1)} cannot be decoded without what came before them "
-                         "and are left out")  # fmt: skip
+            notes.append(f"frames at its beginning ({begin}) are left out: what they are decoded from is missing")
         times = [(stamp - stamps[begin]) * tick for stamp in stamps[begin:]]
         lengths = [packet.duration * tick for packet in shown[begin:]]
         return Survey(times, average_rate(times, lengths, hints, tick), stamps[begin:], sorted(keys), notes)
 
     with VideoFile(path) as video:
         avi = video.container.format.name == "avi"
-        given = [picture.pts if video.timed else None for _, picture in video.pictures()]
+        given = [picture.pts if video.timed and not packed else None for _, picture in video.pictures()]
     if not given:
         raise no_frames(path)
     if told and stamps == arrived and len(given) == len(stamps):
