@@ -113,6 +113,32 @@ def test_sound_whose_times_go_back_goes_on(tmp_path, change, mended):
     assert f"{mended} packets of sound" in writer.copied.summary()[1]
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "libopus")])
+def test_sound_that_ends_early_is_noted(tmp_path, name, codec):
+    """The file was cut off behind its last picture, so that the pictures are all there."""
+    source = write_clip(tmp_path / name, moving(20), sound=(codec, 6), container={"movflags": "faststart"})
+    data = source.read_bytes()
+    assert sound_summary(source, tmp_path / "b.mkv") == ["sound copied"]
+    source.write_bytes(data[: len(data) * 3 // 4])
+    copied, note = sound_summary(source, tmp_path / "b.mkv")
+    assert copied == "sound copied" and note.startswith("its sound ends after ") and "it says 6.0" in note
+
+
+def test_a_track_that_a_container_takes_only_by_name_stays_out(tmp_path):
+    """AAC without its description, which Matroska needs when the file is closed."""
+    source = write_clip(tmp_path / "a.mp4", moving(20), sound=("aac", 0.5))
+    source.write_bytes(source.read_bytes().replace(b"esds", b"free"))
+    assert sound_summary(source, tmp_path / "b.mkv") == ["its sound (aac) was left out, .mkv cannot hold it"]
+    assert len(decoded(tmp_path / "b.mkv")) == 20
+
+
+def sound_summary(source, path):
+    with VideoFile(source) as video, VideoWriter(path, video.rate, 48, 64, sound=source) as writer:
+        for image, _ in video.frames():
+            writer.write(image)
+    return writer.copied.summary()
+
+
 def test_the_sound_is_named_when_it_fails(tmp_path):
     class Refusing:
         def mux(self, packet):

@@ -72,7 +72,7 @@ def open_container(path: str | Path) -> av.container.InputContainer:
 
 
 class Survey(NamedTuple):
-    """What the packets of a video file tell: all its frames, in the order in which they are shown."""
+    """What a video file holds: all its frames, in the order in which they are shown."""
 
     times: list[Fraction]  # when each is shown, in seconds after the first; ascending
     rate: Fraction  # frames per second, on average
@@ -231,16 +231,17 @@ class VideoFile:
         if coming < len(known.times):
             raise unreadable(self.path, None, coming)
 
-    def declared_end(self) -> float | None:
-        """When the file says that its pictures end, in seconds: at the stream, in Matroska's tag, or of all of it."""
-        if self.container.format.name in _UNDECLARED:
-            return None
-        if self.stream.duration:
-            return float(((self.stream.start_time or 0) + self.stream.duration) * self.tick)
-        with contextlib.suppress(ValueError):  # a tag may be any text
-            hours, minutes, seconds = self.stream.metadata.get("DURATION", "").split(":")
-            return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-        return self.container.duration / av.time_base if self.container.duration else None
+
+def declared_end(stream: av.VideoStream | av.AudioStream) -> float | None:
+    """When a file says that a stream ends, in seconds: at the stream, in Matroska's tag, or of all of it."""
+    if stream.container.format.name in _UNDECLARED:
+        return None
+    if stream.duration:
+        return float(((stream.start_time or 0) + stream.duration) * (stream.time_base or 0))
+    with contextlib.suppress(ValueError):  # a tag may be any text
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    return stream.container.duration / av.time_base if stream.container.duration else None
 
 
 def _is_animated_webp(path: Path) -> bool:
@@ -274,8 +275,8 @@ def _survey(path: Path, *_version: int) -> Survey:
         ]  # fmt: skip
         shown = [packet for packet in packets if not packet.hidden]
         if not shown and (hidden := max(len(packets), video.stream.frames)):
-            raise UserError(f"video {path} says that it has {hidden} frames, but shows none: its edit list or its table "
-                            "of frames is wrong; convert it anew, or replace it")
+            raise UserError(f"video {path} says that it has {hidden} frames, but shows none: its edit list or table of "
+                            "frames is wrong; convert it anew, or replace it")
         if not shown:
             raise no_frames(path)
         notes = _compare_end(video, packets)
@@ -292,7 +293,7 @@ def _survey(path: Path, *_version: int) -> Survey:
         keys = [(packet.pts, packet.pts if packet.dts is None else packet.dts) for packet in packets if packet.key]
         # DivX packs two frames into one packet; the next one, of a few bytes, has none.
         packed = context.name == "mpeg4" and min(packet.size for packet in shown) <= 8
-        told = (video.timed and not packed and None not in stamps and (None, None) not in keys
+        told = (video.timed and not packed and None not in [*stamps, *(pts for pts, _ in keys)]
                 and len(set(stamps)) == len(stamps))  # fmt: skip
         # Frames of a codec that reorders them should be stored in another order than they are shown, and others not.
         doubtful = told and bool(context.has_b_frames) == (stamps == arrived)
@@ -311,7 +312,8 @@ def _survey(path: Path, *_version: int) -> Survey:
         # What is shown before the first key frame may lack what it is predicted from. Others are there, if damaged.
         begin = min([decoded, *(stamps.index(pts) for pts, _ in keys[:1] if pts in known)])
         if begin:
-            notes.append(f"frames at its beginning ({begin}) are left out: what they are decoded from is missing")
+            notes.append(f"frames at its beginning ({begin}) are left out: what they are decoded from is missing or "
+                         "damaged")
         times = [(stamp - stamps[begin]) * tick for stamp in stamps[begin:]]
         lengths = [packet.duration * tick for packet in shown[begin:]]
         return Survey(times, average_rate(times, lengths, hints, tick), stamps[begin:], sorted(keys), notes)
@@ -357,7 +359,7 @@ def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
     stamps = [packet.dts if packet.pts is None else packet.pts for packet in packets]
     spans = [(stamp, stamp + packet.duration) for stamp, packet in zip(stamps, packets, strict=True)
              if stamp is not None]  # fmt: skip
-    said = video.declared_end()
+    said = declared_end(video.stream)
     found = float(max((end for _, end in spans), default=0) * video.tick)
     step = float((max(spans)[0] - min(spans)[0]) * video.tick) / len(packets) if spans else 0.0
     early = said is not None and bool(spans) and found < said - 2 * step
@@ -397,12 +399,21 @@ def _describe(picture: av.VideoFrame) -> list[str]:
 
 
 def to_rgb(picture: av.VideoFrame) -> np.ndarray:
-    """A decoded picture as uint8 (H, W, 3), RGB, upright."""
+    """A decoded picture as uint8 (H, W, 3), RGB, upright.
+
+    Raises:
+        UserError: FFmpeg does not convert pixels of this format.
+    """
     if not hasattr(_local, "reformatter"):
         _local.reformatter = VideoReformatter()
     untold = Colorspace.ITU709 if picture.height >= HD_LINES else Colorspace.ITU601
-    rgb = _local.reformatter.reformat(picture, format="rgb24", interpolation=ACCURATE, threads=1,
-                                      src_colorspace=None if picture.colorspace in _MATRICES else untold)  # fmt: skip
+    matrix = None if picture.colorspace in _MATRICES else untold
+    try:
+        rgb = _local.reformatter.reformat(picture, format="rgb24", src_colorspace=matrix, interpolation=ACCURATE,
+                                          threads=1)  # fmt: skip
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise UserError(f"FFmpeg does not turn pixels of the format {picture.format.name} into RGB; convert the video "
+                        "to another one, such as yuv420p") from error
     image, matrix = rgb.to_ndarray(), picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image

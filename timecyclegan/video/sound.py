@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.reader import VideoFile, open_container, survey
+from timecyclegan.video.reader import VideoFile, declared_end, open_container, survey
 
 
 class SoundCopy:
@@ -33,18 +33,21 @@ class SoundCopy:
         try:
             self._file = open_container(source)
             self._start = _first_time(Path(source))
-            self.tracks = {}
+            self.tracks, first = {}, _first_packets(source)
             for number, track in enumerate(self._file.streams.audio, 1):
                 if track.codec_context is None:
                     self._unknown.append(str(number))
-                elif _takes(container.format.name, track):
+                elif _takes(container.format.name, track, first):
                     self.tracks[track.index] = container.add_stream_from_template(track)
                 else:
                     self.refused.append(track.codec_context.name)
-                    self._elsewhere &= _takes("matroska", track)
+                    self._elsewhere &= _takes("matroska", track, first)
             # By track: the last time, where its packet ends, and by how much times are moved.
             self._clocks = dict.fromkeys(self.tracks, (None, 0, 0))
             tracks = [self._file.streams[index] for index in self.tracks]
+            # By track: its unit of time, and when it says that it ends, in seconds.
+            self._declared = {track.index: (track.time_base, declared_end(track)) for track in tracks
+                              if track.duration or "DURATION" in track.metadata}  # fmt: skip
             self._packets = self._file.demux(tracks) if tracks else iter(())
             self._next = self._read()
         except (av.error.FFmpegError, OSError) as error:
@@ -83,6 +86,11 @@ class SoundCopy:
         if self._early > Fraction(1, 10):
             parts.append(f"{float(self._early):.1f} s of sound before the pictures were left out, .avi has no place "
                          "for them")
+        for index, (unit, said) in self._declared.items():
+            end = self._clocks[index][1]
+            found = float(end * unit + self._start)
+            if said and found < min(0.9 * said, said - 0.1):
+                parts.append(f"its sound ends after {found:.2f} s, though it says {said:.2f} s")
         if self._mended:
             parts.append(f"{self._mended} packets of sound had no time of their own, or one that goes back, and follow "
                          "those before them")
@@ -127,12 +135,28 @@ def _first_time(path: Path) -> Fraction:
     return Fraction(0)
 
 
-def _takes(kind: str, track: av.AudioStream) -> bool:
+def _first_packets(source: str | Path) -> dict[int, av.Packet]:
+    """The first packet of each track of sound that has one, by the track's index."""
+    first: dict[int, av.Packet] = {}
+    with open_container(source) as file:
+        tracks = [track for track in file.streams.audio if track.codec_context is not None]
+        for packet in file.demux(tracks) if tracks else ():
+            if packet.size:
+                first.setdefault(packet.stream_index, packet)
+            if len(first) == len(tracks):
+                break
+    return first
+
+
+def _takes(kind: str, track: av.AudioStream, first: dict[int, av.Packet]) -> bool:
     """Whether a container of a kind, such as "mp4", takes a track: tried, as its codec alone does not tell."""
     try:
         with av.open(io.BytesIO(), "w", format=kind) as trial:
-            trial.add_stream_from_template(track)
+            stream = trial.add_stream_from_template(track)
             trial.start_encoding()
+            if packet := first.get(track.index):
+                packet.stream, packet.pts, packet.dts = stream, 0, 0
+                trial.mux(packet)
     except (av.error.FFmpegError, OSError, ValueError):
         return False
     return True
