@@ -381,6 +381,16 @@ def test_sound_alone_is_no_video(tmp_path):
     assert "it has no pictures" in message(VideoFile, tmp_path / "a.mp4")
 
 
+def test_a_gif_that_is_broken_amid_it_is_named(tmp_path):
+    path = write_kind(tmp_path, "small.gif", 12)
+    data = path.read_bytes()
+    (tmp_path / "padded.gif").write_bytes(data + bytes(5000))
+    assert len(video_frames(tmp_path / "padded.gif")) == 12
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes(200) + data[middle + 200 :])
+    assert f"video {path} is cut off in frame" in message(video_frames, path)
+
+
 def test_limits_of_ffmpeg_are_no_damage(tmp_path):
     frames = [Image.fromarray(frame) for frame in moving(3)]
     frames[0].save(tmp_path / "a.mp4", format="WEBP", save_all=True, append_images=frames[1:])

@@ -12,8 +12,8 @@ def missing_bytes(path: Path) -> int:
     """How many bytes a file lacks; 0 where it is whole, or of a kind that tells no sizes.
 
     Read are the outermost parts of ISO files (ISO/IEC 14496-12, 4.2), RIFF, Matroska (RFC 8794, sections 4 and 6), ASF
-    (section 2), FLV (annex E) and Ogg (RFC 3533, section 6), each of which tells its size, and the trailer of GIF
-    (GIF89a, section 27).
+    (section 2), FLV (annex E) and Ogg (RFC 3533, section 6), each of which tells its size, and the blocks of GIF, which
+    tell theirs up to a trailer; what is missing there counts as one byte.
 
     Raises:
         OSError: the file cannot be read.
@@ -22,8 +22,8 @@ def missing_bytes(path: Path) -> int:
     with open(path, "rb") as file:
         head = file.read(16)
         if head.startswith(b"GIF8"):
-            file.seek(max(0, size - 1024))
-            return int(not file.read().rstrip(b"\0").endswith(b"\x3b"))  # some pad it with zeros
+            file.seek(0)
+            return int(not _is_whole_gif(file))
         kinds = {_riff: head.startswith(b"RIFF"), _matroska: head.startswith(_MATROSKA), _asf: head.startswith(_ASF),
                  _flv: head.startswith(b"FLV"), _ogg: head.startswith(b"OggS"), _iso: head[4:8] in _ISO}  # fmt: skip
         part = next((kind for kind, fits in kinds.items() if fits), None)
@@ -35,6 +35,28 @@ def missing_bytes(path: Path) -> int:
                 return 0
             place += length
         return max(0, place - size)
+
+
+def _is_whole_gif(file: BinaryIO) -> bool:
+    """Whether its blocks lead to its trailer (GIF89a, sections 17 to 27)."""
+    file.seek(_colours(file.read(13)[10:11]), os.SEEK_CUR)
+    while (kind := file.read(1)) not in (b"\x3b", b""):
+        if kind == b"\x2c":  # a picture
+            file.seek(_colours(file.read(9)[8:9]) + 1, os.SEEK_CUR)
+        elif kind == b"\x21":  # an extension
+            file.seek(1, os.SEEK_CUR)
+        elif kind != b"\0":  # some writers put more ends of blocks than there are blocks
+            return False
+        else:
+            continue
+        while (length := file.read(1)) not in (b"\0", b""):
+            file.seek(length[0], os.SEEK_CUR)
+    return kind == b"\x3b"
+
+
+def _colours(flags: bytes) -> int:
+    """The size of the table of colours that a field of flags announces."""
+    return 3 * 2 ** ((flags[0] & 7) + 1) if flags and flags[0] & 128 else 0
 
 
 def _riff(file: BinaryIO) -> int:
