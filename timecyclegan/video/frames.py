@@ -40,7 +40,7 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
         relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
         video) -> its frames, both in natural order. Hidden files and folders, and files that are neither image nor
         video, are ignored; links to folders are followed. Where there are images anywhere, videos are not used, and a
-        note says so: they may well have been made of the images.
+        note says so: they may well have been made of the images. Notes tell of videos that are not what they say.
 
     Raises:
         UserError: ``root`` is missing, or holds neither image nor video; a folder holds images beside videos or folders

@@ -173,8 +173,8 @@ class VideoWriter:
             if isinstance(error, OSError):
                 raise
             part = f"its pictures ({self.encoder.name})" if pictures else f"its container ({self.path.suffix})"
-            help = "try another suffix" + (", or --no-sound" if self.copied and not pictures else "")
-            raise UserError(f"cannot write {self.path}: {part}: {error.strerror}; {help}") from error
+            advice = "try another suffix" + (", or --no-sound" if self.copied and not pictures else "")
+            raise UserError(f"cannot write {self.path}: {part}: {error.strerror}; {advice}") from error
 
 
 def find_encoder(path: Path) -> Encoder:
