@@ -2,6 +2,7 @@
 
 An image in memory is uint8 (H, W, 3), RGB; a video is float32 (T, 3, H, W) in [-1, 1].
 """
+import functools
 import os
 import re
 import warnings
@@ -15,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.video.random_access import VideoFrame, video_frames
-from timecyclegan.video.reader import VIDEO_SUFFIXES
+from timecyclegan.video.reader import VIDEO_SUFFIXES, is_video, survey
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -39,7 +40,7 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
         relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
         video) -> its frames, both in natural order. Hidden files and folders, and files that are neither image nor
         video, are ignored; links to folders are followed. Where there are images anywhere, videos are not used, and a
-        note says so: they may well have been made of the images.
+        note says so: they may well have been made of the images. Notes tell of videos that are not what they say.
 
     Raises:
         UserError: ``root`` is missing, or holds neither image nor video; a folder holds images beside videos or folders
@@ -50,7 +51,8 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
     root = Path(root)
     if not root.exists():
         raise UserError(f"folder {root.absolute()} does not exist; give a folder that holds image sequences or videos")
-    if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
+    if root.is_file() and root.suffix.lower() not in IMAGE_SUFFIXES:
+        _tell_notes([root])
         return {".": video_frames(root)}
     if not root.is_dir():
         raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
@@ -62,8 +64,23 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
         known = " ".join(suffix[1:] for suffix in IMAGE_SUFFIXES + VIDEO_SUFFIXES)
         raise UserError(f"folder {root.absolute()} holds no images and no videos; known file types are {known}")
     found = dict(folders) if folders else _name_videos(videos)
+    if not folders:
+        _tell_notes(sorted(videos))
     names = sorted(found, key=lambda path: [natural_key(part) for part in path.relative_to(root).parts])
     return {name.relative_to(root).as_posix(): found[name] if folders else video_frames(found[name]) for name in names}
+
+
+def _tell_notes(videos: list[Path]) -> None:
+    """Say what is not as the videos say, or is not read as it was meant, once each."""
+    told: dict[str, list[str]] = {}
+    for video in videos:
+        for note in survey(video).notes:
+            told.setdefault(note, []).append(str(video))
+    for note, names in told.items():
+        _tell(f"note: {few(names)}: {note}")
+
+
+_tell = functools.cache(print)  # a command may look for the same sequences several times
 
 
 def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
@@ -78,8 +95,8 @@ def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, l
             files = sorted(entry.name for entry in visible if entry.is_file())
     except OSError as error:
         raise UserError(f"cannot read folder {folder.absolute()}: {error.strerror}") from error
-    images, videos = ([folder / name for name in files if Path(name).suffix.lower() in suffixes]
-                      for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
+    images = [folder / name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    videos = [folder / name for name in files if is_video(name)]
     below = [_search(folder / name, (*visited, real)) for name in subfolders]
     folders = [found for inside, _ in below for found in inside]
     if not images:
