@@ -16,7 +16,7 @@ from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import write_json
+from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.options import (
     ControlOptions,
@@ -112,7 +112,10 @@ def translate(arguments: Arguments, metrics: bool) -> None:
         _translate_video(arguments, options)
         return
     directions = find_directions(arguments, options.model_type)
-    evaluator = _evaluator(arguments, options) if metrics else None
+    evaluator = None
+    if metrics:
+        check_writable(METRICS, append=True)  # not only after everything was computed
+        evaluator = _evaluator(arguments, options)
     output = Path(test.test_output_dir) / arguments.name
     if get_task(options.model_type) == "other":
         _draw_flow(directions[0], options, test, output)
@@ -186,7 +189,7 @@ def _measure(
     arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, evaluator: "Evaluator"
 ) -> "Evaluation":
     """Compute the metrics; write metrics.json, a row of metrics.csv, and the report. Returns the evaluation."""
-    from timecyclegan.evaluation.report import csv_row, format_metrics, per_frame_csv
+    from timecyclegan.evaluation.report import csv_facts, csv_row, format_metrics, per_frame_csv
     from timecyclegan.report.page import write_report
 
     folder = output / direction.name
@@ -214,8 +217,7 @@ def _measure(
         sequences=direction.shown(fakes), comparison=_earlier(output, evaluation),
     )  # fmt: skip
     told = {key: facts[key] for key in ("direction", "epoch", "datetime")}
-    flow = {"flow_backend": evaluation.flow["flow_backend"]}
-    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | told | flow)
+    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | told | csv_facts(evaluation))
     print(format_metrics(evaluation))
     print(f"report: {folder / 'report.html'}")
     return evaluation

@@ -16,6 +16,7 @@ def test_the_page_has_all_of_an_evaluation_but_the_values_of_each_frame(tmp_path
     found = shown(tmp_path, metrics=metrics, facts=facts)["evaluation"]
     for name, fact in facts.items():
         assert found[name] == fact
+    metrics["flicker"] = metrics["flicker"] | {"better": "closer to the real clips"}  # as many as these are
     for name, metric in metrics.items():
         assert found["metrics"][name]["title"] == metric.get("title", name)
         for key, fact in metric.items():
@@ -46,18 +47,21 @@ def test_closer_to_the_source_is_better(tmp_path):
 def test_other_definitions_are_not_compared(tmp_path):
     past = {"value": 99.0, "definition": "tof-raft-1"}
     found = shown(tmp_path, metrics={"tof": METRICS["tof"]}, past={"tof": past})
-    assert found["others"]["tof"]["reason"] == "not comparable, it was measured as tof-raft-1"
+    reason = "not comparable, the definitions differ: tof-farneback-1 and tof-raft-1"
+    assert found["others"]["tof"]["reason"] == reason
     assert found["others"]["tof"]["value"] is found["best"]["tof"] is None
 
 
 def test_what_an_evaluation_holds_survives_the_file():
     written = {"metrics": {"e_warp": {
-        "definition": "d", "better": "lower", "unit": "", "title": "E_warp", "over": "pair", "value": None,
+        "definition": "d", "better": "closer to the source clip", "unit": "", "title": "E_warp", "over": "pair",
+        "flow": "dis", "value": None,
         "reason": "r",
         "real": None, "frames": 2, "pairs": 1, "sequences": 1, "skipped": 1, "skipped_because": "s",
         "per_sequence": {"a": None}, "per_frame": {"a": [None]}, "real_per_sequence": {}, "real_per_frame": {}}},
         "flow": {"flow_backend": "dis"}, "kind": "unpaired", "reference": "source clip", "reference_frames": 2,
-        "reference_sequences": 1, "frame_size": [2, 3], "resize": None, "resized_real": [], "resized_by": "b",
+        "reference_sequences": 1, "images": 4, "frame_size": [2, 3], "resize": None, "resized_real": [],
+        "resized_images": [[4, 6]], "resized_by": "b",
         "libraries": {"numpy": "2"}, "name": "run", "options": {"batch_size": 1}}
     found = Evaluation.from_json(written)
     assert found.to_json() == written and found.facts == {"name": "run", "options": {"batch_size": 1}}

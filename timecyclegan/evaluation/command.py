@@ -1,5 +1,6 @@
 """What the commands ``compute_...`` do: two sides compared frame by frame, or as two sets by their features."""
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.evaluation.base import PAIRED, UNCONDITIONAL, UNPAIRED, Metric, Settings, View
-from timecyclegan.evaluation.evaluate import KINDS, Evaluator, Job, choose, measure, versions
+from timecyclegan.evaluation.evaluate import KINDS, Evaluator, Job, Sequences, choose, measure, versions
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, few, frechet_distance
 from timecyclegan.evaluation.features.inception import BLOCKS
 from timecyclegan.evaluation.flow import estimator
@@ -17,11 +18,45 @@ from timecyclegan.flow import BACKENDS
 from timecyclegan.util.argparser import Parser
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError, command
-from timecyclegan.util.files import write_json
-from timecyclegan.video.frames import find_sequences
+from timecyclegan.util.files import check_writable, write_json
+from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences
 
 LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
 STATISTICS = ".npz"
+EPOCH, VIDEOS = re.compile(r"epoch\d+"), "videos"  # what else lies in results/NAME
+
+
+def find_results(root: str | Path, partner: str | Path | None = None) -> Sequences:
+    """The sequences of a folder, without what lies beside them in ``results/NAME``, which a note names.
+
+    That are the results of other epochs, and videos of the same frames.
+
+    Args:
+        partner: the folder that it is compared with.
+
+    Raises:
+        UserError: see :func:`find_sequences`; or there are results of several epochs and nothing else.
+    """
+    folder = Path(root)
+    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    epochs = [name for name in inside if EPOCH.fullmatch(name)]
+    videos = [name for name in inside if name == VIDEOS
+              and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.joinpath(name).rglob("*"))]
+    if not epochs + videos:
+        return find_sequences(root)
+    try:
+        found = find_sequences(root, without=epochs + videos)
+    except UserError:  # there is nothing else: sequences may be called so
+        if len(epochs) > 1 and not (partner and all(Path(partner, name).is_dir() for name in epochs)):
+            raise UserError(f"{root} holds the results of several epochs: {', '.join(epochs)}; give the folder of one"
+                            ) from None
+        return find_sequences(root)
+    if videos and not all(isinstance(frame, Path) for frames in found.values() for frame in frames):
+        videos, found = [], find_sequences(root, without=epochs)  # videos beside videos are some more of them
+    if epochs + videos:
+        print(f"note: {root}: left out are {', '.join(epochs + videos)}, which hold other results; give the folder of "
+              "one to measure it")
+    return found
 
 
 def _parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -101,8 +136,10 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
     settings = Settings(estimator(args.flow_backend, args.flow_weights, args.gpu), args.gpu, args.fid_dims,
                         args.resize and tuple(args.resize), progress=sys.stderr.isatty())
     clips = args.source or args.real
-    found, fake = find_sequences(clips), find_sequences(args.fake)
-    images = find_sequences(args.real) if args.source and args.real != "-" else None
+    for file in filter(None, (args.json, args.per_frame)):  # not only after everything was computed
+        check_writable(file)
+    found, fake = find_results(clips, args.fake), find_results(args.fake, clips)
+    images = find_results(args.real) if args.source and args.real != "-" else None
     # Names of metrics have commas or spaces between them.
     only, also, require = (names and [name for name in ",".join(names).split(",") if name]
                            for names in (args.only, args.also, args.require))
@@ -147,6 +184,8 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
         raise UserError(f"--save_stats {args.save_stats}: expected a file name that ends in {STATISTICS}")
     if args.fake is None and not args.save_stats:
         raise UserError("there is nothing to do: give FAKE to compare REAL with, or --save_stats FILE.npz")
+    for file in filter(None, (args.save_stats, args.json)):
+        check_writable(file)
     for root in filter(None, (args.real, args.fake)):  # not only after the other one was computed
         if not Path(root).exists():
             raise UserError(f"{root} does not exist; expected a folder, a video file, or saved statistics (.npz)")
@@ -184,7 +223,7 @@ def _statistics(root: str, metric: type[FrechetMetric],
     if Path(root).suffix.lower() == STATISTICS:
         statistics = Statistics.load(root)
         return statistics, {"path": root, "n": statistics.n, "saved": True}
-    sequences = find_sequences(root)
+    sequences = find_results(root)
     lengths = [len(frames) for frames in sequences.values()]
     if max(lengths) < metric.clip:
         raise UserError(f"{root} has no sequence of {metric.clip} frames, the longest has {max(lengths)}")

@@ -5,7 +5,7 @@ An image in memory is uint8 (H, W, 3), RGB; a video is float32 (T, 3, H, W) in [
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,11 @@ def natural_key(name: str) -> tuple:
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
-def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
+def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str, list[Frame]]:
     """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
+
+    Args:
+        without: names of folders right below ``root`` that are not looked into.
 
     Returns:
         relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
@@ -54,7 +57,7 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
         return {".": video_frames(root)}
     if not root.is_dir():
         raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
-    folders, videos = _search(root, visited=())
+    folders, videos = _search(root, visited=(), without=without)
     if folders and videos:
         print(f"note: {root} holds images; its video files are not used: "
               f"{few([str(video.relative_to(root)) for video in sorted(videos)])}")
@@ -66,7 +69,8 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
     return {name.relative_to(root).as_posix(): found[name] if folders else video_frames(found[name]) for name in names}
 
 
-def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
+def _search(folder: Path, visited: tuple[Path, ...],
+            without: Collection[str] = ()) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
     """The folders with images below ``folder`` with their images, and the videos below it."""
     real = folder.resolve()
     if real in visited:  # a link to a folder above: following it would never end
@@ -74,7 +78,7 @@ def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, l
     try:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
-            subfolders = [entry.name for entry in visible if entry.is_dir()]
+            subfolders = [entry.name for entry in visible if entry.is_dir() and entry.name not in without]
             files = sorted(entry.name for entry in visible if entry.is_file())
     except OSError as error:
         raise UserError(f"cannot read folder {folder.absolute()}: {error.strerror}") from error
