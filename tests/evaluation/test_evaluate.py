@@ -11,7 +11,11 @@ from timecyclegan.evaluation import compute_metrics as module
 from timecyclegan.evaluation.base import Metric, Sample, View
 from timecyclegan.evaluation.compute_metrics import METRICS, evaluate, main
 from timecyclegan.evaluation.evaluate import Evaluator, choose
+from timecyclegan.evaluation.features.alexnet import PerceptualView
+from timecyclegan.evaluation.features.i3d import I3DView
+from timecyclegan.evaluation.features.inception import InceptionView
 from timecyclegan.evaluation.flow import Estimator
+from timecyclegan.evaluation.variants import FlowNet2View
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import resize_image
@@ -171,3 +175,34 @@ def test_a_row_per_frame(tmp_path):
         assert float(row["l1"]) == pytest.approx(np.abs(CLIPS[name][t].astype(float) - fake[name][t]).mean())
         expected = found["e_warp"]["real_per_frame"][name][t]
         assert row["e_warp_real"] == "" if t == 0 else float(row["e_warp_real"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_required_and_missing_is_found_before_anything_is_fetched(monkeypatch):
+    order = []
+
+    def view(name, fetched, missing=False):
+        def begin(self, settings):
+            order.append(name)
+            if missing:
+                raise UserError(f"no {name}")
+
+        return type(name, (View,), {"__init__": begin, "fetched": fetched, "facts": {}})
+
+    def metric(name, view):
+        return type(name, (Metric,), {"name": name, "title": name, "definition": f"{name}-1", "view": view})
+
+    one, two, local = (metric(name, view(name, fetched, not fetched)) for name, fetched in (
+        ("one", True), ("two", True), ("local", False)))
+    with pytest.raises(UserError, match="--require local: it cannot be computed, no local"):
+        Evaluator([one, two, local], require=["two", "local"])
+    assert order == ["local"]
+    order.clear()
+    Evaluator([one, two, local], require=["two"])
+    assert order == ["two", "local", "one"]
+    order.clear()
+    with pytest.raises(UserError, match=r"--require still: .* no real frame shows the same moment"):
+        still = type("Still", (Bright,), {"name": "still", "same_moment": True, "view": None})
+        Evaluator([one, still], "unpaired", require=["still"])
+    assert order == []
+    assert [network.fetched for network in (InceptionView, PerceptualView, I3DView, FlowNet2View)] == [
+        True, True, False, False]

@@ -11,6 +11,8 @@ from tests.evaluation.helpers import CASES, moving, noisy, texture, write_clips
 from timecyclegan.evaluation.base import Settings
 from timecyclegan.evaluation.command import compare_sets
 from timecyclegan.evaluation.compute_fid import FID, fid
+from timecyclegan.evaluation.compute_metrics import evaluate
+from timecyclegan.evaluation.compute_metrics import main as metrics_main
 from timecyclegan.evaluation.evaluate import Job, measure
 from timecyclegan.evaluation.features.frechet import Statistics, frechet_distance
 from timecyclegan.evaluation.features.inception import InceptionView
@@ -208,3 +210,58 @@ def test_errors(tmp_path, monkeypatch, capsys, arguments, message):
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and error[0].startswith("error: ") and message in error[0]
     assert not (tmp_path / "stats.npy").exists()
+
+
+# --- in the whole evaluation: what is compared with what, in which size, by which features
+
+def distance(features, *sides):
+    """FID of two lists of pictures, straight from the formula: (n, D) features, the trace by eigenvalues."""
+    rows = [features(side) for side in sides]
+    covariances = [np.cov(side, rowvar=False) for side in rows]
+    root = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).astype(complex)).real.sum()
+    shift = rows[0].mean(axis=0) - rows[1].mean(axis=0)
+    return shift @ shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * root
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Folder -> its pictures: of the output domain, larger; of the source, darker; generated ones."""
+    target, source = moving(7, 48, 64, seed=5), [frame // 3 for frame in moving(5)]
+    sides = {"target": target, "source": source, "fake": noisy([255 - frame for frame in source], 20),
+             "fake7": [resize_image(frame, 24, 32) for frame in noisy(target, 20)]}
+    for name, clip in sides.items():
+        write_clips(tmp_path / name, {"a": clip})
+    return sides
+
+
+@pytest.mark.usefixtures("inception_file")
+@pytest.mark.parametrize(("arguments", "dims", "counts"), [
+    (["target", "fake7"], 64, (7, 7)), (["target", "fake7"], 192, (7, 7)),
+    (["target", "fake", "--source", "source"], 64, (7, 5)),
+    (["target", "fake", "--unconditional"], 64, (7, 5))], ids=["paired", "192", "unpaired", "unconditional"])
+def test_through_compute_metrics(tmp_path, monkeypatch, folders, inception, arguments, dims, counts):
+    monkeypatch.chdir(tmp_path)
+    real = [resize_image(frame, 24, 32) for frame in folders["target"]]
+    expected = distance(inception(dims), real, folders[arguments[1]])
+    other = distance(inception(dims), folders["target"], folders[arguments[1]])
+    assert abs(other - expected) > 1e-3 * expected  # in their own sizes, they would be others
+    flags = ["--only", "fid", "--gpu", "-1", "--json", "m.json"]
+    assert metrics_main([*arguments, *flags, "--fid_dims", str(dims)]) == 0
+    evaluation = json.loads((tmp_path / "m.json").read_text())
+    found = evaluation["metrics"]["fid"]
+    assert found["value"] == pytest.approx(expected, rel=1e-4)
+    assert found["definition"] == f"fid-inception2015-{dims}-1-generated-size"
+    assert (found["details"]["real_frames"], found["details"]["fake_frames"]) == counts
+    resized = "resized_images" if "--source" in arguments else "resized_real"
+    assert evaluation[resized] == [[48, 64]]
+
+
+@pytest.mark.usefixtures("inception_file")
+def test_a_perfect_model_of_small_pictures_has_fid_0(tmp_path):
+    real = {"a": moving(5, 72, 128)}
+    perfect = {"a": [resize_image(frame, 36, 64) for frame in real["a"]]}
+    sides = write_clips(tmp_path / "real", real), write_clips(tmp_path / "fake", perfect)
+    for kind in ("paired", "unconditional"):
+        assert evaluate(*sides, kind=kind, only=["fid"], fid_dims=64)["metrics"]["fid"]["value"] == 0
+    unpaired = evaluate(*sides[1:], *sides[1:], kind="unpaired", images=sides[0], only=["fid"], fid_dims=64)
+    assert unpaired["metrics"]["fid"]["value"] == 0

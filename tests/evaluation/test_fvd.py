@@ -21,6 +21,7 @@ from timecyclegan.evaluation.evaluate import choose
 from timecyclegan.evaluation.features.frechet import Features
 from timecyclegan.evaluation.features.i3d import I3DView
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import resize_image
 
 SIZE = (20, 28)
 
