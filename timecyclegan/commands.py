@@ -112,10 +112,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
         _translate_video(arguments, options)
         return
     directions = find_directions(arguments, options.model_type)
-    evaluator = None
-    if metrics:
-        check_writable(METRICS, append=True)  # not only after everything was computed
-        evaluator = _evaluator(arguments, options)
+    evaluator = _evaluator(arguments, options) if metrics else None
     output = Path(test.test_output_dir) / arguments.name
     if get_task(options.model_type) == "other":
         _draw_flow(directions[0], options, test, output)
@@ -156,12 +153,13 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
 
 
 def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
-    """What will compute the metrics, with its networks."""
+    """What will compute the metrics, with its networks; before them, whether there is a place for the numbers."""
     from timecyclegan.evaluation import compute_metrics
     from timecyclegan.evaluation.base import Settings
     from timecyclegan.evaluation.evaluate import Evaluator, choose
     from timecyclegan.evaluation.flow import estimator
 
+    check_writable(METRICS, append=True)
     test, task = arguments.options(TestOptions), get_task(options.model_type)
     flow = estimator(test.metric_flow_backend, test.metric_flow_weights, options.gpu, "metric_flow")
     settings = Settings(flow, options.gpu, test.fid_dims, progress=True)
