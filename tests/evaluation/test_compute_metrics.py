@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.clips import write_clip
 from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
 from tests.seeded import seeded_weights
 from timecyclegan.evaluation import evaluate as evaluating
@@ -447,11 +448,12 @@ def test_other_epochs_and_videos_are_left_out_of_results_and_named(tmp_path, cap
     for epoch in ("epoch1", "epoch20"):
         write_clips(results / epoch, {name: noisy(clip, 50) for name, clip in real.items()})
     (results / "videos").mkdir()
-    (results / "videos/a.webm").write_bytes(b"no video: it must not be looked at")
+    for video in ("videos/a.webm", "out.mp4"):
+        (results / video).write_bytes(b"no video: it must not be looked at")
     capsys.readouterr()
     assert main([*alone[:-1], str(tmp_path / "beside.json")]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert len(notes) == 1 and notes[0].startswith(f"note: {results}: left out are epoch1, epoch20, videos, ")
+    assert len(notes) == 1 and notes[0].startswith(f"note: {results}: left out are epoch1, epoch20, out.mp4, videos, ")
     found = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("alone", "beside")]
     assert found[0] == found[1]
     assert main([str(tmp_path / "real"), str(results / "epoch1"), "--only", "l1"]) == 0
@@ -468,6 +470,10 @@ def test_only_what_is_surely_something_else_is_left_out(tmp_path, capsys):
     assert "note" not in capsys.readouterr().out
     write_clips(tmp_path / "pictures", {"videos": moving(2), "a": moving(2)})
     assert list(find_results(tmp_path / "pictures")) == ["a", "videos"]
+    for name in ("a", "sub/b", "videos/c"):  # videos beside videos are as good
+        (tmp_path / "films" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_clip(tmp_path / "films" / f"{name}.mp4", np.stack(moving(2)))
+    assert list(find_results(tmp_path / "films")) == ["a", "sub/b", "videos/c"]
     write_clips(tmp_path / "one", {"epoch3/a": moving(2)})
     assert list(find_results(tmp_path / "one")) == ["epoch3/a"]
     write_clips(tmp_path / "several", {"epoch3/a": moving(2), "epoch4/a": moving(2)})

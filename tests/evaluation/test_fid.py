@@ -163,6 +163,15 @@ def test_any_two_folders(tmp_path, clips, capsys):
 
 
 @pytest.mark.usefixtures("clips", "inception_file")
+def test_results_of_other_epochs_are_no_part_of_the_set(tmp_path, capsys):
+    alone = printed(capsys, tmp_path / "real", tmp_path / "fake")
+    write_clips(tmp_path / "fake/epoch1", {"a": moving(3, seed=8)})
+    note, *beside = printed(capsys, tmp_path / "real", tmp_path / "fake").splitlines()
+    assert beside == alone.splitlines() and "9 generated" in alone
+    assert note.startswith(f"note: {tmp_path / 'fake'}: left out are epoch1, ")
+
+
+@pytest.mark.usefixtures("clips", "inception_file")
 def test_saved_statistics_stand_in_for_pictures(tmp_path, monkeypatch, capsys):
     saved = {name: tmp_path / f"{name}.npz" for name in ("real", "fake")}
     direct = printed(capsys, tmp_path / "real", tmp_path / "fake", "--save_stats", saved["real"])
@@ -195,6 +204,8 @@ def test_statistics_by_other_weights_do_not_compare(tmp_path, capsys):
     (["clip"], "give FAKE"),
     (["clip", "--save_stats", "stats.npy"], r"--save_stats stats.npy: expected a file name that ends in .npz"),
     (["clip", "missing.npz"], "missing.npz does not exist"),
+    (["clip", "clip", "--json", "clip"], "cannot write clip: it is a folder"),
+    (["clip", "--save_stats", "clip/0000.png/s.npz"], "clip/0000.png is not a folder"),
     (["clip", "clip"], "pt_inception-2015-12-05-6726825d.pth"),  # no weights
 ])
 def test_errors(tmp_path, monkeypatch, capsys, arguments, message):

@@ -19,7 +19,8 @@ from timecyclegan.util.argparser import Parser
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import check_writable, write_json
-from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences
+from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences, natural_key
+from timecyclegan.video.reader import VIDEO_SUFFIXES
 
 LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
 STATISTICS = ".npz"
@@ -37,11 +38,10 @@ def find_results(root: str | Path, partner: str | Path | None = None) -> Sequenc
     Raises:
         UserError: see :func:`find_sequences`; or there are results of several epochs and nothing else.
     """
-    folder = Path(root)
-    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    epochs = [name for name in inside if EPOCH.fullmatch(name)]
-    videos = [name for name in inside if name == VIDEOS
-              and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.joinpath(name).rglob("*"))]
+    inside = sorted(Path(root).iterdir(), key=lambda path: natural_key(path.name)) if Path(root).is_dir() else []
+    epochs = [path.name for path in inside if EPOCH.fullmatch(path.name) and path.is_dir()]
+    videos = [path.name for path in inside if path.suffix.lower() in VIDEO_SUFFIXES or (
+        path.name == VIDEOS and not any(below.suffix.lower() in IMAGE_SUFFIXES for below in path.rglob("*")))]
     if not epochs + videos:
         return find_sequences(root)
     try:
@@ -197,8 +197,8 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
     if args.fake is None:
         return
     fake, about_fake = _statistics(args.fake, metric, view)
-    found = {"definition": metric.definition.format(dims=real.dims), **asdict(frechet_distance(real, fake)),
-             "dims": real.dims, "real": about_real, "fake": about_fake,
+    found = {"definition": metric.definition.format(dims=real.dims), "better": metric.better,
+             **asdict(frechet_distance(real, fake)), "dims": real.dims, "real": about_real, "fake": about_fake,
              "note": few(real.n, fake.n, real.dims, metric.what),
              "extractor": dict(real.facts or fake.facts), "libraries": versions(LIBRARIES)}
     print(f"{metric.title} {found['value']:.8g}   {found['definition']}, of {real.n or 'unknown'} real and "

@@ -112,8 +112,9 @@ def per_frame_csv(evaluation: Evaluation, fake: dict[str, list[Path]], path: str
 
 def _notes(evaluation: Evaluation) -> list[str]:
     values = list(evaluation.values.values())
-    (height, width), seen = evaluation.frame_size, max(values, key=lambda value: value.frames)
-    notes = [f"{seen.frames} frames in {seen.sequences} sequence(s), {width}x{height} pixels"]
+    seen = max(values, key=lambda value: value.frames)
+    pixels = ", {1}x{0} pixels".format(*evaluation.frame_size) if evaluation.frame_size else ""
+    notes = [f"{seen.frames} frames in {seen.sequences} sequence(s){pixels}"]
     if evaluation.kind == UNCONDITIONAL:
         notes.append(f"beside {evaluation.reference_frames} frames in {evaluation.reference_sequences} "
                      "real sequence(s)")
@@ -147,14 +148,15 @@ def main(arguments: list[str] | None = None) -> None:
         label, path = _label(text)
         if label in evaluations:
             raise UserError(f"two columns are called {label}: give each file another name, as in A={path}")
-        evaluations[label] = _load(Path(path))
+        evaluations[label] = _load(Path(path).expanduser())
     print(format_comparison(evaluations) if len(evaluations) > 1 else format_metrics(*evaluations.values()))
 
 
 def _label(text: str) -> tuple[str, str]:
     """LABEL and FILE of ``[LABEL=]FILE``, either of which may have = in it: FILE is the longest that exists."""
     starts = [0, *(place + 1 for place, letter in enumerate(text) if letter == "=")]
-    start = next((start for start in starts if Path(text[start:]).is_file()), starts[min(1, len(starts) - 1)])
+    start = next((start for start in starts if Path(text[start:]).expanduser().is_file()),
+                 starts[min(1, len(starts) - 1)])
     return text[:max(0, start - 1)] or text[start:], text[start:]
 
 

@@ -42,7 +42,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table by column; none where there is no file."""
     if not path.exists():
         return []
-    with open(path, **TEXT) as file:
+    with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
         # A row with more cells than the head, edited by hand, has the surplus under None.
         return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
 
@@ -101,7 +101,7 @@ def columns(path: Path) -> list[str]:
     """The head of a table; empty where there is no file."""
     if not path.exists():
         return []
-    with open(path, **TEXT) as file:
+    with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
         return next(csv.reader(file), [])
 
 

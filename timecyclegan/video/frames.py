@@ -36,7 +36,7 @@ def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str,
     """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
 
     Args:
-        without: names of folders right below ``root`` that are not looked into.
+        without: names of folders and files right below ``root`` that are not looked at.
 
     Returns:
         relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
@@ -77,8 +77,8 @@ def _search(folder: Path, visited: tuple[Path, ...],
         return [], []
     try:
         with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
-            subfolders = [entry.name for entry in visible if entry.is_dir() and entry.name not in without]
+            visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in without]
+            subfolders = [entry.name for entry in visible if entry.is_dir()]
             files = sorted(entry.name for entry in visible if entry.is_file())
     except OSError as error:
         raise UserError(f"cannot read folder {folder.absolute()}: {error.strerror}") from error
