@@ -479,6 +479,10 @@ def test_only_what_is_surely_something_else_is_left_out(tmp_path, capsys):
     write_clips(tmp_path / "several", {"epoch3/a": moving(2), "epoch4/a": moving(2)})
     with pytest.raises(UserError, match="several holds the results of several epochs: epoch3, epoch4; give"):
         find_results(tmp_path / "several")
+    write_clips(tmp_path / "several", {"b": moving(2)})
+    (tmp_path / "several/b/0000.jpg").touch()  # another mistake is told as it is
+    with pytest.raises(UserError, match=r"holds the same frame twice: 0000.jpg and 0000.png"):
+        find_results(tmp_path / "several")
 
 
 @pytest.mark.parametrize("flag", ["--json", "--per_frame"])

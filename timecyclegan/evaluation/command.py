@@ -38,25 +38,27 @@ def find_results(root: str | Path, partner: str | Path | None = None) -> Sequenc
     Raises:
         UserError: see :func:`find_sequences`; or there are results of several epochs and nothing else.
     """
-    inside = sorted(Path(root).iterdir(), key=lambda path: natural_key(path.name)) if Path(root).is_dir() else []
-    epochs = [path.name for path in inside if EPOCH.fullmatch(path.name) and path.is_dir()]
-    videos = [path.name for path in inside if path.suffix.lower() in VIDEO_SUFFIXES or (
-        path.name == VIDEOS and not any(below.suffix.lower() in IMAGE_SUFFIXES for below in path.rglob("*")))]
-    if not epochs + videos:
-        return find_sequences(root)
+    def pictures(path: Path) -> bool:
+        return any(each.suffix.lower() in IMAGE_SUFFIXES for each in (path, *path.rglob("*")))
+
     try:
-        found = find_sequences(root, without=epochs + videos)
-    except UserError:  # there is nothing else: sequences may be called so
-        if len(epochs) > 1 and not (partner and all(Path(partner, name).is_dir() for name in epochs)):
-            raise UserError(f"{root} holds the results of several epochs: {', '.join(epochs)}; give the folder of one"
-                            ) from None
+        inside = sorted(Path(root).iterdir(), key=lambda path: natural_key(path.name))
+        epochs = [path for path in inside if EPOCH.fullmatch(path.name) and path.is_dir()]
+        videos = [path for path in inside
+                  if path.suffix.lower() in VIDEO_SUFFIXES or (path.name == VIDEOS and not pictures(path))]
+        own = any(pictures(path) for path in inside if path not in epochs + videos)
+    except OSError:  # it is a video, or cannot be read, which is said below
         return find_sequences(root)
-    if videos and not all(isinstance(frame, Path) for frames in found.values() for frame in frames):
-        videos, found = [], find_sequences(root, without=epochs)  # videos beside videos are some more of them
-    if epochs + videos:
-        print(f"note: {root}: left out are {', '.join(epochs + videos)}, which hold other results; give the folder of "
-              "one to measure it")
-    return found
+    names = [path.name for path in epochs + videos]
+    if not own:  # sequences may be called so
+        if len(epochs) > 1 and pictures(epochs[0]) and not (
+                partner and all(Path(partner, path.name).is_dir() for path in epochs)):
+            raise UserError(f"{root} holds the results of several epochs: {', '.join(names)}; give the folder of one")
+        return find_sequences(root)
+    if names:
+        print(f"note: {root}: left out are {', '.join(names)}, which hold other results; give the folder of one to "
+              "measure it")
+    return find_sequences(root, without=names)
 
 
 def _parser(prog: str, description: str) -> argparse.ArgumentParser:
