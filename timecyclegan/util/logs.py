@@ -63,7 +63,7 @@ def append_csv(path: Path, row: dict[str, Any]) -> None:
     Raises:
         UserError: it cannot be written to.
     """
-    path = path.resolve()  # a link stays one
+    path = Path(os.path.realpath(path))  # a link stays one
     try:
         with _locked(path) as file:
             known = columns(path)
