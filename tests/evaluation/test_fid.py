@@ -262,7 +262,8 @@ def test_through_compute_metrics(tmp_path, monkeypatch, folders, inception, argu
     found = evaluation["metrics"]["fid"]
     assert found["value"] == pytest.approx(expected, rel=1e-4)
     assert found["definition"] == f"fid-inception2015-{dims}-1-generated-size"
-    assert (found["details"]["real_frames"], found["details"]["fake_frames"]) == counts
+    assert (found["details"]["dims"], found["details"]["real_frames"], found["details"]["fake_frames"]) == (
+        dims, *counts)
     resized = "resized_images" if "--source" in arguments else "resized_real"
     assert evaluation[resized] == [[48, 64]]
 
