@@ -242,7 +242,7 @@ class Evaluation:
         return found
 
     def apart(self, other: "Evaluation", name: str) -> str | None:
-        """Why the two values of a metric do not compare, both facts; None if they do, or one is missing."""
+        """Why the two values of a metric do not compare; None if they do, or one is missing."""
         sides = self, other
         values = [side.values.get(name) for side in sides]
         if None in values or any(value.value is None for value in values):

@@ -28,9 +28,9 @@ EPOCH, VIDEOS = re.compile(r"epoch\d+"), "videos"  # what else lies in results/N
 
 
 def find_results(root: str | Path, partner: str | Path | None = None) -> Sequences:
-    """The sequences of a folder, without what lies beside them in ``results/NAME``, which a note names.
+    """The sequences of a folder, without the results of other epochs and the videos that ``results/NAME`` holds, too.
 
-    That are the results of other epochs, and videos of the same frames.
+    A note names what is left out.
 
     Args:
         partner: the folder that it is compared with.
