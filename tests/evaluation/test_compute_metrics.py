@@ -307,10 +307,14 @@ def test_comparison_shows_each_files_own_values(tmp_path, capsys):
     assert early > 3 * late > 0
 
 
-def test_comparison_refuses_what_is_no_evaluation(tmp_path, capsys):
-    (tmp_path / "x.json").write_text("[]")
+@pytest.mark.parametrize("text", [
+    "[]", "{", '{"metrics": {}}', '{"metrics": {"l1": 3}}', '{"metrics": {"l1": {"value": {}}}}',
+    '{"metrics": {"l1": {"value": 1}}, "frame_size": 3}', '{"metrics": {"l1": {"value": 1}}, "flow": ["dis"]}'])
+def test_comparison_refuses_what_is_no_evaluation(tmp_path, capsys, text):
+    (tmp_path / "x.json").write_text(text)
     assert report.main([str(tmp_path / "x.json")]) == 2
-    assert str(tmp_path / "x.json") in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert str(tmp_path / "x.json") in error and error.count("\n") == 1
 
 
 def written(tmp_path, **evaluations):
@@ -477,8 +481,12 @@ def test_only_what_is_surely_something_else_is_left_out(tmp_path, capsys):
     write_clips(tmp_path / "one", {"epoch3/a": moving(2)})
     assert list(find_results(tmp_path / "one")) == ["epoch3/a"]
     write_clips(tmp_path / "several", {"epoch3/a": moving(2), "epoch4/a": moving(2)})
-    with pytest.raises(UserError, match="several holds the results of several epochs: epoch3, epoch4; give"):
+    with pytest.raises(UserError, match="several holds several results: epoch3, epoch4; give"):
         find_results(tmp_path / "several")
+    write_clips(tmp_path / "ways", {"source_to_target/a": moving(2), "target_to_source/a": moving(2)})
+    with pytest.raises(UserError, match="ways holds several results: source_to_target, target_to_source; give"):
+        find_results(tmp_path / "ways")
+    assert list(find_results(tmp_path / "ways/source_to_target")) == ["a"]
     write_clips(tmp_path / "several", {"b": moving(2)})
     (tmp_path / "several/b/0000.jpg").touch()  # another mistake is told as it is
     with pytest.raises(UserError, match=r"holds the same frame twice: 0000.jpg and 0000.png"):

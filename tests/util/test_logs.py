@@ -46,6 +46,14 @@ def test_an_empty_table_is_begun():
     assert rows("a.csv") == [["x"], ["1"]]
 
 
+def test_empty_lines_above_the_head_of_a_table_are_none_of_it():
+    Path("a.csv").write_text("\n \nname,x\nold,1\n")
+    logs.append_csv(Path("a.csv"), {"name": "new", "x": 2})
+    assert [*logs.read_csv(Path("a.csv"))] == [{"name": "old", "x": "1"}, {"name": "new", "x": "2"}]
+    logs.append_csv(Path("a.csv"), {"y": 3})
+    assert rows("a.csv") == [["name", "x", "y"], ["old", "1", ""], ["new", "2", ""], ["", "", "3"]]
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_a_last_row_without_its_end_is_no_part_of_the_next(end):
     Path("a.csv").write_text(f"name,x{end}" if end else "name,x\nold,1")

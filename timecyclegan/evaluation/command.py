@@ -24,11 +24,12 @@ from timecyclegan.video.reader import VIDEO_SUFFIXES
 
 LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
 STATISTICS = ".npz"
-EPOCH, VIDEOS = re.compile(r"epoch\d+"), "videos"  # what else lies in results/NAME
+RESULTS = re.compile(r"epoch\d+|source_to_target|target_to_source")  # folders in results/NAME that have results, too
+VIDEOS = "videos"  # the one of their videos
 
 
 def find_results(root: str | Path, partner: str | Path | None = None) -> Sequences:
-    """The sequences of a folder, without the results of other epochs and the videos that ``results/NAME`` holds, too.
+    """The sequences of a folder, without the other results (epochs, directions) and videos in ``results/NAME``.
 
     A note names what is left out.
 
@@ -36,24 +37,25 @@ def find_results(root: str | Path, partner: str | Path | None = None) -> Sequenc
         partner: the folder that it is compared with.
 
     Raises:
-        UserError: see :func:`find_sequences`; or there are results of several epochs and nothing else.
+        UserError: see :func:`find_sequences`; or there are several other results and nothing else.
     """
     def pictures(path: Path) -> bool:
         return any(each.suffix.lower() in IMAGE_SUFFIXES for each in (path, *path.rglob("*")))
 
     try:
         inside = sorted(Path(root).iterdir(), key=lambda path: natural_key(path.name))
-        epochs = [path for path in inside if EPOCH.fullmatch(path.name) and path.is_dir()]
+        others = [path for path in inside if RESULTS.fullmatch(path.name) and path.is_dir()]
         videos = [path for path in inside
                   if path.suffix.lower() in VIDEO_SUFFIXES or (path.name == VIDEOS and not pictures(path))]
-        own = any(pictures(path) for path in inside if path not in epochs + videos)
+        own = any(pictures(path) for path in inside if path not in others + videos)
     except OSError:  # it is a video, or cannot be read, which is said below
         return find_sequences(root)
-    names = [path.name for path in epochs + videos]
+    names = [path.name for path in others + videos]
     if not own:  # sequences may be called so
-        if len(epochs) > 1 and pictures(epochs[0]) and not (
-                partner and all(Path(partner, path.name).is_dir() for path in epochs)):
-            raise UserError(f"{root} holds the results of several epochs: {', '.join(names)}; give the folder of one")
+        if len(others) > 1 and pictures(others[0]) and not (
+                partner and all(Path(partner, path.name).is_dir() for path in others)):
+            raise UserError(f"{root} holds several results: {', '.join(path.name for path in others)}; give the folder "
+                            "of one")
         return find_sequences(root)
     if names:
         print(f"note: {root}: left out are {', '.join(names)}, which hold other results; give the folder of one to "

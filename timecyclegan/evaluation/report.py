@@ -163,9 +163,9 @@ def _label(text: str) -> tuple[str, str]:
 def _load(path: Path) -> Evaluation:
     try:
         evaluation = Evaluation.from_json(json.loads(path.read_text()))
-        next(iter(evaluation.values.values()))
+        format_metrics(evaluation)  # what it cannot be made of is no evaluation
         return evaluation
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"cannot read {path}: it is no metrics.json of val.py or compute_metrics ({error})") from error
 
 

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,8 +44,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
+        lines = dropwhile(str.isspace, file)  # above the head
         # A row with more cells than the head, edited by hand, has the surplus under None.
-        return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(lines)]
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
@@ -102,7 +104,7 @@ def columns(path: Path) -> list[str]:
     if not path.exists():
         return []
     with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
-        return next(csv.reader(file), [])
+        return next(csv.reader(dropwhile(str.isspace, file)), [])
 
 
 def git_commit() -> str:
