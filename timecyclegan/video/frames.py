@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,11 @@ def natural_key(name: str) -> tuple:
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
-def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
+def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str, list[Frame]]:
     """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
+
+    Args:
+        without: names of folders and files right below ``root`` that are not looked at.
 
     Returns:
         relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
@@ -56,7 +59,7 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
         return {".": video_frames(root)}
     if not root.is_dir():
         raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
-    folders, videos = _search(root, visited=())
+    folders, videos = _search(root, visited=(), without=without)
     if folders and videos:
         print(f"note: {root} holds images; its video files are not used: "
               f"{few([str(video.relative_to(root)) for video in sorted(videos)])}")
@@ -83,14 +86,15 @@ def _tell_notes(videos: list[Path]) -> None:
 _tell = functools.cache(print)  # a command may look for the same sequences several times
 
 
-def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
+def _search(folder: Path, visited: tuple[Path, ...],
+            without: Collection[str] = ()) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
     """The folders with images below ``folder`` with their images, and the videos below it."""
     real = folder.resolve()
     if real in visited:  # a link to a folder above: following it would never end
         return [], []
     try:
         with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+            visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in without]
             subfolders = [entry.name for entry in visible if entry.is_dir()]
             files = sorted(entry.name for entry in visible if entry.is_file())
     except OSError as error:
