@@ -53,7 +53,9 @@ def found(trained=True, **changes):
 
 def test_all_mixins_at_once(capsys):
     assert check_mixin(Full(), videos()) == []
-    assert capsys.readouterr().out == "check_mixin: all is well (target, sequence discriminators target, warp loss)\n"
+    *seen, verdict = capsys.readouterr().out.splitlines()
+    assert verdict == "check_mixin: all is well (target, sequence discriminators target, warp loss)"
+    assert [line.split(": ")[1] for line in seen] == ["target", "sequence discriminators target", "warp loss"]
 
 
 def test_sequence_discriminators_in_no_optimizer():
@@ -119,8 +121,9 @@ def test_a_backward_that_leaves_the_motion_model_out(before):
     one = example("plain_class", ("loss.backward()\n", backward), ("optimizer.zero_grad()", "pass"))
     for p in one.gan.timecycle_parameters():
         p.grad = torch.ones_like(p) if before else None
-    (finding,) = check_mixin(one.gan, one.batch(), verbose=False)
-    assert finding.name == "motion model gets no gradient" and "no gradient ever reached" in finding.text
+    finding, other = check_mixin(one.gan, one.batch(), verbose=False)
+    assert finding.name == "motion model gets no gradient" and "no gradient reached" in finding.text
+    assert "inputs=" in finding.text and other.name == "gradients never cleared"
 
 
 def test_how_a_gradient_was_cleared():

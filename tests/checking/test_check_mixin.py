@@ -58,6 +58,8 @@ def test_the_range_of_the_data(name, scale):
     findings = check_mixin(one.gan, batch, one.step, verbose=False)
     found = {finding.name for finding in findings}
     assert not expected or any("sequence" in text or "condition" in text for name, text in findings if name == expected)
+    if scale == "0 to 1" and name != "plain_class":  # where the real clip is given, and the generator ends in tanh
+        expected = "real clip in [0, 1]"
     if name == "separate_steps" and scale in ("not a number", "infinite"):
         found -= {"the step failed"}
     assert found == ({expected} if expected else set())
@@ -236,7 +238,7 @@ def test_optimizer_of_all_parameters_with_a_scheduler():
 def test_options_of_the_cycle(options):
     gan = Computing(**options)
     gan.optimizer_G.add_param_group({"params": gan.timecycle_parameters()})
-    expected = [] if options.get("timecycle_loss_weight", 1) else ["motion model gets no gradient"]
+    expected = [] if options.get("timecycle_loss_weight", 1) else ["weight 0"]
     assert names(gan, videos()) == expected
 
 

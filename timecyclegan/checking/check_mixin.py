@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
 from timecyclegan.checking.findings import Finding, find_faults
-from timecyclegan.checking.random_state import random_state, set_random_state
 from timecyclegan.checking.record import Record
 from timecyclegan.checking.snapshot import Snapshot
 from timecyclegan.models.mixins.host import DEFAULT_NAME
@@ -45,32 +44,30 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
     """
     make_step = functools.partial(step, batch) if step else _guess_step(gan, batch)
     # The attributes are followed even where the GAN's class is an installed package's.
-    numbers, snapshot = random_state(), Snapshot(gan, getattr(gan, "__dict__", gan), batch)
+    snapshot = Snapshot(gan, getattr(gan, "__dict__", gan), batch)
     around = {"": step}
     if inspect.isfunction(step) or inspect.ismethod(step):  # what it gets from around it; of a method, its object
         found = inspect.getclosurevars(step)
         around = {**found.globals, **found.nonlocals, "": getattr(step, "__self__", None)}
     for name, value in around.items():
         snapshot.add(value, name)
-    cycles = snapshot.found(TimeCycle)
-    groups = [(name, group) for name, group in snapshot.found(SequenceDiscriminators) if group.judges]
-    record = Record([parameter for _, parameter in snapshot.found(nn.Parameter)], snapshot.add)
+    record = Record(snapshot)
     try:
         with torch.enable_grad():
-            with record.watching(judge.network for _, cycle in cycles for judge in cycle.judges):
+            with record.watching():
                 error = _make(gan, make_step, record)
             optimizers = {id(event.owner): ("", event.owner) for event in record.of("made")}
             optimizers |= {id(optimizer): (name, optimizer) for name, optimizer in snapshot.found(Optimizer)}
-            cores = [*_named(cycles), *_named(groups)]
+            groups = [(name, group) for name, group in snapshot.found(SequenceDiscriminators) if group.judges]
+            cores = [*_named(snapshot.found(TimeCycle)), *_named(groups)]
             findings, watched = find_faults(record, cores, list(optimizers.values()), error)
     finally:
         snapshot.restore()
-        set_random_state(numbers)
-    if verbose and findings:
-        print(f"check_mixin: {len(findings)} fault{'s' * (len(findings) > 1)} found")
-        print("\n".join(f"{number}. {finding}" for number, finding in enumerate(findings, 1)))
-    elif verbose:
-        print(f"check_mixin: all is well ({watched})")
+    if verbose:
+        lines = [f"check_mixin: {name}: {saw}" for name, saw in watched.items() if saw]
+        count = f"{len(findings)} fault{'s' * (len(findings) > 1)} found"
+        lines.append(f"check_mixin: {count if findings else 'all is well'}" + f" ({', '.join(watched)})" * (not findings))
+        print("\n".join([*lines, *(f"{number}. {finding}" for number, finding in enumerate(findings, 1))]))
     return findings
 
 
@@ -116,7 +113,8 @@ def _make(gan: Any, make_step: Callable[[], Any], record: Record) -> Exception |
             known = None not in losses.values()  # which side's is which
             losses[""] = result.get("loss") if isinstance(result, dict) else result
             for name, loss in losses.items():
-                if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
+                known_loss = any(loss is other for other in list(losses.values())[:2]) and not name
+                if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1 and not known_loss:
                     record.loss = name if known else ""
                     loss.backward(retain_graph=True)
     except Exception as error:

@@ -1,4 +1,5 @@
-"""Remember the state of live objects and put it back, bit for bit."""
+"""Remember the state of live objects, and of all random generators, and put it back, bit for bit."""
+import random
 import sys
 import sysconfig
 import types
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -18,7 +20,8 @@ _ALONE = (type, types.ModuleType, types.FunctionType, types.MethodType, Tensor, 
 
 
 class Snapshot:
-    """The state of ``roots`` and of all that can be reached from them, tensors with their gradients.
+    """The state of ``roots`` and of all that can be reached from them, tensors with their gradients; and of the global
+    random generators of PyTorch, its GPUs, NumPy and Python.
 
     Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and attributes
     of other objects unless their class is another installed package's. Data sets and loaders are left alone: they may
@@ -26,8 +29,10 @@ class Snapshot:
     """
 
     def __init__(self, *roots: Any):
-        self._things: dict[int, tuple[str, Any]] = {}  # held, so that no id comes twice
+        self.things: dict[int, tuple[str, Any]] = {}  # held, so that no id comes twice
         self._undo: list[Callable[[], None]] = []
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self._numbers = torch.get_rng_state(), gpus, np.random.get_state(), random.getstate()
         for root in roots:
             self.add(root)
 
@@ -36,19 +41,25 @@ class Snapshot:
         ahead = deque([(name, root)])
         while ahead:  # breadth first, so that a path is the shortest
             name, thing = ahead.popleft()
-            if id(thing) not in self._things and not isinstance(thing, _PLAIN):
-                self._things[id(thing)] = name, thing
+            if id(thing) not in self.things and not isinstance(thing, _PLAIN):
+                self.things[id(thing)] = name, thing
                 ahead.extend(_children(name, thing))
                 self._undo += _undo(thing)
 
     def found(self, kind: type) -> list[tuple[str, Any]]:
         """All things of a ``kind``, each once, with their shortest attribute paths."""
-        return [(name, thing) for name, thing in self._things.values() if isinstance(thing, kind)]
+        return [(name, thing) for name, thing in self.things.values() if isinstance(thing, kind)]
 
     def restore(self) -> None:
         """Put everything back."""
         for undo in self._undo:
             undo()
+        cpu, gpus, of_numpy, of_python = self._numbers
+        torch.set_rng_state(cpu)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)
 
 
 def is_installed(file: str) -> bool:
