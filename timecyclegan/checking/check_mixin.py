@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from timecyclegan.checking.findings import Finding, find_faults
@@ -20,11 +20,9 @@ from timecyclegan.util.errors import UserError
 def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, verbose: bool = True) -> list[Finding]:
     """Make one training step of ``gan`` and find what is wrong with its TimeCycle.
 
-    Of sequence discriminators and the warp loss it finds only what is never called, never back-propagated, not a
-    number, in the other side's loss or in no optimizer; of a warp loss that is not used nothing.
-
-    All that can be reached from ``gan``, ``batch`` and ``step`` is left as it was, bit for bit, and random numbers too.
-    What the step writes elsewhere (files, a logger) stays written.
+    Of sequence discriminators and the warp loss it finds less, of a warp loss that is not used nothing. All that can be
+    reached from ``gan``, ``batch`` and ``step``, or is met in the step, is left as it was, bit for bit, and random
+    numbers too. What the step writes elsewhere (files, a logger) stays written.
 
     Args:
         gan: a host of ``TimeCycleMixin``, an object that holds a ``TimeCycle``, or, for a script, the ``TimeCycle``.
@@ -33,11 +31,11 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
             ``optimize_parameters``, ``training_step``, ``train_step``, or ``forward`` with ``backward`` (if nothing
             was back-propagated then, ``loss_D`` and ``loss_G`` are); a dict, a tuple or a list is spread over their
             arguments, unless one is called ``batch``. Makes several steps if the generator does not learn in each.
-        verbose: print the findings.
+        verbose: print what was seen, and the findings.
 
     Returns:
         The findings, empty if all is well: ``assert not check_mixin(gan, batch)``; an exception is one too. Each has a
-        ``name``, always in the same words, and a ``text`` that says what was seen and what to do.
+        ``name``, always in the same words (a class's or a script's), and a ``text``: what was seen and what to do.
 
     Raises:
         UserError: it cannot be told how to make a step.
@@ -45,12 +43,10 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
     make_step = functools.partial(step, batch) if step else _guess_step(gan, batch)
     # The attributes are followed even where the GAN's class is an installed package's.
     snapshot = Snapshot(gan, getattr(gan, "__dict__", gan), batch)
-    around = {"": step}
-    if inspect.isfunction(step) or inspect.ismethod(step):  # what it gets from around it; of a method, its object
-        found = inspect.getclosurevars(step)
-        around = {**found.globals, **found.nonlocals, "": getattr(step, "__self__", None)}
-    for name, value in around.items():
-        snapshot.add(value, name)
+    snapshot.add(getattr(step, "__self__", step))
+    if inspect.isfunction(step) or inspect.ismethod(step):  # what it gets from around it
+        for name, value in {**(found := inspect.getclosurevars(step)).globals, **found.nonlocals}.items():
+            snapshot.add(value, name)
     record = Record(snapshot)
     try:
         with torch.enable_grad():
@@ -108,15 +104,14 @@ def _make(gan: Any, make_step: Callable[[], Any], record: Record) -> Exception |
     """Make the step; returns the error that ended it. Where nothing was back-propagated, the host's losses are."""
     try:
         result = make_step()
-        if not record.of("backward"):
-            losses = {name: getattr(gan, name, None) for name in ("loss_D", "loss_G")}
-            known = None not in losses.values()  # which side's is which
-            losses[""] = result.get("loss") if isinstance(result, dict) else result
-            for name, loss in losses.items():
-                known_loss = any(loss is other for other in list(losses.values())[:2]) and not name
-                if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1 and not known_loss:
-                    record.loss = name if known else ""
-                    loss.backward(retain_graph=True)
+        losses = {name: getattr(gan, name, None) for name in ("loss_D", "loss_G")}
+        known = None not in losses.values()  # which side's is which
+        result = result.get("loss") if isinstance(result, dict) else result
+        losses |= {} if any(result is loss for loss in losses.values()) else {"": result}
+        for name, loss in losses.items() if not record.of("backward") else ():
+            if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
+                record.loss = name if known else ""
+                loss.backward(retain_graph=True)
     except Exception as error:
         return error
     return None

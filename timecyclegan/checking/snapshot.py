@@ -1,4 +1,5 @@
 """Remember the state of live objects, and of all random generators, and put it back, bit for bit."""
+import functools
 import random
 import sys
 import sysconfig
@@ -20,19 +21,19 @@ _ALONE = (type, types.ModuleType, types.FunctionType, types.MethodType, Tensor, 
 
 
 class Snapshot:
-    """The state of ``roots`` and of all that can be reached from them, tensors with their gradients; and of the global
-    random generators of PyTorch, its GPUs, NumPy and Python.
-
-    Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and attributes
-    of other objects unless their class is another installed package's. Data sets and loaders are left alone: they may
-    be large, and a training step does not change them.
-    """
+    """The state of ``roots`` and all that is reached from them, tensors with their gradients, and of the global random
+    generators. Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and
+    those of other objects unless their class is another installed package's. Data sets and loaders are left alone:
+    they may be large, and a training step does not change them."""
 
     def __init__(self, *roots: Any):
         self.things: dict[int, tuple[str, Any]] = {}  # held, so that no id comes twice
         self._undo: list[Callable[[], None]] = []
-        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        self._numbers = torch.get_rng_state(), gpus, np.random.get_state(), random.getstate()
+        for get, put in (
+            (torch.get_rng_state, torch.set_rng_state), (np.random.get_state, np.random.set_state),
+            (random.getstate, random.setstate), (torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all),
+        )[: 4 if torch.cuda.is_available() else 3]:  # fmt: skip
+            self._undo.append(functools.partial(put, get()))
         for root in roots:
             self.add(root)
 
@@ -54,12 +55,6 @@ class Snapshot:
         """Put everything back."""
         for undo in self._undo:
             undo()
-        cpu, gpus, of_numpy, of_python = self._numbers
-        torch.set_rng_state(cpu)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
-        np.random.set_state(of_numpy)
-        random.setstate(of_python)
 
 
 def is_installed(file: str) -> bool:
