@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer
 
 from timecyclegan.checking.findings import Finding, find_faults
 from timecyclegan.checking.record import Record
@@ -52,11 +51,8 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
         with torch.enable_grad():
             with record.watching():
                 error = _make(gan, make_step, record)
-            optimizers = {id(event.owner): ("", event.owner) for event in record.of("made")}
-            optimizers |= {id(optimizer): (name, optimizer) for name, optimizer in snapshot.found(Optimizer)}
             groups = [(name, group) for name, group in snapshot.found(SequenceDiscriminators) if group.judges]
-            cores = [*_named(snapshot.found(TimeCycle)), *_named(groups)]
-            findings, watched = find_faults(record, cores, list(optimizers.values()), error)
+            findings, watched = find_faults(record, [*_named(snapshot.found(TimeCycle)), *_named(groups)], error)
     finally:
         snapshot.restore()
     if verbose:

@@ -1,6 +1,6 @@
 """What is wrong with a GAN's TimeCycle: findings are predicates over the record of one training step."""
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as tree
 
-from timecyclegan.checking.record import Record, fingerprint, leaves, origins, parameters_of, ways
+from timecyclegan.checking.record import Record, fingerprint, leaves, origins, parameters_of, shows, ways
 from timecyclegan.checking.snapshot import PACKAGE, is_installed
 from timecyclegan.models.mixins.host import as_video
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
@@ -59,14 +59,13 @@ class Loss:
         self.inside = {event.given["loss"] for event in self.reached}  # the host's losses, "" where that is not known
 
     def fate(self, ids: set[int]) -> str:
-        """What became of the gradients that it left in parameters: "used" by a step, or what came instead."""
+        """What came next where it left gradients in parameters: a "step" of any, or "cleared", "waiting", "none"."""
         ends = set()
         for history in map(self.record.histories.get, ids & self.record.histories.keys()):
             for place, event in enumerate(history):
                 if event.what == "graded" and event.during in self.passes:
-                    end = next((later for later in history[place:] if later.what != "graded"), None)
-                    ends.add("waiting" if end is None else "used" if end.what == "step" else end.given["how"])
-        return "used" if "used" in ends else min(ends, default="none")
+                    ends.add(next((later.what for later in history[place:] if later.what != "graded"), "waiting"))
+        return "step" if "step" in ends else min(ends, default="none")
 
 
 class Part:
@@ -82,10 +81,9 @@ class Part:
         calls = [event.what for event in self.events if event.what != "real"]
         self.fed, self.asked_before = "fed" in calls, bool(calls) and calls[0] != "fed"
         self.errors = " ".join(str(event.error) for event in self.events if event.error)
-        self.over = "walk first" in self.errors
-        self.walks = [event for event in self.events if event.walk]
+        self.over, self.walks = "walk first" in self.errors, [event for event in self.events if event.walk]
         # The clips given last, without what is ignored; what made them; and what was odd about that.
-        self.clips, self.unread, self.made_by, self.ignored = {}, [], set(), 0
+        self.clips, self.unread, self.made_by = {}, [], set()
         self.late = self.detached = self.signed = self.fake_as_real = False
         for event in self.events:
             for key in _CLIPS.keys() & event.given.keys() if event.what in ("fed", "real") else ():
@@ -95,8 +93,7 @@ class Part:
                 if isinstance(clip, Exception):
                     self.unread += [{"what": what, "error": clip}] if given is not None else []
                     continue
-                self.ignored = event.given.get("ignore_first_n", 0)
-                self.clips[what] = clip.detach()[:, self.ignored :]
+                self.clips[what] = clip.detach()[:, event.given.get("ignore_first_n", 0) :]
                 self.made_by |= leaves(*frames) if what == "sequence" else set()
                 self.fake_as_real |= what == "real sequence" and bool(leaves(*frames) & self.made_by)
                 ends = [edge for frame in frames for edge in origins(frame)] if what == "sequence" else []
@@ -114,7 +111,7 @@ class Part:
         self.fake_as_real |= same and bool(self.made_by) and torch.equal(real, self.sequence)
         self.ranges = {what: clip.aminmax() for what, clip in self.clips.items() if clip.numel()}
         self.signed |= "sequence" in self.ranges and bool(self.ranges["sequence"][0] < -0.25)
-        self.readings = {what: readings(record, clip) for what, clip in self.clips.items()}
+        self.readings, self.disordered, self.misjudged = sightings(self)
         self.swapped = swapped(self)
         # The parameters of the judges and of the motion models, of those of the host's too that no clip depends on.
         walkers, networks = core._walkers if self.cycle else (), [judge.network for judge in self.judges]
@@ -123,7 +120,7 @@ class Part:
         self.judging = (self.discriminator.trains | networks) - self.made_by - walkers
         own = self.generator.trains - self.made_by - self.judging
         self.motion = parameters_of(core) | own if self.cycle else set()
-        self.outside = self.motion - record.held
+        self.outside = self.motion - record.held if record.optimizers else set()
         holders = [(name, one, ids) for name, one, ids in record.optimizers if ids & self.motion]
         self.holders = " and ".join(name for name, *_ in holders)
         self.stepping = sum(id(one) in record.stepped for _, one, _ in holders)
@@ -135,32 +132,31 @@ class Part:
         self.pull = self.host_pull = 0.0  # norms of the gradients at the clip walked last: TimeCycle's, the host's
         if event := next((event for event in self.events[::-1] if "clip" in event.pulls), None):
             edges = [edge for edge in event.pulls if edge != "clip"]
-            before = ways([one for edge in edges for one, _ in edge.node.next_functions])
+            before = ways(*(one for edge in edges for one, _ in edge.node.next_functions))
             edges = [edge for edge in edges if edge.node not in before]  # of a recurrent generator the last frame
             ours = torch.autograd.grad(event.walk.sequence, edges, event.pulls["clip"], True, allow_unused=True)
-            ours = [torch.zeros(1) if one is None else one for one in ours]
-            self.pull, host = (sum(one.square().sum().item() for one in some) ** 0.5 for some in (
-                ours, [event.pulls[edge] - one for edge, one in zip(edges, ours, strict=True)]))  # fmt: skip
+            pairs = [(event.pulls[edge], 0 * event.pulls[edge] if one is None else one)
+                     for edge, one in zip(edges, ours, strict=True)]  # fmt: skip
+            self.pull = sum(one.square().sum().item() for _, one in pairs) ** 0.5
+            host = sum((both - one).square().sum().item() for both, one in pairs) ** 0.5
             self.host_pull = host if host > 1e-5 * self.pull else 0.0  # less is rounding
 
     def saw(self) -> str:
         """What was watched, in words."""
         if self.sequence is None:
             return ""
-        def plural(number, what):
-            return f"{number} {what}{'s' * (number != 1)}"
-
-        clips, frames, *size = self.sequence.shape
-        text = f"{'walked ' * self.cycle}{plural(clips, 'clip')} of {plural(frames, 'frame')}, {'x'.join(map(str, size))}"
-        if self.condition is not None:
-            text += f", condition {plural(self.condition.shape[2], 'channel')}"
+        (clips, frames, *size), condition = self.sequence.shape, self.condition
+        numbers = [(clips, "clip"), (frames, "frame"), (0 if condition is None else condition.shape[2], "channel")]
+        clips, frames, channels = (f"{number} {what}{'s' * (number != 1)}" for number, what in numbers)
         graded = {event.owner for event in self.record.of("graded") if event.during in self.generator.passes}
         sides = {"generator": self.made_by - self.motion, "motion model": self.motion}
         sides = [side for side, ids in sides.items() if ids & graded & self.generator.trains]
         low, high = self.ranges.get("sequence", (0, 0))
-        text += f", values {low:.2g} to {high:.2g}, reaches {' and '.join(sides) or 'nothing'}"
-        text += f"; gradient {self.pull:.2g}" * bool(self.pull)
-        return text + f" beside the host's {self.host_pull:.2g}" * bool(self.pull and self.host_pull)
+        return (f"{'walked ' * self.cycle}{clips} of {frames}, {'x'.join(map(str, size))}"
+                + f", condition {channels}" * (condition is not None)
+                + f", values {low:.2g} to {high:.2g}, reaches {' and '.join(sides) or 'nothing'}"
+                + f"; gradient {self.pull:.2g}" * bool(self.pull)
+                + f" beside the host's {self.host_pull:.2g}" * bool(self.pull and self.host_pull))  # fmt: skip
 
 
 # ---- predicates of more than a line: true, or what there is to say
@@ -175,24 +171,33 @@ def attempt(call: Callable[[Any], Any], argument: Any) -> Any:
         return error
 
 
-def shows(pictures: Tensor, clip: Tensor) -> Tensor:
-    """Which of ``pictures`` (M, C') show, from which channel on, which frame of ``clip`` (N, T, C), all fingerprints:
-    (M, places, N, T)."""
-    if pictures.dim() != 2 or not clip.shape[2] <= pictures.shape[1] <= 64:
-        return torch.zeros(len(pictures), 1, *clip.shape[:2], dtype=torch.bool)
-    windows = pictures.unfold(1, clip.shape[2], 1)[:, :, None, None]
-    return (torch.isclose(windows, clip, rtol=1e-9, atol=1e-7) & windows.isfinite()).all(dim=-1)
-
-
-def readings(record: Record, clip: Tensor) -> set[bool]:
-    """How modules of the host see a clip (N, T, C, H, W): as that (True), as (N, C, T, H, W) (False), or not at all."""
-    seen, prints = set(), fingerprint(clip)
-    for one in (one for _, size, *both in record.shown if size == clip.shape[3:] for one in sum(both, [])):
-        for known, reading in ((True, prints), (False, prints.transpose(1, 2))):
-            volume = reading.transpose(1, 2)
-            whole = one.shape == volume.shape and torch.isclose(one, volume).all()
-            seen |= {known} if whole or shows(one, reading).any() else set()
-    return seen
+def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details]:
+    """How modules of the host see the clips: each as (N, T, C, H, W) (True), as (N, C, T, H, W) (False), or not at all;
+    whether frames beside other frames of their condition only; and judges that see other pictures than the cycle's."""
+    prints, beside, ends = {what: fingerprint(clip) for what, clip in part.clips.items()}, {}, defaultdict(set)
+    seen: dict[str, set[bool]] = {what: set() for what in prints}
+    for network, size, given, made in part.record.shown:
+        known = {what: one for what, one in prints.items() if part.clips[what].shape[3:] == size}
+        for what, one in known.items():
+            for as_it_is, reading in ((True, one), (False, one.transpose(1, 2))):
+                seen[what] |= {as_it_is} if any(shows(pictures, reading).any() for pictures in [*given, *made]) else set()
+        rows = [one for one in [*given, *made] if one.dim() == 2 and len(one) == len([*given, *made][0])]
+        for what, other in (("sequence", "condition"), ("real sequence", "condition of the real one")):
+            if rows and what in known and other in known and known[what].shape[:2] == known[other].shape[:2]:
+                here, there = (shows(torch.cat(rows, dim=1), known[one]).any(dim=1) for one in (what, other))  # (M, N, T)
+                beside[what] = beside.get(what, False) | (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
+        for judge in part.judges if part.complete else ():
+            for one in given if judge.network is network else ():
+                kinds = [next((("image", "condition")["condition" in what] for what, clip in known.items()
+                               if shows(one, clip)[:, place].any()), "") for place in (0, -1)]  # fmt: skip
+                ends[judge] |= {tuple(kinds)} if all(kinds) else set()
+    wrong = [one & ~one.diagonal(dim1=1, dim2=2).unsqueeze(-1) for one in beside.values()]  # (N, T, T of the condition)
+    ours = {judge: ("condition" if "condition of the real one" in part.clips and judge.conditional is not False
+                    else "image", "image") for judge in ends}  # fmt: skip
+    # One frame of a condition beside all others may be meant for the whole clip.
+    return seen, any(one.flatten(0, 1).any(dim=0).sum() > 1 for one in wrong), [
+        {"name": judge.name, "ours": ours[judge], "theirs": min(ends[judge])} for judge in ends
+        if ends[judge] and ours[judge] not in ends[judge]]  # fmt: skip
 
 
 def swapped(part: Part) -> Details:
@@ -218,49 +223,19 @@ def misbuilt(part: Part) -> Details:
         return []
     # (N, [C_c +] history * C, H, W) to (N, C, H, W)
     shown, frame = torch.cat([*([] if other is None else [other[:, 0]]), *one[:, :history].unbind(1)], 1), one.shape[2:]
-    made = [one[:, 0] if network is None else attempt(network, shown) for network in part.core._walkers]
-    whys = [f"makes (C, H, W) = {tuple(some.shape[1:])}, a frame is {tuple(frame)}" if isinstance(some, Tensor) else
-            f"is shown {shown.shape[1]} channels ({'' if other is None else f'{other.shape[2]} of the condition, '}{history} "
-            f"frame(s) of {frame[0]}): {some}" for some in made
-            if isinstance(some, Exception) and part.errors or isinstance(some, Tensor) and some.shape[1:] != frame]  # fmt: skip
-    counted = not isinstance(made[0], Exception) or "channels, but got" in str(made[0])
-    remedy = f"define_timecycle(input_channels={shown.shape[1]}, output_channels={frame[0]}), or mend your own"
+    given = ("" if other is None else f"{other.shape[2]} of the condition, ") + f"{history} frame(s) of {frame[0]}"
+    remedy = f": define_timecycle(input_channels={shown.shape[1]}, output_channels={frame[0]}), or mend your own"
     if not part.readings["sequence"] and frame[0] > 4:  # hardly a number of channels
-        remedy = "if the clip is (N, C, T, H, W), give clip.transpose(1, 2)"
-    return [{"fault": "wrong channel count" if counted else "motion model fails",
-             "why": why + f": {remedy}" * counted} for why in whys[:1]]  # fmt: skip
-
-
-def misjudged(part: Part) -> Iterator[dict[str, Any]]:
-    """Discriminators to which the cycle shows pictures of other makeup than the host does."""
-    for judge in part.judges if part.complete and part.walks else ():
-        conditional = "condition of the real one" in part.clips and judge.conditional is not False
-        ours, theirs = ("condition" if conditional else "image", "image"), []
-        for network, size, given, _ in part.record.shown:
-            clips = {what: fingerprint(clip) for what, clip in part.clips.items() if clip.shape[3:] == size}
-            for one in given if network is judge.network else ():
-                ends = [next((("image", "condition")["condition" in what] for what, clip in clips.items()
-                              if shows(one, clip)[:, place].any()), "") for place in (0, -1)]  # fmt: skip
-                theirs += [tuple(ends)] if all(ends) else []
-        if theirs and ours not in theirs:
-            yield {"name": judge.name, "theirs": theirs[0], "ours": ours}
-
-
-def disordered(part: Part) -> bool:
-    """Whether the host's modules see frames of a clip with other frames of its condition than those given with it."""
-    for names in (("sequence", "condition"), ("real sequence", "condition of the real one")):
-        pair = [part.clips[what] for what in names if what in part.clips]
-        if len(pair) < 2 or pair[0].shape[:2] != pair[1].shape[:2] or pair[0].shape[3:] != pair[1].shape[3:]:
-            continue
-        beside = torch.zeros(*pair[0].shape[:2], pair[0].shape[1], dtype=torch.bool)  # (N, T, T of the condition)
-        for pictures in (sum(both, []) for _, size, *both in part.record.shown if size == pair[0].shape[3:]):
-            row = torch.cat([one for one in pictures if one.shape[:-1] == pictures[0].shape[:1]] or [beside[:, 0].double()], dim=1)
-            here, there = (shows(row, fingerprint(one)).any(dim=1) for one in pair)  # (M, N, T)
-            beside |= (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
-        wrong = beside & ~beside.diagonal(dim1=1, dim2=2).unsqueeze(-1)
-        if wrong.flatten(0, 1).any(dim=0).sum() > 1:  # one alone may be a condition of the whole clip
-            return True
-    return False
+        remedy = ": if the clip is (N, C, T, H, W), give clip.transpose(1, 2)"
+    for made in (attempt(network, shown) for network in part.core._walkers if network is not None):
+        if isinstance(made, Tensor) and made.shape[1:] != frame:
+            why = f"makes (C, H, W) = {tuple(made.shape[1:])}, a frame is {tuple(frame)}{remedy}"
+            return [{"fault": "wrong channel count", "why": why}]
+        if isinstance(made, Exception) and part.errors:
+            counted = "channels, but got" in str(made)
+            why = f"is shown {shown.shape[1]} channels ({given}): {made}" + remedy * counted
+            return [{"fault": "wrong channel count" if counted else "motion model fails", "why": why}]
+    return []
 
 
 def unused(part: Part, fate: str) -> Details:
@@ -269,29 +244,27 @@ def unused(part: Part, fate: str) -> Details:
     for loss in part.losses if part.cycle and part.complete and part.record.stepped and not part.outside else ():
         who = "motion model" if part.motion and loss is part.generator else loss.side
         ids = (part.motion & loss.trains if loss is part.generator else set()) or loss.trains
-        became = loss.fate(ids) if loss.reached and ids else "used"
-        became = "misplaced" if became != "used" and part.misplaced and loss is part.generator else became
-        found += [{"loss": loss, "who": who, "fate": fate}] if became == fate else []
+        became = loss.fate(ids) if loss.reached and ids else "step"
+        became = "misplaced" if became != "step" and part.misplaced and loss is part.generator else became
+        found += [{"loss": loss, "who": who}] if became == fate else []
     return found
 
 
 def repeated(part: Part) -> Details:
     """Losses whose terms on one clip are added more than once; the discriminators' in one backward pass."""
     times: Counter[Any] = Counter()
-    for loss in part.losses:
-        for event in loss.reached:
-            name, computed = loss.terms[event.owner]
-            fed = sum(one.what == "fed" and one.index < computed.index for one in part.events)
-            times[loss, fed, name, loss is part.generator or event.during] += event.given["times"]
+    for loss, event in ((loss, event) for loss in part.losses for event in loss.reached):
+        name, computed = loss.terms[event.owner]
+        fed = sum(one.what == "fed" and one.index < computed.index for one in part.events)
+        times[loss, fed, name, loss is part.generator or event.during] += event.given["times"]
     return [{"loss": loss} for loss in part.losses if any(times[key] > 1 for key in times if key[0] is loss)]
 
 
 def still(part: Part) -> Details:
     """What trains with a learning rate of 0, unless nothing else learns either or a scheduler begins so."""
-    every = part.made_by | part.motion | part.record.held
     rates = [[float(group.get("lr", 1)) or group.get("initial_lr", 0.0) for _, one, _ in part.record.optimizers for group
               in one.param_groups if ids & {id(p) for p in group["params"]}]
-             for ids in (part.motion, part.made_by - part.motion, every)]  # fmt: skip
+             for ids in (part.motion, part.made_by - part.motion, part.record.held)]  # fmt: skip
     found = ["motion model"] * (0 in rates[0]) + ["generator"] * (bool(rates[1]) and not any(rates[1]))
     return [{"who": who} for who in found if any(rates[2])]
 
@@ -307,14 +280,6 @@ def alone(part: Part) -> bool:
     return torch.distributed.get_world_size() > 1 and bool(wrapped & part.made_by and sizes) and not enough
 
 
-def never_cleared(record: Record) -> Iterator[dict[str, Any]]:
-    """Optimizers that made a step with gradients, none of which was ever taken away."""
-    for name, one, ids in record.optimizers:
-        kinds = {event.what for key in ids for event in record.histories[key]}
-        if id(one) in record.stepped and "graded" in kinds and "cleared" not in kinds:
-            yield {"name": name}
-
-
 def left_over(record: Record, parts: list[Part]) -> Iterator[dict[str, Any]]:
     """Optimizers that hold nothing of a generator, and use a gradient of its loss beside others: in this step, or in
     the next, if it is as this one."""
@@ -328,8 +293,7 @@ def left_over(record: Record, parts: list[Part]) -> Iterator[dict[str, Any]]:
             for event in history * 2 if any(event.what == "cleared" for event in history) else ():
                 used |= {bool(held & passes and held - passes)} if event.owner is optimizer else set()
                 held = set() if event.what == "cleared" else held | ({event.during} if event.what == "graded" else set())
-        if True in used:
-            yield {"name": name}
+        yield from [{"name": name}] * (True in used)
 
 
 RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predicate
@@ -354,10 +318,10 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
     ("sequence and condition differ", "{p.errors}: frame t of the one must belong to frame t of the other", lambda p:
      any("differ in" in str(event.error) for event in p.events if event.what in ("fed", "real")) and not p.swapped),
     ("condition in another order of time", "your GAN sees frames of the clip together with other frames of the condition "
-     "than those that timecycle_forward gets at the same place: give both in the same order", disordered),
-    ("cycle of length 0", "in a sequence of {frames} frame(s) ({p.ignored} of them ignored) there is nothing to walk, so "
-     "there is no loss: give at least {least} frames", lambda p: [
-        {"frames": clip.shape[1] + p.ignored, "least": p.core.type.history + 1 + p.ignored} for clip in [p.sequence]
+     "than those that timecycle_forward gets at the same place: give both in the same order", lambda p: p.disordered),
+    ("cycle of length 0", "in {frames} frame(s) (those that are ignored do not count) there is nothing to walk, so there "
+     "is no loss: give at least {least}", lambda p: [
+        {"frames": clip.shape[1], "least": p.core.type.history + 1} for clip in [p.sequence]
         if p.cycle and clip is not None and clip.shape[1] <= p.core.type.history and not p.swapped]),
     ("{fault}", "the motion model {why}", misbuilt),
     ("discriminator with the wrong input", "{error}: see n_frames and conditional=False of add_timecycle_discriminator",
@@ -365,7 +329,7 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
                 and event.what in ("generator", "discriminator")]),
     ("discriminator with the wrong input", "your GAN shows {name} pictures that begin with the {theirs[0]} and end with "
      "the {theirs[1]}, the cycle begins with the {ours[0]} and ends with the image: see conditional and n_frames of "
-     "add_timecycle_discriminator, or reorder the channels in the network that you add", misjudged),
+     "add_timecycle_discriminator, or reorder the channels in the network that you add", lambda p: p.complete and p.misjudged),
     ("discriminator sees nothing", "{name} wants {wanted} frames, the walk has {frames}: give longer clips, or add it "
      "with a smaller n_frames", lambda p: [
         {"name": judge.name, "wanted": judge.n_frames, "frames": p.sequence.shape[1]} for judge in p.judges
@@ -411,17 +375,16 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
         parameters_of(network) - p.record.held for network in getattr(p.core, "networks", ()))),
     ("motion model in no optimizer", "{missing} of the {all} parameters of its motion model are in none of the "
      'optimizers ({names}), so they never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})',
-     lambda p: [{"missing": len(p.outside), "all": len(p.motion), "names": ", ".join(name for name, *_ in known)}
-                for known in [p.record.optimizers] if known and p.outside]),
+     lambda p: p.outside and [{"missing": len(p.outside), "all": len(p.motion),
+                               "names": ", ".join(name for name, *_ in p.record.optimizers)}]),
     ("motion model in several optimizers", "{p.holders} make steps with its parameters: keep the generator's only",
      lambda p: p.stepping > 1),
     ("motion model in the discriminator's optimizer", "{p.holders} holds its parameters and none of the generator's, so "
      "it never learns: add self.timecycle_parameters() to optimizer_G", lambda p: unused(p, "misplaced")),
     ("{who} gets no gradient", "{loss.method}() was back-propagated, but no gradient reached the parameters of the {who}: "
      "if .backward() is called with inputs=, name them too", lambda p: unused(p, "none")),
-    ("gradient cleared before it was used", "the gradient of {loss.method}() was {fate} before the {who}'s optimizer used "
-     "it: is it in the other side's loss, or changed before step()?", lambda p: [
-        *unused(p, "set to zero by zero_grad()"), *unused(p, "taken away, not by zero_grad(),")]),
+    ("gradient cleared before it was used", "the gradient of {loss.method}() was set to zero or taken away before the "
+     "{who}'s optimizer used it: is it in the other side's loss, or changed before step()?", lambda p: unused(p, "cleared")),
     ("gradient never used", "after {loss.method}() was back-propagated, the optimizer of the {who} made no step: is it in "
      "the other side's loss, or does the step come before .backward()?", lambda p: unused(p, "waiting")),
     ("learning rate 0", "the parameters of the {who} are in a group with learning rate 0, so they never learn: give it "
@@ -432,12 +395,14 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
 ]
 
 
-def find_faults(record: Record, cores: list[tuple[str, Any]], optimizers: list[tuple[str, Optimizer]],
-                error: Exception | None) -> tuple[list[Finding], dict[str, str]]:  # fmt: skip
+def find_faults(
+    record: Record, cores: list[tuple[str, Any]], error: Exception | None
+) -> tuple[list[Finding], dict[str, str]]:
     """All that is wrong with ``cores``, cycles and groups of sequence discriminators with their names, and with others
     that the step used; and what was watched, in words. After an ``error`` it is what does not depend on a step's end.
     """
-    record.optimizers = [(name or type(one).__name__, one, parameters_of(one)) for name, one in optimizers]
+    record.optimizers = [(name or type(one).__name__, one, parameters_of(one))
+                         for name, one in record.snapshot.found(Optimizer)]  # fmt: skip
     record.held = set().union(*(ids for *_, ids in record.optimizers))
     record.stepped = {id(event.owner) for event in record.of("step")}
     record.error, record.complete = error, not error and bool(record.of("backward"))
@@ -469,7 +434,7 @@ def find_faults(record: Record, cores: list[tuple[str, Any]], optimizers: list[t
         add("the step failed", "{where}", [{"where": where}])
     add("no TimeCycle", "the GAN has no cycle: call define_timecycle in its __init__", not cycles)
     add("no optimizer", "the step uses none and the GAN holds none, so nothing can be said about them: give a step that "
-        "uses yours, with step=lambda batch: ...", cycles and not error and not optimizers)  # fmt: skip
+        "uses yours, with step=lambda batch: ...", cycles and not error and not record.optimizers)  # fmt: skip
     add("nothing back-propagated", "the step calls no .backward(), and there is no loss_G to call it on: give a whole "
         "step, with step=lambda batch: ...", cycles and not error and not record.of("backward"))  # fmt: skip
     add("scheduler made before the parameter group", "a learning-rate scheduler of {name} does not know a parameter group "
@@ -478,7 +443,9 @@ def find_faults(record: Record, cores: list[tuple[str, Any]], optimizers: list[t
             if len({"initial_lr" in group for group in one.param_groups}) > 1])  # fmt: skip
     if record.complete:
         add("gradients never cleared", "{name} makes a step, but nothing clears its gradients, so those of all steps add "
-            "up: call {name}.zero_grad() in every step before .backward()", never_cleared(record))  # fmt: skip
+            "up: call {name}.zero_grad() in every step before .backward()", [
+                {"name": name} for name, one, ids in record.optimizers if id(one) in record.stepped and "cleared" not in
+                (kinds := {event.what for key in ids for event in record.histories[key]}) and "graded" in kinds])  # fmt: skip
         add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's .backward() "
             "left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",
             left_over(record, parts))  # fmt: skip

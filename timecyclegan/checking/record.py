@@ -25,8 +25,7 @@ _WATCHED = {  # methods, and what a call of each is noted as
     TimeCycle: {"forward": "fed", "set_discriminator_input": "real", **_TERMS},
     SequenceDiscriminators: {"set_input": "fed", **_TERMS},
     WarpLossMixin: {"warp_forward": "fed", "warp_terms": "generator"},
-    Optimizer: {"__init__": "made", "zero_grad": "zero_grad"},
-    nn.Module: {"zero_grad": "zero_grad"},
+    **dict.fromkeys((Optimizer, nn.Module), {"zero_grad": "zero_grad"}),
     torch.amp.GradScaler: {"step": "scaled step"},
     torch.autograd: {"backward": "backward"},
     getattr(torch.distributed, "ProcessGroup", None): dict.fromkeys(("allreduce", "allgather", "broadcast"), "shared"),
@@ -94,12 +93,11 @@ class Record:
             self._stack.callback(hook.remove)
 
     def _watched(self, original: Callable[..., Any], what: str) -> Callable[..., Any]:
-        native = what == "shared"  # it has no signature
-        signature = inspect.signature((lambda owner, *rest: None) if native else original)
+        signature = None if what == "shared" else inspect.signature(original)
 
         @functools.wraps(original)
         def call(*args, **kwargs):
-            given = dict(signature.bind(*args, **({} if native else kwargs)).arguments)
+            given = dict(signature.bind(*args, **kwargs).arguments) if signature else {"tensors": args[1:]}
             owner, ours, outermost = next(iter(given.values())), self._ours, self._pass is None
             event = self._note(what, owner, given)
             self._ours |= isinstance(owner, TimeCycle)
@@ -109,8 +107,7 @@ class Record:
                 self._step(given["optimizer"])
             elif what == "backward" and outermost:
                 roots, self._pass = given["tensors"], event
-                roots = [root.grad_fn for root in ([roots] if isinstance(roots, Tensor) else roots)]
-                event.given = {"loss": self.loss, "ways": ways(roots)}
+                event.given = {"ways": ways(*([roots] if isinstance(roots, Tensor) else roots))}
                 self._follow(node.variable for node in event.given["ways"] if hasattr(node, "variable"))
             try:
                 made = original(*args, **kwargs)
@@ -119,27 +116,23 @@ class Record:
                 raise
             finally:
                 self._ours, self._pass = ours, None if outermost else self._pass
-            if what == "zero_grad":
-                for key in parameters_of(owner):
-                    self._note("cleared", key, {"how": "set to zero by zero_grad()"})
             event.losses = made if what == "generator" else given.get("losses", {})
             event.walk = owner.cycle if isinstance(owner, TimeCycle) else None
             for value, _ in event.losses.values():
                 if value.requires_grad:  # the hook must not hold the term, which holds it
                     self._hook(value.register_hook(functools.partial(self._reach, id(value), value.grad_fn)))
             if what == "fed" and event.walk and event.walk.sequence.requires_grad:
-                clip = event.walk.sequence
-                self._hook(clip.register_hook(lambda gradient: self._pull(event, "clip", gradient)))
-                for edge in origins(clip):
+                self._hook(event.walk.sequence.register_hook(functools.partial(self._pull, event, "clip")))
+                for edge in origins(event.walk.sequence):
                     pull = functools.partial(self._pull, event, edge)
                     self._hook(edge.node.register_prehook(lambda all_, pull=pull, edge=edge: pull(all_[edge[1]])))
             return made
 
         return call
 
-    def _note(self, what: str, owner: Any, given: dict[str, Any]) -> Event:
+    def _note(self, what: str, owner: Any, given: dict[str, Any] | None = None) -> Event:
         during = self._pass.index if self._pass else -1
-        self.events.append(Event(len(self.events), what, owner, given, torch.is_grad_enabled(), during))
+        self.events.append(Event(len(self.events), what, owner, given or {}, torch.is_grad_enabled(), during))
         if what in ("graded", "cleared"):
             self.histories[owner].append(self.events[-1])
         return self.events[-1]
@@ -173,19 +166,19 @@ class Record:
                 self._gradients[id(parameter)] = parameter, parameter.grad, parameter.grad._version
 
     def _graded(self, parameter: Tensor) -> None:
-        self._note("graded", id(parameter), {})
+        self._note("graded", id(parameter))
         self._gradients[id(parameter)] = parameter, parameter.grad, parameter.grad._version
 
     def _look(self, parameter: Tensor) -> None:
         """Note whether its gradient was taken away or set to zero since it was last seen."""
         (_, old, version), gradient = self._gradients[id(parameter)], parameter.grad
         if gradient is None or ((gradient is not old or gradient._version != version) and not gradient.any()):
-            self._note("cleared", id(parameter), {"how": "taken away, not by zero_grad(),"})
+            self._note("cleared", id(parameter))
         self._gradients[id(parameter)] = parameter, gradient, 0 if gradient is None else gradient._version
 
     def _step(self, optimizer: Optimizer, *args: Any) -> None:
         self._meet(optimizer)
-        event = self._note("step", optimizer, {})
+        event = self._note("step", optimizer)
         for key in parameters_of(optimizer) & self._gradients.keys():
             self._look(self._gradients[key][0])
             self.histories[key].append(event)
@@ -212,20 +205,19 @@ def fingerprint(video: Tensor) -> Tensor:
     return (video.detach().double().flatten(-2) @ weights.to(video.device)).squeeze(-1).cpu()
 
 
-def ways(roots: list[Node | None]) -> Counter[Node]:
+def ways(*roots: Tensor | Node | None) -> Counter[Node]:
     """The nodes of the graph behind ``roots``, and on how many ways each of them is reached (9: nine or more)."""
-    found, following = Counter(root for root in roots if root is not None), {}
+    begins = [root.grad_fn if isinstance(root, Tensor) else root for root in roots]
+    found, following = Counter(node for node in begins if node is not None), {}
     ahead = [*found]
     while ahead:
-        node = ahead.pop()
-        if node not in following:
+        if (node := ahead.pop()) not in following:
             following[node] = [one for one, _ in node.next_functions if one is not None]
             ahead += following[node]
     uses = Counter(one for some in following.values() for one in some)
     ready = [node for node in following if not uses[node]]
     while ready:
-        node = ready.pop()
-        for one in following[node]:
+        for one in following[node := ready.pop()]:
             found[one], uses[one] = min(found[one] + found[node], 9), uses[one] - 1
             ready += [] if uses[one] else [one]
     return found
@@ -233,16 +225,26 @@ def ways(roots: list[Node | None]) -> Counter[Node]:
 
 def leaves(*roots: Tensor | None) -> set[int]:
     """The parameters, or other tensors that learn, which the graph of ``roots`` begins with."""
-    nodes = ways([None if root is None else root.grad_fn for root in roots])
-    return {id(node.variable) for node in nodes if hasattr(node, "variable")}
+    return {id(node.variable) for node in ways(*roots) if hasattr(node, "variable")}
 
 
-def origins(clip: Tensor) -> list[GradientEdge]:
+def origins(clip: Tensor) -> set[GradientEdge]:
     """Where in its graph the elements of a ``clip`` were made, before they were only moved to other places."""
     found, ahead = set(), [(clip.grad_fn, clip.output_nr)]
     while ahead:
         node, number = ahead.pop()
         moves = node is not None and node.name().split("Backward")[0] in _MOVES
         ahead += node.next_functions if moves else ()
-        found |= set() if moves or node is None else {(node, number)}
-    return [GradientEdge(*one) for one in found]
+        found |= set() if moves or node is None else {GradientEdge(node, number)}
+    return found
+
+
+def shows(pictures: Tensor, clip: Tensor) -> Tensor:
+    """Which of ``pictures`` (M, C') show, from which channel on, which frame of ``clip`` (N, T, C), all fingerprints:
+    (M, places, N, T). Of volumes (N, C, T), whether they are the clip."""
+    if pictures.dim() == 3 and pictures.shape == clip.transpose(1, 2).shape:
+        return torch.isclose(pictures, clip.transpose(1, 2), rtol=1e-9, atol=1e-7).all()
+    if pictures.dim() == 3 or not clip.shape[2] <= pictures.shape[1] <= 64:
+        return torch.zeros(len(pictures), 1, *clip.shape[:2], dtype=torch.bool)
+    windows = pictures.unfold(1, clip.shape[2], 1)[:, :, None, None]
+    return (torch.isclose(windows, clip, rtol=1e-9, atol=1e-7) & windows.isfinite()).all(dim=-1)
