@@ -333,7 +333,7 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
     ("discriminator sees nothing", "{name} wants {wanted} frames, the walk has {frames}: give longer clips, or add it "
      "with a smaller n_frames", lambda p: [
         {"name": judge.name, "wanted": judge.n_frames, "frames": p.sequence.shape[1]} for judge in p.judges
-        if p.complete and p.walks and judge.n_frames > p.sequence.shape[1]]),
+        if p.complete and p.fed and p.walks and judge.n_frames > p.sequence.shape[1]]),
     ("generated clip given as real", "the real clip is the generated one, or was made by the same networks: give the "
      "clip of the data", lambda p: p.fake_as_real),
     ("{p.walk} never called", "there is no generated sequence of this step: call {p.feed} once it is generated, before "
