@@ -145,6 +145,6 @@ def test_frames_left_out_of_the_walk_only():
 
 
 def test_what_sequence_discriminators_hold_is_put_back_where_the_package_is_installed(monkeypatch):
-    monkeypatch.setattr("timecyclegan.checking.snapshot.is_installed", lambda file: True)
+    monkeypatch.setattr("timecyclegan.util.snapshot.is_installed", lambda file: True)
     gan = Full()
     assert names(gan, videos()) == [] and not hasattr(gan.seq_Ds["target"].step, "fake")

@@ -141,7 +141,7 @@ class Accumulates(Host):
 class StepsSeldom(Host):
     """A step among those that accumulate only."""
 
-    clear = move = lambda self, optimizer: None  # noqa: E731
+    clear = move = lambda self, optimizer: None
 
 
 class Hinge(Host):
@@ -238,6 +238,18 @@ class TwoDiscriminatorSteps(Host):
             self.optimizer_D.zero_grad()
             loss.backward()
             self.optimizer_D.step()
+
+
+class WeighsOutside(Host):
+    """Twice the term is not the term twice."""
+
+    def losses(self, source, real, fake):
+        term = self.cycle.generator_loss
+        self.cycle.generator_loss = lambda: 2 * term()
+        try:
+            return super().losses(source, real, fake)
+        finally:
+            del self.cycle.generator_loss
 
 
 class LeavesGradients(Host):

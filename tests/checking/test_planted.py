@@ -207,7 +207,8 @@ PLANTED = {
         "separate_steps": [(TERM, "term = self.timecycle_backward(); self.loss_G = term + self.loss_G + term")],
         "dcgan_script": [("errG = errG + cycle.generator_loss()",
                           "errG = errG + sum(cycle.generator_loss() for _ in range(2))")],
-        "lightning_style": [("loss_D + self.timecycle_backward_D()", "loss_D + sum([self.timecycle_backward_D()] * 2)")],
+        "lightning_style": [("loss_D + self.timecycle_backward_D()",
+                             "loss_D + sum([self.timecycle_backward_D()] * 2)")],
     }),
     "nothing clears gradients": ("gradients never cleared", {
         "plain_class": [("optimizer.zero_grad()", "pass")],

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from timecyclegan.checking.findings import Finding, find_faults
 from timecyclegan.checking.record import Record
-from timecyclegan.checking.snapshot import Snapshot
 from timecyclegan.models.mixins.host import DEFAULT_NAME
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.snapshot import Snapshot
 
 
 def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, verbose: bool = True) -> list[Finding]:
@@ -57,8 +57,8 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
         snapshot.restore()
     if verbose:
         lines = [f"check_mixin: {name}: {saw}" for name, saw in watched.items() if saw]
-        count = f"{len(findings)} fault{'s' * (len(findings) > 1)} found"
-        lines.append(f"check_mixin: {count if findings else 'all is well'}" + f" ({', '.join(watched)})" * (not findings))
+        verdict = f"{len(findings)} fault{'s' * (len(findings) > 1)} found"
+        lines.append(f"check_mixin: {verdict}" if findings else f"check_mixin: all is well ({', '.join(watched)})")
         print("\n".join([*lines, *(f"{number}. {finding}" for number, finding in enumerate(findings, 1))]))
     return findings
 

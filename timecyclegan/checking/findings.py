@@ -1,7 +1,7 @@
 """What is wrong with a GAN's TimeCycle: findings are predicates over the record of one training step."""
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,13 +10,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as tree
 
-from timecyclegan.checking.record import Record, fingerprint, leaves, origins, parameters_of, shows, ways
-from timecyclegan.checking.snapshot import PACKAGE, is_installed
+from timecyclegan.checking.record import Record, fingerprint, parameters_of, shows
 from timecyclegan.models.mixins.host import as_video
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.models.mixins.timecycle_mixin import TimeCycleMixin
 from timecyclegan.models.mixins.warp_loss_mixin import WarpLossMixin
+from timecyclegan.util.graph import leaves, origins, ways
+from timecyclegan.util.snapshot import PACKAGE, is_installed
 
 TOLERANCE = 1e-3  # of the range of values: rounding is no fault
 FAR_ABOVE = 100.0  # times the host's gradient, which then is noise beside TimeCycle's
@@ -29,7 +30,7 @@ _PARTS = {  # what it is called, how to give it a step's videos, and what comput
 _SCRIPT = {  # the words of a class, and of a script
     "self.timecycle_parameters": "cycle.parameters", "timecycle_forward": "cycle", "add_timecycle_": "cycle.add_",
     "self.timecycle_backward": "timecycle_backward", "timecycle_backward_D": "cycle.discriminator_loss",
-    "timecycle_backward": "cycle.generator_loss", "timecycle_type": "cycle_type", "define_timecycle": "build a network ",
+    "timecycle_backward": "cycle.generator_loss", "timecycle_type": "cycle_type", "define_timecycle": "a network of ",
 }  # fmt: skip
 _CLIPS = {"sequence": "sequence", "fake": "sequence", "real": "real sequence", "real_sequence": "real sequence",
           "condition": "condition"}  # fmt: skip
@@ -109,8 +110,11 @@ class Part:
         self.sequence, self.condition, real = map(self.clips.get, ("sequence", "condition", "real sequence"))
         same = real is not None and self.sequence is not None and real.shape == self.sequence.shape
         self.fake_as_real |= same and bool(self.made_by) and torch.equal(real, self.sequence)
-        self.ranges = {what: clip.aminmax() for what, clip in self.clips.items() if clip.numel()}
-        self.signed |= "sequence" in self.ranges and bool(self.ranges["sequence"][0] < -0.25)
+        ranges = {what: clip.aminmax() for what, clip in self.clips.items() if clip.numel()}
+        self.range, self.real_range = (ranges.get(what, (-1, 0)) for what in ("sequence", "real sequence"))
+        self.ranges, self.signed = ranges if self.cycle else {}, self.signed or bool(self.range[0] < -0.25 and ranges)
+        self.frames = 0 if self.sequence is None else self.sequence.shape[1]
+        self.least = core.type.history + 1 if self.cycle else 0
         self.readings, self.disordered, self.misjudged = sightings(self)
         self.swapped = swapped(self)
         # The parameters of the judges and of the motion models, of those of the host's too that no clip depends on.
@@ -120,15 +124,17 @@ class Part:
         self.judging = (self.discriminator.trains | networks) - self.made_by - walkers
         own = self.generator.trains - self.made_by - self.judging
         self.motion = parameters_of(core) | own if self.cycle else set()
-        self.outside = self.motion - record.held if record.optimizers else set()
+        trained = self.motion.union(*map(parameters_of, getattr(core, "networks", ())))
+        self.outside = trained - record.held if record.optimizers else set()
+        self.spoiled = self.generator.trains & self.judging
         holders = [(name, one, ids) for name, one, ids in record.optimizers if ids & self.motion]
         self.holders = " and ".join(name for name, *_ in holders)
         self.stepping = sum(id(one) in record.stepped for _, one, _ in holders)
         self.misplaced = bool(holders and record.held & self.made_by) and all(
             ids - self.motion and not ids & self.made_by for *_, ids in holders)  # fmt: skip
         reached = self.generator.reached
-        self.weightless = self.cycle and bool(self.walks) and (
-            core.weight == 0 or bool(reached) and all(event.given["zero"] for event in reached))  # fmt: skip
+        zero = bool(reached) and all(event.given["zero"] for event in reached)
+        self.weightless = self.cycle and self.walks and (core.weight == 0 or zero)
         self.pull = self.host_pull = 0.0  # norms of the gradients at the clip walked last: TimeCycle's, the host's
         if event := next((event for event in self.events[::-1] if "clip" in event.pulls), None):
             edges = [edge for edge in event.pulls if edge != "clip"]
@@ -151,7 +157,7 @@ class Part:
         graded = {event.owner for event in self.record.of("graded") if event.during in self.generator.passes}
         sides = {"generator": self.made_by - self.motion, "motion model": self.motion}
         sides = [side for side, ids in sides.items() if ids & graded & self.generator.trains]
-        low, high = self.ranges.get("sequence", (0, 0))
+        low, high = self.range
         return (f"{'walked ' * self.cycle}{clips} of {frames}, {'x'.join(map(str, size))}"
                 + f", condition {channels}" * (condition is not None)
                 + f", values {low:.2g} to {high:.2g}, reaches {' and '.join(sides) or 'nothing'}"
@@ -180,11 +186,11 @@ def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details]:
         known = {what: one for what, one in prints.items() if part.clips[what].shape[3:] == size}
         for what, one in known.items():
             for as_it_is, reading in ((True, one), (False, one.transpose(1, 2))):
-                seen[what] |= {as_it_is} if any(shows(pictures, reading).any() for pictures in [*given, *made]) else set()
+                seen[what] |= {as_it_is for pictures in [*given, *made] if shows(pictures, reading).any()}
         rows = [one for one in [*given, *made] if one.dim() == 2 and len(one) == len([*given, *made][0])]
         for what, other in (("sequence", "condition"), ("real sequence", "condition of the real one")):
             if rows and what in known and other in known and known[what].shape[:2] == known[other].shape[:2]:
-                here, there = (shows(torch.cat(rows, dim=1), known[one]).any(dim=1) for one in (what, other))  # (M, N, T)
+                here, there = (shows(torch.cat(rows, 1), known[one]).any(dim=1) for one in (what, other))  # (M, N, T)
                 beside[what] = beside.get(what, False) | (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
         for judge in part.judges if part.complete else ():
             for one in given if judge.network is network else ():
@@ -241,7 +247,8 @@ def misbuilt(part: Part) -> Details:
 def unused(part: Part, fate: str) -> Details:
     """Losses of a cycle whose gradient no optimizer used, because of this ``fate``."""
     found = []
-    for loss in part.losses if part.cycle and part.complete and part.record.stepped and not part.outside else ():
+    usable = part.cycle and part.complete and part.record.stepped and not part.outside
+    for loss in part.losses if usable else ():
         who = "motion model" if part.motion and loss is part.generator else loss.side
         ids = (part.motion & loss.trains if loss is part.generator else set()) or loss.trains
         became = loss.fate(ids) if loss.reached and ids else "step"
@@ -253,7 +260,7 @@ def unused(part: Part, fate: str) -> Details:
 def repeated(part: Part) -> Details:
     """Losses whose terms on one clip are added more than once; the discriminators' in one backward pass."""
     times: Counter[Any] = Counter()
-    for loss, event in ((loss, event) for loss in part.losses for event in loss.reached):
+    for loss, event in ((one, event) for one in part.losses for event in one.reached):
         name, computed = loss.terms[event.owner]
         fed = sum(one.what == "fed" and one.index < computed.index for one in part.events)
         times[loss, fed, name, loss is part.generator or event.during] += event.given["times"]
@@ -262,8 +269,8 @@ def repeated(part: Part) -> Details:
 
 def still(part: Part) -> Details:
     """What trains with a learning rate of 0, unless nothing else learns either or a scheduler begins so."""
-    rates = [[float(group.get("lr", 1)) or group.get("initial_lr", 0.0) for _, one, _ in part.record.optimizers for group
-              in one.param_groups if ids & {id(p) for p in group["params"]}]
+    groups = [group for _, one, _ in part.record.optimizers for group in one.param_groups]
+    rates = [[float(one.get("lr", 1)) or one.get("initial_lr", 0) for one in groups if ids & {*map(id, one["params"])}]
              for ids in (part.motion, part.made_by - part.motion, part.record.held)]  # fmt: skip
     found = ["motion model"] * (0 in rates[0]) + ["generator"] * (bool(rates[1]) and not any(rates[1]))
     return [{"who": who} for who in found if any(rates[2])]
@@ -280,82 +287,76 @@ def alone(part: Part) -> bool:
     return torch.distributed.get_world_size() > 1 and bool(wrapped & part.made_by and sizes) and not enough
 
 
-def left_over(record: Record, parts: list[Part]) -> Iterator[dict[str, Any]]:
+def left_over(record: Record, parts: list[Part]) -> Details:
     """Optimizers that hold nothing of a generator, and use a gradient of its loss beside others: in this step, or in
     the next, if it is as this one."""
     made_by = set().union(*(part.made_by | part.motion for part in parts))
     passes = set().union(*(part.generator.passes for part in parts))
-    passes -= set().union(*(part.discriminator.passes for part in parts))
-    for name, optimizer, ids in record.optimizers:
-        used: set[bool] = set()
-        for history in (record.histories[key] for key in ids if not ids & made_by):
-            held: set[int] = set()
-            for event in history * 2 if any(event.what == "cleared" for event in history) else ():
-                used |= {bool(held & passes and held - passes)} if event.owner is optimizer else set()
-                held = set() if event.what == "cleared" else held | ({event.during} if event.what == "graded" else set())
-        yield from [{"name": name}] * (True in used)
+    passes, found = passes.difference(*(part.discriminator.passes for part in parts)), {}
+    for name, optimizer, history in ((name, optimizer, record.histories[key]) for name, optimizer, ids
+                                     in record.optimizers for key in ids if not ids & made_by):  # fmt: skip
+        held: set[int] = set()
+        for event in history * 2 if any(event.what == "cleared" for event in history) else ():
+            if event.owner is optimizer and held & passes and held - passes:
+                found[name] = {"name": name}
+            held = held | {event.during} if event.what == "graded" else set() if event.what == "cleared" else held
+    return list(found.values())
 
 
 RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predicate
-    ("not a number", "{what} is infinite or not a number: look for the cause in the step before TimeCycle (a division by "
-     "0, a learning rate that is too high)", lambda p: [
-        {"what": f"the {what}"} for what, both in p.ranges.items() if p.cycle and not all(map(torch.isfinite, both))
-        ] + [{"what": f"the term {name!r}"} for event in p.events for name, (value, _) in event.losses.items()
-             if not value.isfinite().all()]),
-    ("values outside [-1, 1]", "the {what} goes from {low:.4g} to {high:.4g}, motion models make [-1, 1]: scale the data "
-     "(x / 127.5 - 1 for bytes), and let the generator end in tanh", lambda p: [
+    ("not a number", "{what} is infinite or not a number: look for the cause in the step before TimeCycle", lambda p: [
+        {"what": f"the {what}"} for what, both in p.ranges.items() if not all(map(torch.isfinite, both))] + [
+        {"what": f"the term {key!r}"} for event in p.events for key, term in event.losses.items()
+        if not term.value.isfinite().all()]),
+    ("values outside [-1, 1]", "the {what} goes from {low:.4g} to {high:.4g}, motion models make [-1, 1]: scale the "
+     "data (x / 127.5 - 1 for bytes), let the generator end in tanh", lambda p: [
         {"what": what, "low": low, "high": high} for what, (low, high) in p.ranges.items()
-        if p.cycle and low.isfinite() and high.isfinite() and (low < -1 - TOLERANCE or high > 1 + TOLERANCE)]),
-    ("real clip in [0, 1]", "the real clip goes from {low:.2g} to {high:.2g}, the generator makes [-1, 1]: give "
-     "2 * real - 1, or a discriminator tells them apart by that alone", lambda p: [
-        {"low": low, "high": high} for low, high in [p.ranges.get("real sequence", (-1, 0))]
-        if 0 <= low < 0.25 and high <= 1 + TOLERANCE and p.signed]),
+        if low.isfinite() and high.isfinite() and (low < -1 - TOLERANCE or high > 1 + TOLERANCE)]),
+    ("real clip in [0, 1]", "the real clip has no value below 0, the generator makes [-1, 1], which would give it away"
+     ": give 2 * real - 1", lambda p: p.signed and 0 <= p.real_range[0] < 0.25 and p.real_range[1] <= 1 + TOLERANCE),
     ("condition missing", "a conditional cycle sees the source of each frame: timecycle_forward(fake, source); without "
-     "one, timecycle_type is 'unconditional'", lambda p: "needs the conditioning sequence" in p.errors and p.cycle),
+     "one, timecycle_type is 'unconditional'", lambda p: "a conditional TimeCycle needs" in p.errors),
     ("sequence of the wrong shape", "the {what} cannot be read: {error}", lambda p: p.unread),
-    ("frames and channels swapped", "the {what} {shape} is read as (N, T, C, H, W), and seems to be (N, C, T, H, W): give "
-     "clip.transpose(1, 2)", lambda p: p.swapped),
+    ("frames and channels swapped", "the {what} {shape} is read as (N, T, C, H, W), and seems to be (N, C, T, H, W): "
+     "give clip.transpose(1, 2)", lambda p: p.swapped),
     ("sequence and condition differ", "{p.errors}: frame t of the one must belong to frame t of the other", lambda p:
      any("differ in" in str(event.error) for event in p.events if event.what in ("fed", "real")) and not p.swapped),
-    ("condition in another order of time", "your GAN sees frames of the clip together with other frames of the condition "
-     "than those that timecycle_forward gets at the same place: give both in the same order", lambda p: p.disordered),
-    ("cycle of length 0", "in {frames} frame(s) (those that are ignored do not count) there is nothing to walk, so there "
-     "is no loss: give at least {least}", lambda p: [
-        {"frames": clip.shape[1], "least": p.core.type.history + 1} for clip in [p.sequence]
-        if p.cycle and clip is not None and clip.shape[1] <= p.core.type.history and not p.swapped]),
+    ("condition in another order of time", "your GAN sees frames of the clip beside other frames of the condition than "
+     "timecycle_forward does: give both in the same order", lambda p: p.disordered),
+    ("cycle of length 0", "in {p.frames} frame(s) that are not ignored nothing can be walked: give at least {p.least}",
+     lambda p: p.cycle and 0 < p.frames < p.least and not p.swapped),
     ("{fault}", "the motion model {why}", misbuilt),
     ("discriminator with the wrong input", "{error}: see n_frames and conditional=False of add_timecycle_discriminator",
      lambda p: [{"error": event.error} for event in p.events if p.cycle and event.error and not p.over
                 and event.what in ("generator", "discriminator")]),
-    ("discriminator with the wrong input", "your GAN shows {name} pictures that begin with the {theirs[0]} and end with "
-     "the {theirs[1]}, the cycle begins with the {ours[0]} and ends with the image: see conditional and n_frames of "
-     "add_timecycle_discriminator, or reorder the channels in the network that you add", lambda p: p.complete and p.misjudged),
-    ("discriminator sees nothing", "{name} wants {wanted} frames, the walk has {frames}: give longer clips, or add it "
-     "with a smaller n_frames", lambda p: [
-        {"name": judge.name, "wanted": judge.n_frames, "frames": p.sequence.shape[1]} for judge in p.judges
-        if p.complete and p.fed and p.walks and judge.n_frames > p.sequence.shape[1]]),
-    ("generated clip given as real", "the real clip is the generated one, or was made by the same networks: give the "
-     "clip of the data", lambda p: p.fake_as_real),
+    ("discriminator with the wrong input", "your GAN shows {name} pictures that begin with the {theirs[0]} and end "
+     "with the {theirs[1]}, the cycle begins with the {ours[0]} and ends with the image: see "
+     "add_timecycle_discriminator, or reorder the channels in the network that you add", lambda p: p.misjudged),
+    ("discriminator sees nothing", "{judge.name} wants {judge.n_frames} frames, the walk has {p.frames}: give longer "
+     "clips, or a smaller n_frames", lambda p: [
+        {"judge": judge} for judge in p.judges if p.complete and p.walks and judge.n_frames > p.frames]),
+    ("generated clip given as real", "what is given as real was generated: give the clip of the data",
+     lambda p: p.fake_as_real),
     ("{p.walk} never called", "there is no generated sequence of this step: call {p.feed} once it is generated, before "
      "its losses, in every step", lambda p: p.asked_before or (p.complete and not p.fed) or p.over),
-    ("detached sequence", "the sequence that TimeCycle walks has no gradient, so the loss does not train the generator: "
-     "give it as it is generated, without detach() and not made in torch.no_grad()", lambda p: p.detached),
+    ("detached sequence", "the sequence that is walked has no gradient, so the loss does not train the generator: give "
+     "it as it is generated, without detach() and not made in torch.no_grad()", lambda p: p.detached),
     ("motion model gets no gradient", "{call}() ran under torch.no_grad(), so its loss trains nothing: call it where "
-     "gradients are recorded", lambda p: [{"call": p.walk if event.what == "fed" else p.generator.method} for event in
-                                          p.walks if event.what in ("fed", "generator") and not event.grad]),
-    ("motion model gets no gradient", "the loss does not depend on its parameters: let them require gradients", lambda p:
-     p.complete and p.walks and p.generator.reached and p.motion and not p.motion & p.generator.trains
+     "gradients are recorded", lambda p: [
+        {"call": {"fed": p.walk, "generator": p.generator.method}[event.what]} for event in p.walks
+        if event.what in ("fed", "generator") and not event.grad]),
+    ("motion model gets no gradient", "the loss does not depend on its parameters: let them require gradients",
+     lambda p: p.complete and p.walks and p.generator.reached and p.motion and not p.motion & p.generator.trains
      and not p.weightless),
-    ("weight 0", "the weight of its loss is 0 in this step, so it trains nothing: give it a weight, and do not multiply "
-     "the term by 0", lambda p: p.weightless),
+    ("weight 0", "its loss is multiplied by 0 and trains nothing: give it a weight", lambda p: p.weightless),
     ("gradient far above the host's", "at the generated clip TimeCycle's gradient is {p.pull:.2g}, your GAN's own "
      "{p.host_pull:.2g}: lower the weight, or give shorter clips", lambda p: p.pull > FAR_ABOVE * p.host_pull > 0),
     ("{loss.method} never called", "the {loss.side}'s term was not computed in this step: add {loss.method}() to the "
      "{loss.side}'s loss (if that does not learn in every step, check several: see step)", lambda p: [
         {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.events
         and (loss is p.generator or (p.judges and (p.walks or not p.cycle)))]),
-    ("{loss.title} never back-propagated", "no .backward() went through {loss.method}(): add {loss.method}() to the "
-     "{loss.side}'s loss before its .backward(), where what it trains requires gradients", lambda p: [
+    ("{loss.title} never back-propagated", "no .backward() went through {loss.method}(): add it to the {loss.side}'s "
+     "loss before its .backward(), where what it trains requires gradients", lambda p: [
         {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.reached and not (
             p.late and loss is p.generator) and (loss.trains or (loss.terms and loss is p.discriminator))]),
     ("{loss.method} in the other side's loss", "{loss.method}() is part of {other}: add it to the {loss.side}'s loss",
@@ -365,33 +366,29 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
      "timecycle_backward() was computed: add it before, or where .backward() is called by a method of the GAN do "
      "self.timecycle_backward().backward(retain_graph=True) before it (gradients add up)", lambda p: p.late and (
         (p.complete and p.fed and not p.generator.reached) or "graph a second time" in str(p.record.error))),
-    ("term added twice", "the {loss.side}'s term of one clip is back-propagated more than once: add {loss.method}() to "
-     "one loss, once", repeated),
-    ("discriminator trained by the generator's term", "timecycle_backward() sends gradients to it: make them known to its "
-     "parameters(), so that it can be frozen, or clear them before its step", lambda p: bool(
-        p.generator.trains & p.judging)),
-    ("sequence discriminators in no optimizer", "parameters of the sequence discriminators are in no optimizer, so they "
-     "never learn: give self.seq_D_parameters() to the discriminator's", lambda p: bool(p.record.optimizers) and any(
-        parameters_of(network) - p.record.held for network in getattr(p.core, "networks", ()))),
-    ("motion model in no optimizer", "{missing} of the {all} parameters of its motion model are in none of the "
-     'optimizers ({names}), so they never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})',
-     lambda p: p.outside and [{"missing": len(p.outside), "all": len(p.motion),
-                               "names": ", ".join(name for name, *_ in p.record.optimizers)}]),
+    ("term added twice", "the {loss.side}'s term of one clip is back-propagated more than once: add {loss.method}() "
+     "once", repeated),
+    ("discriminator trained by the generator's term", "timecycle_backward() sends gradients to it: make them known to "
+     "its parameters(), so that it can be frozen, or clear them before its step", lambda p: p.spoiled),
+    ("sequence discriminators in no optimizer", "parameters of theirs are in no optimizer, so they never learn: give "
+     "self.seq_D_parameters() to the discriminator's", lambda p: p.record.optimizers and p.outside and not p.cycle),
+    ("motion model in no optimizer", "{n} of the {all} parameters of its motion model are in none of the optimizers "
+     '({names}), so they never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})',
+     lambda p: p.cycle and p.outside and [{"n": len(p.outside), "all": len(p.motion), "names": ", ".join(
+         name for name, *_ in p.record.optimizers)}]),
     ("motion model in several optimizers", "{p.holders} make steps with its parameters: keep the generator's only",
      lambda p: p.stepping > 1),
-    ("motion model in the discriminator's optimizer", "{p.holders} holds its parameters and none of the generator's, so "
-     "it never learns: add self.timecycle_parameters() to optimizer_G", lambda p: unused(p, "misplaced")),
-    ("{who} gets no gradient", "{loss.method}() was back-propagated, but no gradient reached the parameters of the {who}: "
-     "if .backward() is called with inputs=, name them too", lambda p: unused(p, "none")),
+    ("motion model in the discriminator's optimizer", "{p.holders} holds its parameters and none of the generator's, "
+     "so it never learns: add self.timecycle_parameters() to optimizer_G", lambda p: unused(p, "misplaced")),
+    ("{who} gets no gradient", "{loss.method}() was back-propagated, but no gradient reached the parameters of the "
+     "{who}: if .backward() is called with inputs=, name them too", lambda p: unused(p, "none")),
     ("gradient cleared before it was used", "the gradient of {loss.method}() was set to zero or taken away before the "
-     "{who}'s optimizer used it: is it in the other side's loss, or changed before step()?", lambda p: unused(p, "cleared")),
-    ("gradient never used", "after {loss.method}() was back-propagated, the optimizer of the {who} made no step: is it in "
+     "{who}'s optimizer used it: is it in the other side's loss?", lambda p: unused(p, "cleared")),
+    ("gradient never used", "after {loss.method}() was back-propagated, the {who}'s optimizer made no step: is it in "
      "the other side's loss, or does the step come before .backward()?", lambda p: unused(p, "waiting")),
-    ("learning rate 0", "the parameters of the {who} are in a group with learning rate 0, so they never learn: give it "
-     "another lr", still),
+    ("learning rate 0", "the {who} is in a group with learning rate 0 and never learns: give it another lr", still),
     ("motion model not synchronised", "DistributedDataParallel averages your generator's gradients over the processes, "
-     "but not the motion model's, so each process gets a model of its own: wrap it, or average its gradients before "
-     "the step", alone),
+     "but not the motion model's: wrap that too, or average its gradients before the step", alone),
 ]
 
 
@@ -414,7 +411,7 @@ def find_faults(
     hosts = [cycle for _, host in record.snapshot.found(TimeCycleMixin) for cycle in host.timecycles.values()]
 
     def add(name: str, sentence: str, found: Any, part: Part | None = None) -> None:
-        for details in [{}] if found is True else found or ():
+        for details in found if isinstance(found, list) else [{}] * bool(found):
             texts = [text.format(p=part, **details) for text in (name, sentence)]
             for ours, theirs in _SCRIPT.items() if part and part.cycle and part.core not in hosts else ():
                 texts = [text.replace(ours, theirs) for text in texts]
@@ -433,22 +430,22 @@ def find_faults(
         where = f"{type(error).__name__} in {frame[-1].filename}, line {frame[-1].lineno}: {error}"
         add("the step failed", "{where}", [{"where": where}])
     add("no TimeCycle", "the GAN has no cycle: call define_timecycle in its __init__", not cycles)
-    add("no optimizer", "the step uses none and the GAN holds none, so nothing can be said about them: give a step that "
+    add("no optimizer", "none makes a step and the GAN holds none, so nothing can be said about them: give a step that "
         "uses yours, with step=lambda batch: ...", cycles and not error and not record.optimizers)  # fmt: skip
     add("nothing back-propagated", "the step calls no .backward(), and there is no loss_G to call it on: give a whole "
         "step, with step=lambda batch: ...", cycles and not error and not record.of("backward"))  # fmt: skip
-    add("scheduler made before the parameter group", "a learning-rate scheduler of {name} does not know a parameter group "
-        "that was added later, and fails or leaves it out when it makes a step: make it after add_param_group", [
+    add("scheduler made before the parameter group", "a scheduler of {name} does not know a parameter group that was "
+        "added later, and fails at its next step or leaves it out: make it after add_param_group", [
             {"name": name} for name, one, _ in record.optimizers
             if len({"initial_lr" in group for group in one.param_groups}) > 1])  # fmt: skip
-    if record.complete:
-        add("gradients never cleared", "{name} makes a step, but nothing clears its gradients, so those of all steps add "
-            "up: call {name}.zero_grad() in every step before .backward()", [
-                {"name": name} for name, one, ids in record.optimizers if id(one) in record.stepped and "cleared" not in
-                (kinds := {event.what for key in ids for event in record.histories[key]}) and "graded" in kinds])  # fmt: skip
-        add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's .backward() "
-            "left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",
-            left_over(record, parts))  # fmt: skip
+    add("gradients never cleared", "{name} makes a step, but nothing clears its gradients, which add up for ever: "
+        "call {name}.zero_grad() in every step before .backward()", [
+            {"name": name} for name, one, ids in record.optimizers if id(one) in record.stepped and record.complete
+            and (kinds := {event.what for key in ids for event in record.histories[key]}) >= {"graded"}
+            and "cleared" not in kinds])  # fmt: skip
+    add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's "
+        ".backward() left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",
+        left_over(record, parts) if record.complete else ())  # fmt: skip
     return list(findings.values()), {
         part.name if part.cycle else f"{part.label} {part.name}".rstrip(): part.saw() for part in parts
     }

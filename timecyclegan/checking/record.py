@@ -2,37 +2,36 @@
 import contextlib
 import functools
 import inspect
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, Node
+from torch.autograd.graph import Node
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from timecyclegan.checking.snapshot import Snapshot
 from timecyclegan.losses import Losses
 from timecyclegan.losses.timecycle import Cycle
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.models.mixins.warp_loss_mixin import WarpLossMixin
+from timecyclegan.util.graph import origins, ways
+from timecyclegan.util.snapshot import Snapshot
 
 _TERMS = {"generator_terms": "generator", "discriminator_terms": "discriminator", "judged": "discriminator"}
 _WATCHED = {  # methods, and what a call of each is noted as
     TimeCycle: {"forward": "fed", "set_discriminator_input": "real", **_TERMS},
     SequenceDiscriminators: {"set_input": "fed", **_TERMS},
     WarpLossMixin: {"warp_forward": "fed", "warp_terms": "generator"},
-    **dict.fromkeys((Optimizer, nn.Module), {"zero_grad": "zero_grad"}),
+    Optimizer: {"__init__": "made", "zero_grad": "zero_grad"},
+    nn.Module: {"zero_grad": "zero_grad"},
     torch.amp.GradScaler: {"step": "scaled step"},
     torch.autograd: {"backward": "backward"},
     getattr(torch.distributed, "ProcessGroup", None): dict.fromkeys(("allreduce", "allgather", "broadcast"), "shared"),
 }
-# Steps of a graph that only move elements: a clip may be given in another form than it was made in.
-_MOVES = ("View", "UnsafeView", "ReshapeAlias", "Stack", "Unbind", "Cat", "Slice", "Select", "Split", "Permute", "T",
-          "Transpose", "Squeeze", "Unsqueeze", "Clone", "Alias", "ToCopy", "Flip", "Roll")  # fmt: skip
 
 
 @dataclass
@@ -116,6 +115,8 @@ class Record:
                 raise
             finally:
                 self._ours, self._pass = ours, None if outermost else self._pass
+            if what == "made":
+                self._meet(owner)
             event.losses = made if what == "generator" else given.get("losses", {})
             event.walk = owner.cycle if isinstance(owner, TimeCycle) else None
             for value, _ in event.losses.values():
@@ -203,40 +204,6 @@ def fingerprint(video: Tensor) -> Tensor:
     """Pictures (.., H, W) as numbers (..), which are equal, but for rounding, where the pictures are."""
     weights = torch.rand(video.shape[-2] * video.shape[-1], 1, generator=torch.Generator().manual_seed(1)).double()
     return (video.detach().double().flatten(-2) @ weights.to(video.device)).squeeze(-1).cpu()
-
-
-def ways(*roots: Tensor | Node | None) -> Counter[Node]:
-    """The nodes of the graph behind ``roots``, and on how many ways each of them is reached (9: nine or more)."""
-    begins = [root.grad_fn if isinstance(root, Tensor) else root for root in roots]
-    found, following = Counter(node for node in begins if node is not None), {}
-    ahead = [*found]
-    while ahead:
-        if (node := ahead.pop()) not in following:
-            following[node] = [one for one, _ in node.next_functions if one is not None]
-            ahead += following[node]
-    uses = Counter(one for some in following.values() for one in some)
-    ready = [node for node in following if not uses[node]]
-    while ready:
-        for one in following[node := ready.pop()]:
-            found[one], uses[one] = min(found[one] + found[node], 9), uses[one] - 1
-            ready += [] if uses[one] else [one]
-    return found
-
-
-def leaves(*roots: Tensor | None) -> set[int]:
-    """The parameters, or other tensors that learn, which the graph of ``roots`` begins with."""
-    return {id(node.variable) for node in ways(*roots) if hasattr(node, "variable")}
-
-
-def origins(clip: Tensor) -> set[GradientEdge]:
-    """Where in its graph the elements of a ``clip`` were made, before they were only moved to other places."""
-    found, ahead = set(), [(clip.grad_fn, clip.output_nr)]
-    while ahead:
-        node, number = ahead.pop()
-        moves = node is not None and node.name().split("Backward")[0] in _MOVES
-        ahead += node.next_functions if moves else ()
-        found |= set() if moves or node is None else {GradientEdge(node, number)}
-    return found
 
 
 def shows(pictures: Tensor, clip: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from timecyclegan.checking.snapshot import Snapshot
+from timecyclegan.util.snapshot import Snapshot
 
 
 def test_snapshot_restores_in_place():
