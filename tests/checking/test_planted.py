@@ -218,6 +218,8 @@ PLANTED = {
     "a real clip of pixels in [0, 1]": ("real clip in [0, 1]", {
         "separate_steps": [("input(real, maps)  #", "input([(x + 1) / 2 for x in real], maps)  #")],
         "dcgan_script": [("discriminator_input(real)", "discriminator_input((real + 1) / 2)")],
+        "plain_class": [("self.source, self.real = source, real", "self.source, self.real = source, (real + 1) / 2")],
+        "pix2pix_style": [('input["A"], input["B"]', 'input["A"], (input["B"] + 1) / 2')],
     }),
     "the condition backwards": ("condition in another order of time", {
         "lightning_style": [(WALK["lightning_style"], "self.timecycle_forward(fake, maps.flip(1))")],

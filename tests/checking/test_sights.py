@@ -167,3 +167,29 @@ def test_hooks_are_gone(host):
         assert not parameter._backward_hooks and not parameter._post_accumulate_grad_hooks and parameter.grad is None
     assert not torch.nn.modules.module._global_forward_hooks and TimeCycle.forward.__name__ == "forward"
     assert not hasattr(TimeCycle.forward, "__wrapped__")
+
+
+# ---- real or not
+
+
+def test_the_generated_clip_as_the_real_one_whenever_it_is_given():
+    """Before or after the walk, with its history or without."""
+    for before in (True, False):
+        for attached in (True, False):
+            gan = Host()
+
+            def step(source, real, gan=gan, before=before, attached=attached):
+                fake = gan.generate(source)
+                given = fake if attached else fake.detach()
+                if before:
+                    gan.cycle.set_discriminator_input(given, source)
+                gan.cycle(fake, source)
+                if not before:
+                    gan.cycle.set_discriminator_input(given, source)
+                loss_G, _ = gan.losses(source, real, fake)
+                gan.optimizer_G.zero_grad()
+                loss_G.backward()
+                gan.optimizer_G.step()
+
+            gan.train_step = step
+            assert "generated clip given as real" in found(gan), (before, attached)

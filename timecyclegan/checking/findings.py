@@ -84,10 +84,10 @@ class Part:
         self.errors = " ".join(str(event.error) for event in self.events if event.error)
         self.over, self.walks = "walk first" in self.errors, [event for event in self.events if event.walk]
         # The clips given last, without what is ignored; what made them; and what was odd about that.
-        self.clips, self.unread, self.made_by = {}, [], set()
-        self.late = self.detached = self.signed = self.fake_as_real = False
+        self.clips, self.unread, self.made_by, learned = {}, [], set(), set()
+        self.late = self.detached = self.signed = False
         for event in self.events:
-            for key in _CLIPS.keys() & event.given.keys() if event.what in ("fed", "real") else ():
+            for key in (key for key in _CLIPS if key in event.given and event.what in ("fed", "real")):
                 given, what = event.given[key], _CLIPS[key]
                 frames, clip = [given] if isinstance(given, Tensor) else given or [], attempt(as_video, given)
                 what += " of the real one" * (key == "condition" and event.what == "real")
@@ -96,7 +96,7 @@ class Part:
                     continue
                 self.clips[what] = clip.detach()[:, event.given.get("ignore_first_n", 0) :]
                 self.made_by |= leaves(*frames) if what == "sequence" else set()
-                self.fake_as_real |= what == "real sequence" and bool(leaves(*frames) & self.made_by)
+                learned |= leaves(*frames) if what == "real sequence" else set()
                 ends = [edge for frame in frames for edge in origins(frame)] if what == "sequence" else []
                 self.signed |= any(edge.node.name().startswith("Tanh") for edge in ends)
             if event.what == "generator" and event.losses and event.walk:
@@ -109,13 +109,15 @@ class Part:
             self.clips.pop("condition", None)
         self.sequence, self.condition, real = map(self.clips.get, ("sequence", "condition", "real sequence"))
         same = real is not None and self.sequence is not None and real.shape == self.sequence.shape
-        self.fake_as_real |= same and bool(self.made_by) and torch.equal(real, self.sequence)
+        self.fake_as_real = learned & self.made_by or (same and self.made_by and torch.equal(real, self.sequence))
         ranges = {what: clip.aminmax() for what, clip in self.clips.items() if clip.numel()}
-        self.range, self.real_range = (ranges.get(what, (-1, 0)) for what in ("sequence", "real sequence"))
+        self.range = ranges.get("sequence", (-1, 0))
         self.ranges, self.signed = ranges if self.cycle else {}, self.signed or bool(self.range[0] < -0.25 and ranges)
         self.frames = 0 if self.sequence is None else self.sequence.shape[1]
         self.least = core.type.history + 1 if self.cycle else 0
-        self.readings, self.disordered, self.misjudged = sightings(self)
+        self.readings, self.disordered, self.misjudged, reals = sightings(self)
+        reals += [ranges["real sequence"]] if "real sequence" in ranges else []
+        self.unsigned = any(0 <= low < 0.25 and 0.5 < high <= 1 + TOLERANCE for low, high in reals)
         self.swapped = swapped(self)
         # The parameters of the judges and of the motion models, of those of the host's too that no clip depends on.
         walkers, networks = core._walkers if self.cycle else (), [judge.network for judge in self.judges]
@@ -177,12 +179,14 @@ def attempt(call: Callable[[Any], Any], argument: Any) -> Any:
         return error
 
 
-def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details]:
+def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, list[Tensor]]:
     """How modules of the host see the clips: each as (N, T, C, H, W) (True), as (N, C, T, H, W) (False), or not at all;
-    whether frames beside other frames of their condition only; and judges that see other pictures than the cycle's."""
+    whether frames beside other frames of their condition only; judges that see other pictures than the cycle's; and the
+    ranges of what modules that make no clip see in its place, real ones."""
     prints, beside, ends = {what: fingerprint(clip) for what, clip in part.clips.items()}, {}, defaultdict(set)
     seen: dict[str, set[bool]] = {what: set() for what in prints}
-    for network, size, given, made in part.record.shown:
+    places, others = defaultdict(set), defaultdict(list)  # of the clip among the channels; and what was without it
+    for network, size, given, made, ranges in part.record.shown:
         known = {what: one for what, one in prints.items() if part.clips[what].shape[3:] == size}
         for what, one in known.items():
             for as_it_is, reading in ((True, one), (False, one.transpose(1, 2))):
@@ -192,6 +196,11 @@ def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details]:
             if rows and what in known and other in known and known[what].shape[:2] == known[other].shape[:2]:
                 here, there = (shows(torch.cat(rows, 1), known[one]).any(dim=1) for one in (what, other))  # (M, N, T)
                 beside[what] = beside.get(what, False) | (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
+        judging = "sequence" in known and not parameters_of(network) & part.made_by and parameters_of(network)
+        for one, both in zip(given, ranges, strict=True) if judging else ():
+            found = shows(one, known["sequence"]) if one.dim() == 2 else torch.zeros(1, 1, 1)
+            places[network] |= {*found.flatten(2).any(dim=2).any(dim=0).nonzero().flatten().tolist()}
+            others[network] += [] if found.any() or one.dim() > 2 else [both]
         for judge in part.judges if part.complete else ():
             for one in given if judge.network is network else ():
                 kinds = [next((("image", "condition")["condition" in what] for what, clip in known.items()
@@ -203,7 +212,9 @@ def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details]:
     # One frame of a condition beside all others may be meant for the whole clip.
     return seen, any(one.flatten(0, 1).any(dim=0).sum() > 1 for one in wrong), [
         {"name": judge.name, "ours": ours[judge], "theirs": min(ends[judge])} for judge in ends
-        if ends[judge] and ours[judge] not in ends[judge]]  # fmt: skip
+        if ends[judge] and ours[judge] not in ends[judge]], [
+        (seen[0].min(), seen[1].max()) for network in places for place in places[network] for both in others[network]
+        for seen in [both[:, :, place : place + part.clips["sequence"].shape[2]]] if seen.numel()]  # fmt: skip
 
 
 def swapped(part: Part) -> Details:
@@ -313,7 +324,7 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
         {"what": what, "low": low, "high": high} for what, (low, high) in p.ranges.items()
         if low.isfinite() and high.isfinite() and (low < -1 - TOLERANCE or high > 1 + TOLERANCE)]),
     ("real clip in [0, 1]", "the real clip has no value below 0, the generator makes [-1, 1], which would give it away"
-     ": give 2 * real - 1", lambda p: p.signed and 0 <= p.real_range[0] < 0.25 and p.real_range[1] <= 1 + TOLERANCE),
+     ": give 2 * real - 1", lambda p: p.signed and p.unsigned),
     ("condition missing", "a conditional cycle sees the source of each frame: timecycle_forward(fake, source); without "
      "one, timecycle_type is 'unconditional'", lambda p: "a conditional TimeCycle needs" in p.errors),
     ("sequence of the wrong shape", "the {what} cannot be read: {error}", lambda p: p.unread),

@@ -58,9 +58,9 @@ class Record:
         self.snapshot = snapshot
         self.events: list[Event] = []
         self.histories: dict[int, list[Event]] = defaultdict(list)  # of each parameter
-        # Calls of modules by the host: the module, a size (H, W), and fingerprints of what it saw and made of it:
-        # pictures (M, C), or volumes (N, C, T) where it has weights for these.
-        self.shown: list[tuple[nn.Module, tuple[int, int], list[Tensor], list[Tensor]]] = []
+        # Calls of modules by the host: the module, a size (H, W), fingerprints of what it saw and made of it, pictures
+        # (M, C) or volumes (N, C, T) where it has weights for these, and the lowest and highest values of what it saw.
+        self.shown: list[tuple[nn.Module, tuple[int, int], list[Tensor], list[Tensor], list[Tensor]]] = []
         self.loss = ""  # the host's that is back-propagated now, where that is known
         self._gradients: dict[int, tuple[Tensor, Tensor | None, int]] = {}  # a parameter, its last one and its version
         self._stack = contextlib.ExitStack()
@@ -187,10 +187,12 @@ class Record:
     def _show(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._ours or self._pass:
             return
-        dims, found = 5 if any(p.dim() == 5 for p in module.parameters()) else 4, defaultdict(lambda: ([], []))
+        dims, found = 5 if any(p.dim() == 5 for p in module.parameters()) else 4, defaultdict(lambda: ([], [], []))
         for place, one in [*((0, one) for one in args), (1, output)]:
             if isinstance(one, Tensor) and one.dim() == dims and one.is_floating_point():
-                found[tuple(one.shape[-2:])][place].append(fingerprint(one))
+                both = found[tuple(one.shape[-2:])]
+                both[place].append(fingerprint(one))
+                both[2].extend([torch.stack(one.detach().flatten(-2).aminmax(dim=-1)).cpu()] * (not place))
         self.shown += [(module, size, *both) for size, both in found.items()]
 
 
