@@ -163,6 +163,22 @@ class SeveralScales(Host):
         return [self.netD(pictures), self.coarse(pictures), self.coarse(nn.functional.avg_pool2d(pictures, 2))]
 
 
+class TwoArguments(Host):
+    """The discriminator takes frame and condition apart, too."""
+
+    def finish(self):
+        class Judge(nn.Sequential):
+            def forward(self, pictures, condition=None):
+                return super().forward(pictures if condition is None else torch.cat([condition, pictures], 1))
+
+        self.netD = Judge(*self.netD)
+        self.cycle.judges.clear()
+        self.cycle.add_discriminator(self.netD)
+
+    def judge(self, source, video):
+        return [self.netD(video.flatten(0, 1), source.flatten(0, 1))]
+
+
 class Averages(Host):
     """An exponential moving average of the generator."""
 

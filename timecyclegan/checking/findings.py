@@ -202,7 +202,7 @@ def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, list[Ten
             places[network] |= {*found.flatten(2).any(dim=2).any(dim=0).nonzero().flatten().tolist()}
             others[network] += [] if found.any() or one.dim() > 2 else [both]
         for judge in part.judges if part.complete else ():
-            for one in given if judge.network is network else ():
+            for one in given if judge.network is network and len(given) == 1 else ():
                 kinds = [next((("image", "condition")["condition" in what] for what, clip in known.items()
                                if shows(one, clip)[:, place].any()), "") for place in (0, -1)]  # fmt: skip
                 ends[judge] |= {tuple(kinds)} if all(kinds) else set()
