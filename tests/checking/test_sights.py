@@ -193,3 +193,33 @@ def test_the_generated_clip_as_the_real_one_whenever_it_is_given():
 
             gan.train_step = step
             assert "generated clip given as real" in found(gan), (before, attached)
+
+
+class OfVolumes:
+    """An unconditional GAN of clips (N, C, T, H, W), three frames of three channels."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.netG = nn.Sequential(nn.ConvTranspose3d(8, 3, (3, 16, 16)), nn.Tanh())
+        self.netD = nn.Sequential(nn.utils.spectral_norm(nn.Conv3d(3, 8, 3)), nn.LeakyReLU(0.2), nn.Conv3d(8, 1, 1))
+        motion = nn.Sequential(nn.Conv2d(6, 3, 3, padding=1), nn.Tanh())
+        self.cycle, self.turn = TimeCycle(motion, "unconditional"), turned
+        self.optimizer_G = torch.optim.Adam([*self.netG.parameters(), *self.cycle.parameters()])
+        self.optimizer_D = torch.optim.Adam(self.netD.parameters())
+
+    def train_step(self, real):
+        fake = self.netG(torch.randn(2, 8, 1, 1, 1))
+        self.cycle(self.turn(fake))
+        self.optimizer_D.zero_grad()
+        ((self.netD(real) - 1).square().mean() + self.netD(fake.detach()).square().mean()).backward()
+        self.optimizer_D.step()
+        self.optimizer_G.zero_grad()
+        ((self.netD(fake) - 1).square().mean() + self.cycle.generator_loss()).backward()
+        self.optimizer_G.step()
+
+
+def test_a_gan_of_volumes():
+    real = videos()[1]
+    assert found(OfVolumes(), (real,)) == {}
+    assert found(OfVolumes(), (real,), turn=lambda video: video).keys() == {"frames and channels swapped"}
+    assert found(OfVolumes(), ((real + 1) / 2,)).keys() == {"real clip in [0, 1]"}

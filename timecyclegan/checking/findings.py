@@ -198,9 +198,10 @@ def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, list[Ten
                 beside[what] = beside.get(what, False) | (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
         judging = "sequence" in known and not parameters_of(network) & part.made_by and parameters_of(network)
         for one, both in zip(given, ranges, strict=True) if judging else ():
-            found = shows(one, known["sequence"]) if one.dim() == 2 else torch.zeros(1, 1, 1)
-            places[network] |= {*found.flatten(2).any(dim=2).any(dim=0).nonzero().flatten().tolist()}
-            others[network] += [] if found.any() or one.dim() > 2 else [both]
+            hits = shows(one, known["sequence"])
+            hits = hits if hits.dim() else hits.view(1, 1, 1)  # of volumes, at their first channel
+            places[network] |= {*hits.flatten(2).any(dim=2).any(dim=0).nonzero().flatten().tolist()}
+            others[network] += [] if hits.any() else [both]
         for judge in part.judges if part.complete else ():
             for one in given if judge.network is network and len(given) == 1 else ():
                 kinds = [next((("image", "condition")["condition" in what] for what, clip in known.items()
