@@ -360,7 +360,7 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
     ("motion model gets no gradient", "the loss does not depend on its parameters: let them require gradients",
      lambda p: p.complete and p.walks and p.generator.reached and p.motion and not p.motion & p.generator.trains
      and not p.weightless),
-    ("weight 0", "its loss is multiplied by 0 and trains nothing: give it a weight", lambda p: p.weightless),
+    ("weight 0", "the cycle loss is multiplied by 0 and trains nothing: give it a weight", lambda p: p.weightless),
     ("gradient far above the host's", "at the generated clip TimeCycle's gradient is {p.pull:.2g}, your GAN's own "
      "{p.host_pull:.2g}: lower the weight, or give shorter clips", lambda p: p.pull > FAR_ABOVE * p.host_pull > 0),
     ("{loss.method} never called", "the {loss.side}'s term was not computed in this step: add {loss.method}() to the "
