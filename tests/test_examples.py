@@ -104,7 +104,13 @@ def test_the_motion_model_and_the_generator_learn_from_it(name):
 def test_check_mixin_finds_nothing_wrong(name, capsys):
     one = example(name)
     assert check_mixin(one.gan, one.batch(), one.step) == []
-    assert capsys.readouterr().out == "check_mixin: all is well (target)\n"
+    seen, verdict = capsys.readouterr().out.splitlines()
+    size = "3x32x32, " if name == "dcgan_script" else "3x16x16, condition 1 channel, "
+    number = r"[-+.\de]+"
+    assert re.fullmatch(
+        f"check_mixin: target: walked 2 clips of 4 frames, {size}values {number} to {number}, reaches generator and "
+        f"motion model; gradient {number} beside the host's {number}", seen)
+    assert verdict == "check_mixin: all is well (target)"
 
 
 def losses(output):
