@@ -42,7 +42,7 @@ def write_clip(path, frames, codec="libx264", options=None, pix_fmt="yuv420p", r
     Args:
         times: in milliseconds; frame t is shown at t / rate without.
         setup: is given the stream before the first frame.
-        sound: (codec, seconds) of a tone beside the pictures.
+        sound: (codec, seconds) of a tone beside the pictures; several codecs are parted by "+".
     """
     with av.open(str(path), "w", options=container or {}) as file:
         stream = file.add_stream(codec, rate=Fraction(rate), options=options or {})
@@ -51,14 +51,49 @@ def write_clip(path, frames, codec="libx264", options=None, pix_fmt="yuv420p", r
             stream.codec_context.time_base = Fraction(1, 1000)
         if setup:
             setup(stream)
-        tone = file.add_stream(sound[0], rate=48000, layout="mono") if sound else None
+        tones = [file.add_stream(name, rate=48000, layout="mono") for name in sound[0].split("+")] if sound else []
         for t, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts, picture.time_base = (t, 1 / Fraction(rate)) if times is None else (times[t], Fraction(1, 1000))
             file.mux(stream.encode(picture))
         file.mux(stream.encode())
-        if tone:
+        for tone in tones:
             write_tone(file, tone, sound[1])
+    return path
+
+
+def remux(source, target, change, kind="video"):
+    """Copy packet by packet; ``change`` gets those of a kind with their number, and may return None."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        streams = [new.add_stream_from_template(stream, opaque=True) for stream in old.streams]
+        number = 0
+        for packet in old.demux():
+            if packet.size:
+                changed = change(number, packet) if packet.stream.type == kind else packet
+                number += packet.stream.type == kind
+                if changed is not None:
+                    changed.stream = streams[packet.stream_index]
+                    new.mux(changed)
+    return target
+
+
+def with_times(times):
+    """For :func:`remux` into .mkv: frame by frame other times of presentation, in milliseconds."""
+    def change(number, packet):
+        packet.pts, packet.dts = 1000 + times[number], number  # a muxer refuses times of decoding that do not ascend
+        return packet
+
+    return change
+
+
+def bars(frames):
+    """The numbers that frames of :func:`moving` show."""
+    return [int(image[:12].sum(axis=(0, 2)).argmax()) // 2 for image in frames]
+
+
+def hide_codec(path):
+    """Give the pcm_s16le tracks of a .mov file a codec that nobody knows."""
+    path.write_bytes(path.read_bytes().replace(b"sowt", b"apac"))
     return path
 
 

@@ -140,8 +140,14 @@ def test_the_loss_falls(name):
 def test_check_mixin_finds_nothing_wrong(name, capsys):
     one = example(name)
     assert check_mixin(one.gan, one.batch(), one.step) == []
-    name = "cycle" if getattr(one.gan, "cycle", None) is one.cycle else "target"
-    assert capsys.readouterr().out == f"check_mixin: all is well ({name})\n"
+    called, style = "cycle" if getattr(one.gan, "cycle", None) is one.cycle else "target", one.style
+    seen, verdict = capsys.readouterr().out.splitlines()
+    size = f"3x{style.size}x{style.size}" + ", condition 1 channel" * style.conditional
+    number = r"[-+.\de]+"
+    assert re.fullmatch(
+        f"check_mixin: {called}: walked 2 clips of {style.frames} frames, {size}, values {number} to {number}, reaches "
+        f"generator and motion model; gradient {number} beside the host's {number}", seen)
+    assert verdict == f"check_mixin: all is well ({called})"
 
 
 def losses(output):

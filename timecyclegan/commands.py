@@ -16,7 +16,7 @@ from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import write_json
+from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.options import (
     ControlOptions,
@@ -153,12 +153,13 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
 
 
 def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
-    """What will compute the metrics, with its networks."""
+    """What will compute the metrics, with its networks; before them, whether there is a place for the numbers."""
     from timecyclegan.evaluation import compute_metrics
     from timecyclegan.evaluation.base import Settings
     from timecyclegan.evaluation.evaluate import Evaluator, choose
     from timecyclegan.evaluation.flow import estimator
 
+    check_writable(METRICS, append=True)
     test, task = arguments.options(TestOptions), get_task(options.model_type)
     flow = estimator(test.metric_flow_backend, test.metric_flow_weights, options.gpu, "metric_flow")
     settings = Settings(flow, options.gpu, test.fid_dims, progress=True)
@@ -186,7 +187,7 @@ def _measure(
     arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, evaluator: "Evaluator"
 ) -> "Evaluation":
     """Compute the metrics; write metrics.json, a row of metrics.csv, and the report. Returns the evaluation."""
-    from timecyclegan.evaluation.report import csv_row, format_metrics, per_frame_csv
+    from timecyclegan.evaluation.report import csv_facts, csv_row, format_metrics, per_frame_csv
     from timecyclegan.report.page import write_report
 
     folder = output / direction.name
@@ -214,8 +215,7 @@ def _measure(
         sequences=direction.shown(fakes), comparison=_earlier(output, evaluation),
     )  # fmt: skip
     told = {key: facts[key] for key in ("direction", "epoch", "datetime")}
-    flow = {"flow_backend": evaluation.flow["flow_backend"]}
-    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | told | flow)
+    append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | told | csv_facts(evaluation))
     print(format_metrics(evaluation))
     print(f"report: {folder / 'report.html'}")
     return evaluation

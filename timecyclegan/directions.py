@@ -7,8 +7,7 @@ from timecyclegan.report.sequences import ReportSequence
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import TestOptions
-from timecyclegan.video.frames import find_sequences, match_sequences
-from timecyclegan.video.reader import VIDEO_SUFFIXES
+from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences, match_sequences
 
 Frames = dict[str, list[Path]]
 
@@ -104,9 +103,9 @@ def find_clip(arguments: Arguments) -> tuple[Path, str]:
         raise UserError(f"--video translates one video: give {source} alone, or - and {target} for the way back")
     back = target is not None or arguments.options(TestOptions).test_unpaired_target_to_source
     clip = source or target
-    if clip.suffix.lower() not in VIDEO_SUFFIXES:
-        raise UserError(f"--video translates a video file ({' '.join(VIDEO_SUFFIXES)}), not {clip}; without --video, "
-                        "folders of frames and of videos are translated too")
+    if clip.is_dir() or clip.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f"--video translates a video file, not {clip}; without --video, folders of frames and of "
+                        "videos are translated too")
     return clip, "source" if back else "target"
 
 

@@ -15,6 +15,7 @@ WALK = {
     "pix2pix_style": "self.timecycle_forward(self.fake_B, self.real_A)",
     "lightning_style": "self.timecycle_forward(fake, maps)",
 }
+SCHEDULER = "self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer_G, lambda epoch: 1.0)"
 SEPARATE_D = "self.loss_D = self.loss_D + self.timecycle_backward_D()"
 # Fault: the name it is found by, and by example the changes of its source that make it.
 PLANTED = {
@@ -176,19 +177,92 @@ PLANTED = {
     "walked without gradients": ("motion model gets no gradient", {
         "plain_class": [(WALK["plain_class"], f"torch.no_grad()(lambda: {WALK['plain_class']})()")],
     }),
+    "a scheduler made too early": ("scheduler made before the parameter group", {
+        **{name: [(ADD_GROUP, f"{SCHEDULER}; {ADD_GROUP}")] for name in ("plain_class", "separate_steps")},
+        "dcgan_script": [(ADD, f"torch.optim.lr_scheduler.LinearLR(optimizerG); {ADD}")],
+    }),
+    "the generated clip given as real": ("generated clip given as real", {
+        "separate_steps": [("input(real, maps)  #", "input(self.fake, maps)  #")],
+        "lightning_style": [("discriminator_input(real)", "discriminator_input(fake.detach())")],
+        "dcgan_script": [("discriminator_input(real)", "discriminator_input(fake.detach().clone())")],
+    }),
+    "a learning rate of 0": ("learning rate 0", {
+        "plain_class": [("self.timecycle_parameters()}", 'self.timecycle_parameters(), "lr": 0.0}')],
+        "pix2pix_style": [("self.netG.parameters(), lr=2e-4", "self.netG.parameters(), lr=0")],
+        "dcgan_script": [('"lr": 1e-3', '"lr": 0')],
+    }),
+    "a weight of 0": ("weight 0", {
+        **{name: [("timecycle_loss_weight=5", "timecycle_loss_weight=0")] for name in WALK},
+        "dcgan_script": [("weight=20.0", "weight=0.0")],
+    }),
+    "a weight of 0 outside": ("weight 0", {
+        "plain_class": [(TERM, "self.loss_G = self.loss_G + 0 * self.timecycle_backward()")],
+    }),
+    "added twice": ("term added twice", {
+        "plain_class": [(TERM, f"{TERM}; {TERM}")],
+        "separate_steps": [(TERM, "term = self.timecycle_backward(); self.loss_G = term + self.loss_G + term")],
+        "dcgan_script": [("errG = errG + cycle.generator_loss()",
+                          "errG = errG + sum(cycle.generator_loss() for _ in range(2))")],
+        "lightning_style": [("loss_D + self.timecycle_backward_D()",
+                             "loss_D + sum([self.timecycle_backward_D()] * 2)")],
+    }),
+    "nothing clears gradients": ("gradients never cleared", {
+        "plain_class": [("optimizer.zero_grad()", "pass")],
+        "dcgan_script": [("optimizerG.zero_grad()", "pass")],
+        "separate_steps": [("self.optimizer_D.zero_grad()", "pass")],
+    }),
+    "a real clip of pixels in [0, 1]": ("real clip in [0, 1]", {
+        "separate_steps": [("input(real, maps)  #", "input([(x + 1) / 2 for x in real], maps)  #")],
+        "dcgan_script": [("discriminator_input(real)", "discriminator_input((real + 1) / 2)")],
+        "plain_class": [("self.source, self.real = source, real", "self.source, self.real = source, (real + 1) / 2")],
+        "pix2pix_style": [('input["A"], input["B"]', 'input["A"], (input["B"] + 1) / 2')],
+    }),
+    "the condition backwards": ("condition in another order of time", {
+        "lightning_style": [(WALK["lightning_style"], "self.timecycle_forward(fake, maps.flip(1))")],
+        "plain_class": [(WALK["plain_class"], "self.timecycle_forward(self.fake, self.source.flip(1))")],
+        "separate_steps": [(WALK["separate_steps"], "self.timecycle_forward(self.fake, maps[::-1])")],
+        "pix2pix_style": [(WALK["pix2pix_style"], "self.timecycle_forward(self.fake_B, self.real_A.roll(1, 1))")],
+    }),
+    "the clip backwards": ("condition in another order of time", {
+        "lightning_style": [(WALK["lightning_style"], "self.timecycle_forward(fake.flip(1), maps)")],
+    }),
+    "a weight far too large": ("gradient far above the host's", {
+        **{name: [("timecycle_loss_weight=5", "timecycle_loss_weight=5e4")] for name in WALK},
+        "dcgan_script": [("weight=20.0", "weight=2e4")],
+    }),
+    "the generator's gradients in the discriminator": ("gradients of the generator's loss in a discriminator", {
+        "separate_steps": [("self.optimizer_D.zero_grad()", "pass"),
+                           ("self.optimizer_G.zero_grad()", "self.zero_grad()")],
+        "lightning_style": [("optimizer_D.zero_grad()", "pass"),
+                            ("optimizer_D.step()", "optimizer_D.step(); optimizer_D.zero_grad()")],
+        "dcgan_script": [("netD.zero_grad()", "pass"), ("optimizerD.step()", "optimizerD.step(); netD.zero_grad()")],
+    }),
+    "frames and channels swapped": ("frames and channels swapped", {
+        "plain_class": [(WALK["plain_class"], "self.timecycle_forward(self.fake.transpose(1, 2), self.source)")],
+        "pix2pix_style": [(WALK["pix2pix_style"], "self.timecycle_forward(self.fake_B.transpose(1, 2), "
+                                                  "self.real_A.transpose(1, 2))")],
+        "dcgan_script": [("    cycle(fake)", "    cycle(fake.transpose(1, 2))")],
+    }),
     "an error of the host's": ("the step failed", {
         "plain_class": [("10 * (self.fake", "10 / 0 * (self.fake")],
         "lightning_style": [("maps, real = batch", "maps, real, more = batch")],
     }),
 }  # fmt: skip
+SCRIPT = {"timecycle_forward": "cycle", "timecycle_backward_D": "cycle.discriminator_loss",
+          "timecycle_backward": "cycle.generator_loss"}  # fmt: skip
 CASES = [(fault, name) for fault, (_, changes) in PLANTED.items() for name in changes]
 
 
 @pytest.mark.parametrize(("fault", "name"), CASES)
 def test_planted_fault(fault, name, capsys):
     expected, changes = PLANTED[fault]
+    if name == "dcgan_script":
+        for words, in_a_script in SCRIPT.items():
+            expected = expected.replace(words, in_a_script)
     one = example(name, *changes[name])
     findings = check_mixin(one.gan, one.batch(), one.step)
     assert {finding.name for finding in findings} == {expected}
     output = capsys.readouterr().out
     assert all(str(finding) in output for finding in findings) and "well" not in output
+    if name == "dcgan_script":  # which has no self, and no methods of the mixin
+        assert "self." not in output and "timecycle_" not in output

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.clips import decode, moving, write_clip
+from tests.clips import decode, moving, remux, with_times, write_clip
 from tests.data.killing import contents, killed_before
 from tests.datasets.helpers import message
 from tests.video.test_scene_cuts import shot
@@ -50,6 +50,19 @@ def test_every_scene_of_every_clip_is_a_sequence(videos, tmp_path, capsys):
         np.testing.assert_array_equal(images, decode(videos / clip))
     prepare_video(videos / "cuts.mp4", tmp_path / "one", Settings(scene_cuts="off"))
     assert made(tmp_path / "one") == {"target/cuts": list(range(27))}
+
+
+def test_a_clip_that_lies_gives_its_true_frames_at_their_true_times(tmp_path, capsys):
+    """It declares 1000 frames per second, its times repeat, and its name is of another kind of file."""
+    times = [40 * t for t in range(30)]
+    times[5] = times[4]
+    clip = write_clip(tmp_path / "clip.mkv", moving(30), "mjpeg", pix_fmt="yuvj420p", rate=1000, times=range(30))
+    remux(clip, tmp_path / "b.mkv", with_times(times)).rename(tmp_path / "b.mts")
+    prepare_video(tmp_path / "b.mts", tmp_path / "out", Settings(start=0.3, end=0.9, scene_cuts="off"))
+    assert made(tmp_path / "out") == {"target/b": list(range(8, 23))}
+    images = [read_image(path) for path in sorted((tmp_path / "out").rglob("*.png"))]
+    np.testing.assert_array_equal(images, decode(clip)[8:23])
+    assert "note: " in (out := capsys.readouterr().out) and "goes back (1 of 30)" in out
 
 
 def test_parts_of_a_clip(videos, tmp_path):

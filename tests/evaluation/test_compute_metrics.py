@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import json
+import re
 import runpy
 import sys
 
@@ -8,21 +9,22 @@ import numpy as np
 import pytest
 import torch
 
+from tests.clips import write_clip
 from tests.evaluation.helpers import blurred, moving, noisy, texture, write_clips, write_flow
 from tests.seeded import seeded_weights
 from timecyclegan.evaluation import evaluate as evaluating
 from timecyclegan.evaluation import report
 from timecyclegan.evaluation.base import Evaluation
-from timecyclegan.evaluation.command import compare_frames
+from timecyclegan.evaluation.command import compare_frames, find_results
 from timecyclegan.evaluation.compute_ewarp import e_warp
 from timecyclegan.evaluation.compute_lpips import LPIPS
 from timecyclegan.evaluation.compute_metrics import METRICS, evaluate, main
 from timecyclegan.evaluation.compute_tof import tof
 from timecyclegan.evaluation.flow import estimator
-from timecyclegan.evaluation.report import csv_row, format_metrics
+from timecyclegan.evaluation.report import csv_facts, csv_row, format_metrics
 from timecyclegan.flow.opencv import dis
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frames import resize_image
+from timecyclegan.video.frames import resize_image, write_image
 
 TEMPORAL, STILL = ("tof", "e_warp", "flicker"), ("sharpness", "psnr", "ssim", "l1")
 
@@ -44,7 +46,7 @@ def test_identities(tmp_path):
     assert found["flicker"]["value"] == found["flicker"]["real"] < 1
     assert found["sharpness"]["value"] == 1
     assert found["ssim"]["value"] == pytest.approx(1)
-    assert found["psnr"]["value"] is None and found["psnr"]["skipped"] == 7
+    assert found["psnr"]["value"] == 100 and found["psnr"]["skipped"] == 0
     assert evaluation["frame_size"] == [24, 32] and evaluation["resized_real"] == []
 
 
@@ -128,6 +130,9 @@ def test_another_back_end_gives_other_numbers_under_other_names(tmp_path):
         assert usual["metrics"][name]["definition"] == definition.format("farneback")
     assert (found["flow"]["flow_backend"], usual["flow"]["flow_backend"]) == ("dis", "farneback")
     assert "optical flow by dis" in format_metrics(Evaluation.from_json(found))
+    for facts in found["metrics"].values():  # an earlier version left it to the definitions
+        del facts["flow"]
+    assert "optical flow by dis" in format_metrics(Evaluation.from_json(found)).splitlines()
     del found["flow"]  # evaluations of before there were several back ends
     assert "optical flow" not in format_metrics(Evaluation.from_json(found))
 
@@ -208,7 +213,7 @@ def test_columns_and_rows(tmp_path):
     evaluation = evaluated(tmp_path, real, {"a": noisy(real["a"])})
     row = csv_row(Evaluation.from_json(evaluation))
     assert tuple(row) == ("fid", "lpips", "tlp", "tof", "e_warp", "e_warp_real", "flicker", "flicker_real",
-                          "sharpness", "psnr", "ssim", "l1")
+                          "sharpness", "sharpness_real", "psnr", "ssim", "l1")
     assert row["fid"] == row["lpips"] == row["tlp"] == ""
     assert float(row["e_warp_real"]) == pytest.approx(evaluation["metrics"]["e_warp"]["real"], rel=1e-7)
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
@@ -216,8 +221,7 @@ def test_columns_and_rows(tmp_path):
 
 def test_table_shows_values_floors_and_reasons(tmp_path):
     real = {"a": moving(3, 9, 30)}
-    fake = noisy(real["a"])
-    table = format_metrics(Evaluation.from_json(evaluated(tmp_path, real, {"a": [real["a"][0], *fake[1:]]})))
+    table = format_metrics(Evaluation.from_json(evaluated(tmp_path, real, {"a": noisy(real["a"])})))
     lines = {line.split("  ")[0]: line for line in table.splitlines()}
     for metric in METRICS:
         if "paired" not in metric.by_default:
@@ -225,7 +229,6 @@ def test_table_shows_values_floors_and_reasons(tmp_path):
         assert metric.better in lines[metric.title]
     assert lines["FID"].split()[1] == "-" and lines["E_warp"].split()[2] != "-"
     assert "SSIM: no value, the pictures are smaller than its 11x11 window" in table
-    assert "PSNR: 1 frame(s) left out" in table
     assert "3 frames in 1 sequence(s), 30x9 pixels" in table
 
 
@@ -304,7 +307,200 @@ def test_comparison_shows_each_files_own_values(tmp_path, capsys):
     assert early > 3 * late > 0
 
 
-def test_comparison_refuses_what_is_no_evaluation(tmp_path, capsys):
-    (tmp_path / "x.json").write_text("[]")
+@pytest.mark.parametrize("text", [
+    "[]", "{", '{"metrics": {}}', '{"metrics": {"l1": 3}}', '{"metrics": {"l1": {"value": {}}}}',
+    '{"metrics": {"l1": {"value": 1}}, "frame_size": 3}', '{"metrics": {"l1": {"value": 1}}, "flow": ["dis"]}'])
+def test_comparison_refuses_what_is_no_evaluation(tmp_path, capsys, text):
+    (tmp_path / "x.json").write_text(text)
     assert report.main([str(tmp_path / "x.json")]) == 2
-    assert str(tmp_path / "x.json") in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert str(tmp_path / "x.json") in error and error.count("\n") == 1
+
+
+def written(tmp_path, **evaluations):
+    """Each as a file of that name; ``real`` clips by ``fake`` ones."""
+    for name, (real, fake, options) in evaluations.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(evaluated(tmp_path / name, real, fake, **options)))
+    return [f"{name}={tmp_path / name}.json" for name in evaluations]
+
+
+def table(capsys, *files):
+    """What the command prints of the files: the cells of each row, and the lines below."""
+    capsys.readouterr()
+    assert report.main([*map(str, files)]) == 0
+    text, _, notes = capsys.readouterr().out.partition("\n\n")
+    return {cells[0]: cells for cells in (re.split(r"  +", line) for line in text.splitlines())}, notes.splitlines()
+
+
+def test_a_comparison_has_all_metrics_and_each_ones_own_real_clip(tmp_path, capsys):
+    first, second = {"a": moving(3)}, {"a": moving(3, seed=7, step=2)}
+    files = written(tmp_path, x=(first, {"a": noisy(first["a"])}, {"only": ["l1", "flicker", "fid"]}),
+                    y=(second, {"a": noisy(second["a"])}, {"only": ["flicker", "tof", "ssim"]}))
+    found, notes = table(capsys, *files)
+    values = [json.loads((tmp_path / f"{name}.json").read_text())["metrics"] for name in "xy"]
+    assert found["metric"] == ["metric", "x", "y", "x: real clip", "y: real clip", "better", "unit"]
+    assert list(found) == ["metric", "flicker", "L1", "tOF", "SSIM"]
+    assert found["flicker"][1:5] == [f"{one['flicker'][key]:.6g}" for key in ("value", "real") for one in values]
+    assert found["flicker"][3] != found["flicker"][4]
+    assert found["L1"][1:5] == [f"{values[0]['l1']['value']:.6g}", "-", "-", "-"]
+    assert found["tOF"][1:5] == ["-", f"{values[1]['tof']['value']:.6g}", "-", "-"]
+    assert found["flicker"][5] == "closer to the real clip" and found["SSIM"][5] == "higher"
+    assert "FID, L1: no value in y, it was not measured" in notes
+    assert any(line.startswith("FID: no value in x, FID (Inception) needs weights") for line in notes)
+    assert not any("not comparable" in line for line in notes)
+
+
+def test_what_does_not_compare_is_marked(tmp_path, capsys):
+    clips = {"a": moving(3, 24, 32)}
+    small = {"a": [resize_image(frame, 16, 20) for frame in clips["a"]]}
+    files = written(tmp_path, x=(clips, clips, {"only": ["l1", "tof"]}), small=(clips, small, {"only": ["l1", "tof"]}),
+                    dis=(clips, clips, {"only": ["l1", "tof"], "flow": estimator("dis")}))
+    found, notes = table(capsys, *files[:2])
+    assert [row[0] for row in found.values()] == ["metric", "tOF *", "L1 *"]
+    assert notes == ["* tOF, L1: not comparable, x and small: the frame sizes differ: 32x24 and 20x16"]
+    found, notes = table(capsys, files[0], files[2])
+    assert list(found) == ["metric", "tOF *", "L1"]
+    assert notes == ["* tOF: not comparable, x and dis: the definitions differ: tof-farneback-1 and tof-dis-1"]
+    found, notes = table(capsys, files[2], files[0], files[1])  # also where neither is the first
+    assert "* tOF, L1: not comparable, x and small: the frame sizes differ: 32x24 and 20x16" in notes
+
+
+def test_names_with_an_equals_sign(tmp_path, capsys, monkeypatch):
+    clips = {"a": moving(2)}
+    written(tmp_path, x=(clips, clips, {"only": ["l1"]}))
+    monkeypatch.chdir(tmp_path)
+    text = (tmp_path / "x.json").read_text()
+    for place in ("lr=0.1/m.json", "a=b.json", "plain.json"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    for argument, label in (("lr=0.1/m.json", "lr=0.1/m.json"), ("A=lr=0.1/m.json", "A"), ("lr=1=plain.json", "lr=1"),
+                            ("a=b.json", "a=b.json"), ("x=y=a=b.json", "x=y"), ("=plain.json", "plain.json")):
+        head = table(capsys, argument, "other=x.json")[0]["metric"]
+        assert head[1:3] == [label, "other"], argument
+    for arguments, words in ((["A=plain.json", "A=x.json"], "two columns are called A"),
+                             (["A=gone.json", "x.json"], "cannot read gone.json")):
+        assert report.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+
+
+def test_flow_is_named_where_a_value_is_made_of_it(tmp_path, capsys):
+    clips = {"a": moving(3, step=2)}
+    for t in (1, 2):
+        write_flow(tmp_path / "flow/a" / f"{t:04}.npz", np.full((24, 32, 2), (2.0, 0.0)), np.ones((24, 32), bool))
+
+    def lines(**options):
+        evaluation = Evaluation.from_json(evaluated(tmp_path, clips, clips, **options))
+        told = [line for line in format_metrics(evaluation).splitlines() if "optical flow" in line]
+        return told, csv_facts(evaluation)["flow_backend"]
+
+    assert lines(only=["l1", "ssim"]) == ([], "")
+    assert lines(only=["tof", "l1"]) == (["optical flow by farneback"], "farneback")
+    true = tmp_path / "flow"
+    assert lines(only=["e_warp"], flow_dir=true) == (["optical flow by true-flow"], "true-flow")
+    both = "farneback for tOF, true-flow for E_warp"
+    assert lines(only=["tof", "e_warp"], flow_dir=true) == ([f"optical flow by {both}"], both)
+    only = {"only": ["tof-tecogan"], "flow": estimator("dis")}  # whose definition says whose flow it is
+    assert lines(**only) == ([], "")  # three short frames have no value
+    large = {"a": moving(7, 64, 64)}
+    evaluation = Evaluation.from_json(evaluated(tmp_path / "large", large, large, **only))
+    assert csv_facts(evaluation)["flow_backend"] == "farneback"
+
+
+def test_a_row_says_what_was_measured(tmp_path):
+    real, images = {"a": moving(3), "b": moving(1, seed=2)}, {"x": moving(5, seed=3)}
+    fake = {name: noisy(clip) for name, clip in real.items()}
+    facts = csv_facts(Evaluation.from_json(evaluated(tmp_path / "1", real, fake)))
+    assert facts["tof_definition"] == "tof-farneback-1" and facts["fid_definition"] == ""
+    assert facts["psnr_definition"] == "psnr-rgb8-skimage-at-most-100db-1"
+    assert {"kind": "paired", "frame_size": "32x24", "n_frames": 4, "n_pairs": 2, "n_sequences": 2,
+            "n_reference_frames": 4, "n_images": ""}.items() <= facts.items()
+    found = evaluated(tmp_path / "2", real, fake, kind="unpaired", images=write_clips(tmp_path / "3", images))
+    facts = csv_facts(Evaluation.from_json(found))
+    assert {"kind": "unpaired", "n_images": 5, "tof_definition": "tof-farneback-1-source",
+            "e_warp_definition": "ewarp-fwd-farneback-1-source", "psnr_definition": ""}.items() <= facts.items()
+
+
+def test_true_flow_is_named_as_the_real_frames_are(tmp_path):
+    clip = moving(3, step=2)
+    sides = write_clips(tmp_path / "fake", {"a": clip}), {"a": []}
+    for t, frame in enumerate(clip):
+        sides[1]["a"].append(tmp_path / f"real/a/frame{t}.png")
+        write_image(sides[1]["a"][-1], frame)
+    for t in (1, 2):
+        write_flow(tmp_path / f"flow/a/frame{t}.npz", np.full((24, 32, 2), (2.0, 0.0)), np.ones((24, 32), bool))
+        # By the generated frames' names, or by the frame before, it would be another motion.
+        for other in (f"{t:04}", "frame0"):
+            write_flow(tmp_path / f"flow/a/{other}.npz", np.full((24, 32, 2), (-3.0, 1.0)), np.ones((24, 32), bool))
+    for kind in ("paired", "unpaired"):
+        found = evaluate(sides[1], sides[0], flow_dir=tmp_path / "flow", kind=kind)["metrics"]["e_warp"]
+        assert found["value"] == found["real"] == 0
+
+
+# --- what else lies in results/NAME
+
+@pytest.mark.parametrize("flat", [False, True], ids=["sequences", "one sequence"])
+def test_other_epochs_and_videos_are_left_out_of_results_and_named(tmp_path, capsys, flat):
+    real, fake = {"a": moving(3), "b": moving(2, seed=3)}, {"a": noisy(moving(3)), "b": noisy(moving(2, seed=3))}
+    if flat:
+        real, fake = {".": real["a"]}, {".": fake["a"]}
+    results = tmp_path / "results/run"
+    write_clips(tmp_path / "real", real)
+    write_clips(results, fake)
+    alone = [str(tmp_path / "real"), str(results), "--only", "l1,tof", "--json", str(tmp_path / "alone.json")]
+    assert main(alone) == 0
+    for epoch in ("epoch1", "epoch20"):
+        write_clips(results / epoch, {name: noisy(clip, 50) for name, clip in real.items()})
+    (results / "videos").mkdir()
+    for video in ("videos/a.webm", "out.mp4"):
+        (results / video).write_bytes(b"no video: it must not be looked at")
+    capsys.readouterr()
+    assert main([*alone[:-1], str(tmp_path / "beside.json")]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1 and notes[0].startswith(f"note: {results}: left out are epoch1, epoch20, out.mp4, videos, ")
+    found = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("alone", "beside")]
+    assert found[0] == found[1]
+    assert main([str(tmp_path / "real"), str(results / "epoch1"), "--only", "l1"]) == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_only_what_is_surely_something_else_is_left_out(tmp_path, capsys):
+    clips = {"epoch1": moving(2), "epoch2": moving(2, seed=3)}  # the sequences are called so
+    for side in ("real", "fake"):
+        write_clips(tmp_path / side, clips)
+    sides = [str(tmp_path / side) for side in ("real", "fake")]
+    assert main([*sides, "--only", "l1", "--json", str(tmp_path / "m.json")]) == 0
+    assert json.loads((tmp_path / "m.json").read_text())["metrics"]["l1"]["sequences"] == 2
+    assert "note" not in capsys.readouterr().out
+    write_clips(tmp_path / "pictures", {"videos": moving(2), "a": moving(2)})
+    assert list(find_results(tmp_path / "pictures")) == ["a", "videos"]
+    for name in ("a", "sub/b", "videos/c"):  # videos beside videos are as good
+        (tmp_path / "films" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_clip(tmp_path / "films" / f"{name}.mp4", np.stack(moving(2)))
+    assert list(find_results(tmp_path / "films")) == ["a", "sub/b", "videos/c"]
+    write_clips(tmp_path / "one", {"epoch3/a": moving(2)})
+    assert list(find_results(tmp_path / "one")) == ["epoch3/a"]
+    write_clips(tmp_path / "several", {"epoch3/a": moving(2), "epoch4/a": moving(2)})
+    with pytest.raises(UserError, match="several holds several results: epoch3, epoch4; give"):
+        find_results(tmp_path / "several")
+    write_clips(tmp_path / "ways", {"source_to_target/a": moving(2), "target_to_source/a": moving(2)})
+    with pytest.raises(UserError, match="ways holds several results: source_to_target, target_to_source; give"):
+        find_results(tmp_path / "ways")
+    assert list(find_results(tmp_path / "ways/source_to_target")) == ["a"]
+    write_clips(tmp_path / "several", {"b": moving(2)})
+    (tmp_path / "several/b/0000.jpg").touch()  # another mistake is told as it is
+    with pytest.raises(UserError, match=r"holds the same frame twice: 0000.jpg and 0000.png"):
+        find_results(tmp_path / "several")
+
+
+@pytest.mark.parametrize("flag", ["--json", "--per_frame"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path, capsys, monkeypatch, flag):
+    write_clips(tmp_path / "real", {"a": moving(2)})
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(evaluating, "read_image", None)
+    for place, words in ((tmp_path / "file/m.json", "is not a folder"), (tmp_path, "it is a folder"),
+                         ("/proc/nowhere/m.json", "cannot write /proc/nowhere/m.json")):
+        assert main([str(tmp_path / "real"), str(tmp_path / "real"), "--only", "l1", flag, str(place)]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"real", "file"}

@@ -11,7 +11,11 @@ from timecyclegan.evaluation import compute_metrics as module
 from timecyclegan.evaluation.base import Metric, Sample, View
 from timecyclegan.evaluation.compute_metrics import METRICS, evaluate, main
 from timecyclegan.evaluation.evaluate import Evaluator, choose
+from timecyclegan.evaluation.features.alexnet import PerceptualView
+from timecyclegan.evaluation.features.i3d import I3DView
+from timecyclegan.evaluation.features.inception import InceptionView
 from timecyclegan.evaluation.flow import Estimator
+from timecyclegan.evaluation.variants import FlowNet2View
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import resize_image
@@ -27,7 +31,7 @@ class Brightness(View):
 
     def __call__(self, steps):
         self.shown.append([(step.fake.mean(), step.first) for step in steps])
-        return [(float(step.fake.mean()), None if step.real_on_disk is None else step.real_on_disk.shape)
+        return [(float(step.fake.mean()), step.real.shape if step.real is not None and step.alike else None)
                 for step in steps]
 
 
@@ -90,7 +94,7 @@ def test_what_nobody_asks_for_is_not_loaded(tmp_path, metrics):
 def test_missing_weights_leave_the_other_metrics(tmp_path, metrics):
     found = evaluated(tmp_path, also=["dark", "bright"])["metrics"]
     assert (found["dark"]["value"], found["dark"]["reason"]) == (None, "put it there")
-    assert found["bright"]["value"] > 0 and found["psnr"]["skipped"] == 14
+    assert found["bright"]["value"] > 0 and found["psnr"]["value"] == 100
     assert list(found)[-2:] == ["bright", "dark"]
 
 
@@ -127,7 +131,7 @@ def test_pictures_of_another_domain_reach_views_in_no_case(tmp_path, metrics):
     module.METRICS = (Sizes,)
     for kind in ("paired", "unpaired"):
         evaluated(tmp_path, larger, kind=kind, only=["bright"])
-    assert seen == {"paired": (48, 64, 3), "unpaired": None}
+    assert seen == {"paired": (24, 32, 3), "unpaired": None}
 
 
 def test_resizing_everything_first_is_as_if_the_files_had_that_size(tmp_path):
@@ -171,3 +175,34 @@ def test_a_row_per_frame(tmp_path):
         assert float(row["l1"]) == pytest.approx(np.abs(CLIPS[name][t].astype(float) - fake[name][t]).mean())
         expected = found["e_warp"]["real_per_frame"][name][t]
         assert row["e_warp_real"] == "" if t == 0 else float(row["e_warp_real"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_required_and_missing_is_found_before_anything_is_fetched(monkeypatch):
+    order = []
+
+    def view(name, fetched, missing=False):
+        def begin(self, settings):
+            order.append(name)
+            if missing:
+                raise UserError(f"no {name}")
+
+        return type(name, (View,), {"__init__": begin, "fetched": fetched, "facts": {}})
+
+    def metric(name, view):
+        return type(name, (Metric,), {"name": name, "title": name, "definition": f"{name}-1", "view": view})
+
+    one, two, local = (metric(name, view(name, fetched, not fetched)) for name, fetched in (
+        ("one", True), ("two", True), ("local", False)))
+    with pytest.raises(UserError, match="--require local: it cannot be computed, no local"):
+        Evaluator([one, two, local], require=["two", "local"])
+    assert order == ["local"]
+    order.clear()
+    Evaluator([one, two, local], require=["two"])
+    assert order == ["two", "local", "one"]
+    order.clear()
+    with pytest.raises(UserError, match=r"--require still: .* no real frame shows the same moment"):
+        still = type("Still", (Bright,), {"name": "still", "same_moment": True, "view": None})
+        Evaluator([one, still], "unpaired", require=["still"])
+    assert order == []
+    assert [network.fetched for network in (InceptionView, PerceptualView, I3DView, FlowNet2View)] == [
+        True, True, False, False]

@@ -11,10 +11,12 @@ from tests.evaluation.helpers import CASES, moving, noisy, texture, write_clips
 from timecyclegan.evaluation.base import Settings
 from timecyclegan.evaluation.command import compare_sets
 from timecyclegan.evaluation.compute_fid import FID, fid
+from timecyclegan.evaluation.compute_metrics import evaluate
+from timecyclegan.evaluation.compute_metrics import main as metrics_main
 from timecyclegan.evaluation.evaluate import Job, measure
 from timecyclegan.evaluation.features.frechet import Statistics, frechet_distance
 from timecyclegan.evaluation.features.inception import InceptionView
-from timecyclegan.video.frames import find_sequences, read_image, write_image
+from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
 
 
 def main(arguments):
@@ -94,9 +96,10 @@ def clips(tmp_path):
     return write_clips(tmp_path / "real", real), write_clips(tmp_path / "fake", fake)
 
 
-def test_the_metric_takes_every_picture_in_its_own_size(view, inception, clips):
+def test_the_metric_takes_the_real_pictures_in_the_size_of_the_generated_ones(view, inception, clips):
     real, fake = clips
-    features = [inception(64)([read_image(path) for paths in side.values() for path in paths]) for side in clips]
+    features = [inception(64)([resize_image(read_image(path), 24, 32) for paths in side.values() for path in paths])
+                for side in clips]
     expected = frechet_distance(*map(Statistics.of, features))
     found = measured(view, fake, real).result()
     assert found.value == pytest.approx(expected.value, rel=1e-5)
@@ -104,7 +107,7 @@ def test_the_metric_takes_every_picture_in_its_own_size(view, inception, clips):
     assert (found.details["dims"], found.details["real_frames"], found.details["fake_frames"]) == (64, 9, 9)
     assert found.details["trace_sqrt"] == pytest.approx(expected.trace_sqrt, rel=1e-5)
     assert "9 pictures on one side are fewer than the 64 features" in found.details["note"]
-    beside = measured(view, fake, size=(20, 20)).beside(measured(view, real, size=(20, 20)))  # as others want them
+    beside = measured(view, fake).beside(measured(view, real, size=(24, 32)))
     assert beside.value == pytest.approx(found.value, rel=1e-5)
     assert json.loads(json.dumps(found.details)) == found.details
 
@@ -136,8 +139,8 @@ def test_command(tmp_path, clips, capsys, view):
     written = tmp_path / "fid.json"
     text = printed(capsys, tmp_path / "real", tmp_path / "fake", "--json", written)
     found = json.loads(written.read_text())
-    real, fake = clips
-    assert found["value"] == pytest.approx(measured(view, fake, real).result().value, rel=1e-5)
+    own_sizes = measured(view, clips[1]).beside(measured(view, clips[0]))  # as pytorch-fid takes them
+    assert found["value"] == pytest.approx(own_sizes.value, rel=1e-5)
     assert found["value"] == fid(read(tmp_path / "real"), read(tmp_path / "fake"), dims=64)
     assert f"FID {found['value']:.8g}" in text and "fewer than the 64 features" in text
     assert found["definition"] == "fid-inception2015-64-1" and found["extractor"] == view.facts
@@ -157,6 +160,15 @@ def test_any_two_folders(tmp_path, clips, capsys):
     outputs = [printed(capsys, tmp_path / "real", tmp_path / name) for name in ("flat", "nested")]
     assert outputs[0] == outputs[1] and "9 real and 3 generated" in outputs[0]
     assert "FID 0 " in printed(capsys, tmp_path / "flat", tmp_path / "nested")
+
+
+@pytest.mark.usefixtures("clips", "inception_file")
+def test_results_of_other_epochs_are_no_part_of_the_set(tmp_path, capsys):
+    alone = printed(capsys, tmp_path / "real", tmp_path / "fake")
+    write_clips(tmp_path / "fake/epoch1", {"a": moving(3, seed=8)})
+    note, *beside = printed(capsys, tmp_path / "real", tmp_path / "fake").splitlines()
+    assert beside == alone.splitlines() and "9 generated" in alone
+    assert note.startswith(f"note: {tmp_path / 'fake'}: left out are epoch1, ")
 
 
 @pytest.mark.usefixtures("clips", "inception_file")
@@ -192,6 +204,8 @@ def test_statistics_by_other_weights_do_not_compare(tmp_path, capsys):
     (["clip"], "give FAKE"),
     (["clip", "--save_stats", "stats.npy"], r"--save_stats stats.npy: expected a file name that ends in .npz"),
     (["clip", "missing.npz"], "missing.npz does not exist"),
+    (["clip", "clip", "--json", "clip"], "cannot write clip: it is a folder"),
+    (["clip", "--save_stats", "clip/0000.png/s.npz"], "clip/0000.png is not a folder"),
     (["clip", "clip"], "pt_inception-2015-12-05-6726825d.pth"),  # no weights
 ])
 def test_errors(tmp_path, monkeypatch, capsys, arguments, message):
@@ -207,3 +221,59 @@ def test_errors(tmp_path, monkeypatch, capsys, arguments, message):
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and error[0].startswith("error: ") and message in error[0]
     assert not (tmp_path / "stats.npy").exists()
+
+
+# --- in the whole evaluation: what is compared with what, in which size, by which features
+
+def distance(features, *sides):
+    """FID of two lists of pictures, straight from the formula: (n, D) features, the trace by eigenvalues."""
+    rows = [features(side) for side in sides]
+    covariances = [np.cov(side, rowvar=False) for side in rows]
+    root = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).astype(complex)).real.sum()
+    shift = rows[0].mean(axis=0) - rows[1].mean(axis=0)
+    return shift @ shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * root
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Folder -> its pictures: of the output domain, larger; of the source, darker; generated ones."""
+    target, source = moving(7, 48, 64, seed=5), [frame // 3 for frame in moving(5)]
+    sides = {"target": target, "source": source, "fake": noisy([255 - frame for frame in source], 20),
+             "fake7": [resize_image(frame, 24, 32) for frame in noisy(target, 20)]}
+    for name, clip in sides.items():
+        write_clips(tmp_path / name, {"a": clip})
+    return sides
+
+
+@pytest.mark.usefixtures("inception_file")
+@pytest.mark.parametrize(("arguments", "dims", "counts"), [
+    (["target", "fake7"], 64, (7, 7)), (["target", "fake7"], 192, (7, 7)),
+    (["target", "fake", "--source", "source"], 64, (7, 5)),
+    (["target", "fake", "--unconditional"], 64, (7, 5))], ids=["paired", "192", "unpaired", "unconditional"])
+def test_through_compute_metrics(tmp_path, monkeypatch, folders, inception, arguments, dims, counts):
+    monkeypatch.chdir(tmp_path)
+    real = [resize_image(frame, 24, 32) for frame in folders["target"]]
+    expected = distance(inception(dims), real, folders[arguments[1]])
+    other = distance(inception(dims), folders["target"], folders[arguments[1]])
+    assert abs(other - expected) > 1e-3 * expected  # in their own sizes, they would be others
+    flags = ["--only", "fid", "--gpu", "-1", "--json", "m.json"]
+    assert metrics_main([*arguments, *flags, "--fid_dims", str(dims)]) == 0
+    evaluation = json.loads((tmp_path / "m.json").read_text())
+    found = evaluation["metrics"]["fid"]
+    assert found["value"] == pytest.approx(expected, rel=1e-4)
+    assert found["definition"] == f"fid-inception2015-{dims}-1-generated-size"
+    assert (found["details"]["dims"], found["details"]["real_frames"], found["details"]["fake_frames"]) == (
+        dims, *counts)
+    resized = "resized_images" if "--source" in arguments else "resized_real"
+    assert evaluation[resized] == [[48, 64]]
+
+
+@pytest.mark.usefixtures("inception_file")
+def test_a_perfect_model_of_small_pictures_has_fid_0(tmp_path):
+    real = {"a": moving(5, 72, 128)}
+    perfect = {"a": [resize_image(frame, 36, 64) for frame in real["a"]]}
+    sides = write_clips(tmp_path / "real", real), write_clips(tmp_path / "fake", perfect)
+    for kind in ("paired", "unconditional"):
+        assert evaluate(*sides, kind=kind, only=["fid"], fid_dims=64)["metrics"]["fid"]["value"] == 0
+    unpaired = evaluate(*sides[1:], *sides[1:], kind="unpaired", images=sides[0], only=["fid"], fid_dims=64)
+    assert unpaired["metrics"]["fid"]["value"] == 0

@@ -21,6 +21,7 @@ from timecyclegan.evaluation.evaluate import choose
 from timecyclegan.evaluation.features.frechet import Features
 from timecyclegan.evaluation.features.i3d import I3DView
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import resize_image
 
 SIZE = (20, 28)
 
@@ -112,7 +113,8 @@ def test_clips_and_distance(tmp_path, network):
     assert found["value"] == pytest.approx(expected, rel=1e-4)
     assert (found["details"]["real_clips"], found["details"]["fake_clips"], found["details"]["dims"]) == (8, 8, 4)
     assert (found["frames"], found["skipped"], found["sequences"]) == (149, 149 - 8 * 16, 5)
-    assert (found["definition"], found["better"], found["per_frame"]) == ("fvd-i3d-16-1", "lower", {})
+    assert (found["definition"], found["better"], found["per_frame"]) == (
+        "fvd-i3d-16-1-generated-size", "lower", {})
     assert "note" not in found["details"]
     assert found["network"]["weights"] == "i3d_torchscript.pt"
     assert found["network"]["weights_sha256"] == hashlib.sha256(network.read_bytes()).hexdigest()
@@ -132,7 +134,7 @@ def test_kinds(tmp_path, network):
     sides = [write_clips(tmp_path / side, clips) for side, clips in (("s", source), ("f", FAKE), ("r", REAL))]
     found = evaluate(sides[0], sides[1], kind="unpaired", images=sides[2], only=["fvd"])["metrics"]["fvd"]
     assert found["value"] == pytest.approx(frechet(features(REAL), features(FAKE)), rel=1e-4)
-    assert found["definition"] == "fvd-i3d-16-1"
+    assert found["definition"] == "fvd-i3d-16-1-generated-size"
     without = evaluate(*sides[:2], kind="unpaired", only=["fvd"])["metrics"]["fvd"]
     assert without["reason"].startswith("no real pictures")
 
@@ -160,7 +162,7 @@ def test_a_clip_does_not_cross_sequences_and_only_its_pictures_are_kept(network)
     view.features = lambda clip: shown.append([int(frame[0, 0, 0]) for frame in clip]) or np.zeros(4)
     frames = [np.full((2, 2, 3), t, np.uint8) for t in range(60)]
     starts = (0, 20, 25)  # sequences of 20, 5 and 35 frames
-    steps = [Step(None, frame, None, None if t in starts else frame, fake_on_disk=frame)
+    steps = [Step(None, frame, None, None if t in starts else frame)
              for t, frame in enumerate(frames)]
     found = []
     for at in range(0, 60, 8):
@@ -171,16 +173,23 @@ def test_a_clip_does_not_cross_sequences_and_only_its_pictures_are_kept(network)
     assert all(entry.real is None for entry in found) and found[0] == Features()
 
 
-def test_frames_are_taken_in_their_own_sizes(tmp_path, network):
-    """The network resizes; ``resize`` comes before it."""
+def test_real_frames_are_taken_in_the_size_of_the_generated_ones(tmp_path, network, capsys):
+    """The network resizes; ``resize`` comes before it. The command that compares sets takes each as it is."""
     large = {"a": moving(32, 40, 56, seed=1), "b": moving(32, 40, 56, seed=2)}
     fake = {"a": FAKE["a"][:32], "b": FAKE["a"][16:48]}
     found = evaluated(tmp_path / "1", large, fake)["value"]
-    assert found == pytest.approx(frechet(features(large), features(fake)), rel=1e-3)
+    small = {name: [resize_image(frame, *SIZE) for frame in clip] for name, clip in large.items()}
+    assert found == pytest.approx(frechet(features(small), features(fake)), rel=1e-3)
+    assert evaluated(tmp_path / "perfect", large, small)["value"] == 0
     assert evaluated(tmp_path / "2", large, fake, resize=(10, 14))["value"] != pytest.approx(found, rel=1e-2)
-    mixed = {"a": [*large["a"][:31], REAL["a"][0]], "b": large["b"]}
-    with pytest.raises(UserError, match="FVD needs clips of one size, and a sequence has 28x20 and 56x40; give"):
-        evaluated(tmp_path / "3", mixed, fake)
+    write_clips(tmp_path / "mixed", {"a": [*large["a"][:31], REAL["a"][0]], "b": large["b"]})
+    own = tmp_path / "own.json"
+    assert run(tmp_path / "1/real", tmp_path / "1/fake", "--json", own) == 0
+    assert json.loads(own.read_text())["value"] == pytest.approx(frechet(features(large), features(fake)), rel=1e-3)
+    assert json.loads(own.read_text())["definition"] == "fvd-i3d-16-1"
+    capsys.readouterr()
+    assert run(tmp_path / "mixed", tmp_path / "1/fake") == 2
+    assert "FVD needs clips of one size, and a sequence has 28x20 and 56x40; " in capsys.readouterr().err
 
 
 def test_a_missing_file_is_named_and_stops_nothing(tmp_path, cache):

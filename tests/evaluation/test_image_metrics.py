@@ -83,13 +83,20 @@ def test_psnr_of_a_constant_offset():
     assert psnr(image, image + 10) == pytest.approx(20 * np.log10(25.5))
 
 
-def test_identical_frames_have_no_psnr_and_are_counted():
+def test_identical_frames_count_as_100_db_so_that_no_better_clip_scores_lower():
     image = texture(12, 14) // 2
-    assert psnr(image, image) is None
-    result = run(PSNR(), [image] * 3, [image, image + 10, image])
-    assert result.value == pytest.approx(20 * np.log10(25.5)) and result.skipped == 2
-    result = run(PSNR(), [image] * 3, [image] * 3)
-    assert result.value is None and "identical" in result.reason
+    assert psnr(image, image) == 100
+    offset = 20 * np.log10(25.5)
+    ladder = [run(PSNR(), [image] * 3, [image + 10] * (3 - same) + [image] * same) for same in range(4)]
+    expected = [(100 * same + offset * (3 - same)) / 3 for same in range(4)]
+    assert [found.value for found in ladder] == pytest.approx(expected) and not any(one.skipped for one in ladder)
+    assert "100db" in PSNR.definition
+    large = np.zeros((230, 230, 3), np.uint8)
+    nearly = large.copy()
+    nearly[0, 0, 0] = 1  # 20 log10(255) + 10 log10(3 * 230 * 230) = 100.1
+    assert psnr(large, nearly) == 100
+    nearly[0, 0, 0] = 2  # 6.02 dB less
+    assert psnr(large, nearly) == pytest.approx(20 * np.log10(255 / 2) + 10 * np.log10(3 * 230 * 230))
 
 
 def test_ssim_of_constant_pictures():

@@ -16,7 +16,8 @@ from timecyclegan.video.frames import resize_image
 
 FIDELITY = ("lpips", "sharpness", "psnr", "ssim", "l1")
 FILLED = {
-    "paired": {"tof", "e_warp", "e_warp_real", "flicker", "flicker_real", "sharpness", "psnr", "ssim", "l1"},
+    "paired": {"tof", "e_warp", "e_warp_real", "flicker", "flicker_real", "sharpness", "sharpness_real",
+               "psnr", "ssim", "l1"},
     "unpaired": {"tof", "e_warp", "e_warp_real", "flicker", "flicker_real"},
     "unconditional": {"tof", "flicker", "flicker_real"},
 }
@@ -65,7 +66,8 @@ def test_unpaired_temporal_metrics_are_those_against_the_source_clip(tmp_path):
     for name in ("tof", "e_warp", "flicker"):
         assert unpaired[name]["value"] == paired[name]["value"] is not None
         assert unpaired[name].get("real") == paired[name].get("real")
-    assert unpaired["flicker"]["better"] == "closer to source" != paired["flicker"]["better"]
+    for name in ("e_warp", "flicker"):
+        assert unpaired[name]["better"] == "closer to the source clip" != paired[name]["better"]
     same = evaluated(tmp_path / "3", source, source, kind="unpaired")["metrics"]
     assert same["tof"]["value"] == 0 and same["e_warp"]["value"] == same["e_warp"]["real"]
 
@@ -164,7 +166,10 @@ def test_a_comparison_of_several_says_where_definitions_differ(tmp_path):
     real = {"a": moving(3, 9, 12)}
     found = {kind: Evaluation.from_json(evaluated(tmp_path / kind, real, real, kind=kind)) for kind in KINDS}
     apart = format_comparison({"one": found["paired"], "two": found["unpaired"]})
-    assert "not comparable, the definitions differ: tOF, E_warp, flicker" in apart.splitlines()[-1]
+    for title, name in (("tOF", "tof-farneback-1"), ("E_warp", "ewarp-fwd-farneback-1"), ("flicker", "flicker-1")):
+        line = f"* {title}: not comparable, one and two: the definitions differ: {name} and {name}-source"
+        assert line in apart.splitlines()
+        assert f"{title} * " in apart
     assert "not comparable" not in format_comparison({"one": found["paired"], "two": found["paired"]})
 
 

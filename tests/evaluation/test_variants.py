@@ -6,7 +6,7 @@ import pytest
 
 from tests.evaluation.helpers import moving, noisy, texture, write_clips
 from tests.evaluation.test_ewarp import bilinear
-from timecyclegan.evaluation.base import Metric, Sample, Step
+from timecyclegan.evaluation.base import BETTER, Metric, Sample, Step
 from timecyclegan.evaluation.compute_metrics import METRICS, evaluate
 from timecyclegan.evaluation.compute_tof import flow_distance
 from timecyclegan.evaluation.features.alexnet import Perceptual
@@ -234,4 +234,21 @@ def test_clips_that_share_no_motion_have_none(tmp_path):
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_documentation_has_every_definition(metric):
     text = (Path(__file__).parents[2] / "docs/METRICS.md").read_text("utf-8")
-    assert f"| `{metric.name}` | `{metric.definition.format(flow='FLOW', dims='DIMS')}` |" in text
+    row = next(row for row in rows(text) if row[0] == f"`{metric.name}`")
+    assert row[1] == f"`{metric.definition.format(flow='FLOW', dims='DIMS')}`"
+    assert row[-1] == metric.better and metric.better in BETTER
+
+
+def rows(text):
+    return [[cell.strip() for cell in line.replace("\\|", "").strip("|").split("|")]
+            for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_readme_tells_the_same_directions():
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8").split("## Metrics")[1]
+    told = {}
+    for titles, _, better in (row for row in rows(text) if len(row) == 3):
+        ways = better.split(", ") * (1 if "," in better else len(titles.split(", ")))
+        told |= dict(zip(titles.split(", "), ways, strict=True))
+    assert {title: told.get(title) for title in (metric.title for metric in METRICS if metric not in VARIANTS)} == {
+        metric.title: metric.better for metric in METRICS if metric not in VARIANTS}

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import timecyclegan
-from tests.clips import decode, moving, rotate, write_clip
+from tests.clips import decode, hide_codec, moving, rotate, write_clip
 from tests.training.helpers import TINY, message, train, write_data
 from tests.video.test_scene_cuts import shot
 from timecyclegan.datasets.derived_sources import MAKERS
@@ -297,6 +297,35 @@ def test_sound_that_does_not_fit_is_said(script, folder):
     write_clip(folder / "aac.mp4", moving(5), sound=("aac", 0.2))
     code, out, _ = script("run", "aac.mp4", "--video", "aac.webm")
     assert code == 0 and "its sound (aac) was left out, .webm cannot hold it, .mkv can" in out
+
+
+def test_a_track_that_nobody_knows_is_left_out_and_named(script, folder):
+    hide_codec(write_clip(folder / "phone.mov", moving(20), sound=("aac+pcm_s16le", 0.4)))
+    for suffix in ("mp4", "avi", "mkv", "mov"):
+        code, out, _ = script("run", "phone.mov", "--video", f"aac.{suffix}")
+        assert code == 0 and "sound copied; its sound track 2 was left out, its codec is unknown to FFmpeg" in out
+    code, out, _ = script("run", "phone.mov", "--video", "aac.webm")
+    assert code == 0 and "its sound (aac) was left out, .webm cannot hold it, .mkv can; its sound track 2" in out
+
+
+@pytest.mark.parametrize(("name", "options", "seconds"), [
+    ("fast.mp4", {"rate": Fraction(120000, 1001)}, 30 * 1001 / 120000),
+    ("phone.mp4", {"times": [33 * t + (t % 4) for t in range(30)]}, 0.998),
+    ("lying.webm", {"codec": "libvpx-vp9", "rate": 1000, "times": [33 * t for t in range(30)]}, 0.99),
+    ("gap.mkv", {"times": [40 * t + 5000 * (t > 9) for t in range(30)]}, 6.2),
+])  # fmt: skip
+def test_an_even_rate_keeps_the_length(script, folder, name, options, seconds):
+    write_clip(folder / name, moving(30), **options)
+    assert script("run", name, "--video", "even.avi")[0] == 0
+    with VideoFile(folder / "even.avi") as video:
+        assert len(list(video.frames())) == 30
+        assert 30 / float(video.rate) == pytest.approx(seconds, rel=0.005)
+
+
+def test_what_the_video_says_wrongly_is_noted(script, folder):
+    write_clip(folder / "tv.mts", moving(8), options={"flags": "+ildct", "x264-params": "tff=1"})
+    code, out, _ = script("run", "tv.mts", "--video", "tv.mp4")
+    assert code == 0 and "; it is interlaced, each picture weaves two moments together; deinterlace it first" in out
 
 
 def test_the_way_back_by_command(script, folder, clip):

@@ -1,14 +1,18 @@
 """What a video file's frames are: colours, sizes, turns, times; and what is said of files that are damaged."""
+import io
+import random
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.clips import KINDS, decode, moving, rotate, write_clip, write_kind, write_tone
+from tests.clips import KINDS, bars, decode, moving, remux, rotate, with_times, write_clip, write_kind, write_tone
 from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import find_sequences
 from timecyclegan.video.random_access import video_frames
-from timecyclegan.video.reader import VideoFile
+from timecyclegan.video.reader import VideoFile, is_video, survey
 
 MATRICES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # Kr, Kb
 AS_STORED = (1, 0, 0, 1)
@@ -90,8 +94,7 @@ def test_a_stream_gives_all_frames_and_their_times(tmp_path, name):
     found = stream(path)
     np.testing.assert_array_equal([image for image, _ in found], decode(path))
     np.testing.assert_allclose([float(time) for _, time in found], np.arange(12) / 25, atol=1e-3)
-    bars = [int(image[:12].sum(axis=(0, 2)).argmax()) // 2 for image, _ in found]
-    assert bars == list(range(12))  # the pictures themselves say which frame they are
+    assert bars(image for image, _ in found) == list(range(12))  # the pictures themselves say which frame they are
 
 
 def test_a_gif_is_composited_as_players_do(tmp_path):
@@ -115,6 +118,196 @@ def test_a_gif_is_composited_as_players_do(tmp_path):
         shown = video_frames(path)
         for t in (4, 0, 3, 1):
             np.testing.assert_array_equal(shown[t].read(), expected[t])
+
+
+# --- files that lie: packets and times decide
+
+B_FRAMES = {"bf": "3", "g": "8", "b_strategy": "0", "sc_threshold": "0"}
+
+
+def check(path, shown, times=None, note=None):
+    """The stream has the frames ``shown`` at ``times`` (25 per second), any order gives them, and ``note`` is told."""
+    found = stream(path)
+    assert bars(image for image, _ in found) == list(shown)
+    expected = np.arange(len(found)) / 25 if times is None else times
+    np.testing.assert_allclose([float(time) for _, time in found], expected, atol=0.0011)
+    frames = video_frames(path)
+    assert len(frames) == len(found)
+    for index in random.Random(0).sample(range(len(frames)), len(frames)):
+        np.testing.assert_array_equal(frames[index].read(), found[index][0])
+    notes = survey(path).notes
+    assert (len(notes) == 1 and note in notes[0]) if note else not notes
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), [
+    ("a.ts", "libx264", B_FRAMES), ("a.mts", "libx264", {}), ("a.m4v", "libx264", B_FRAMES), ("a.wmv", "wmv2", {}),
+    ("a.mpg", "mpeg1video", {"bf": "2", "g": "8"}), ("a.m2v", "mpeg2video", {"bf": "2"}), ("a.flv", "flv", {}),
+    ("b.flv", "libx264", B_FRAMES), ("a.3gp", "mpeg4", {}), ("a.vob", "mpeg2video", {}), ("a.ogv", "libvpx", {}),
+    ("a.y4m", "rawvideo", {}), ("a.mxf", "mpeg2video", {}), ("a.apng", "apng", {}),
+])  # fmt: skip
+def test_what_ffmpeg_reads_is_a_video(tmp_path, name, codec, options):
+    path = write_clip(tmp_path / name, moving(20), codec, options, "rgb24" if codec == "apng" else "yuv420p")
+    check(path, range(20))
+    assert is_video(path) and [len(frames) for frames in find_sequences(tmp_path).values()] == [20]
+    other = path.rename(tmp_path / "without suffix")  # a single file is what its content is
+    assert len(find_sequences(other)["."]) == 20
+
+
+def test_seeking_does_not_lead_behind_a_key_frame(tmp_path):
+    """In a program stream with sound, packets of the container hold several frames and tell the first one's time."""
+    check(write_clip(tmp_path / "a.mpg", moving(30), "mpeg1video", sound=("mp2", 1)), range(30))
+
+
+def test_pictures_without_any_times_are_counted(tmp_path):
+    path = write_clip(tmp_path / "a.h264", moving(20), options=B_FRAMES)
+    check(path, range(20), note="stores no times; its frames are taken for 25 per second")
+
+
+@pytest.mark.parametrize("change", [{10: 360, 15: 560}, {10: 300}, {10: 90_000}, {0: 400}], ids=repr)
+def test_times_that_repeat_or_go_back_are_mended(tmp_path, change):
+    times = [change.get(t, 40 * t) for t in range(20)]
+    path = remux(write_clip(tmp_path / "a.mkv", moving(20), "mjpeg", pix_fmt="yuvj420p"), tmp_path / "b.mkv",
+                 with_times(times))  # fmt: skip
+    check(path, range(20), note=f"goes back ({len(change)} of 20)")
+    with VideoFile(path) as video:
+        assert video.rate == 25
+
+
+def test_times_of_decoding_do_not_lead_astray(tmp_path):
+    """Reordered frames whose times of presentation are those of decoding, as some tools write them."""
+    path = remux(write_clip(tmp_path / "a.mkv", moving(20), options=B_FRAMES), tmp_path / "b.mkv",
+                 with_times(range(0, 800, 40)))  # fmt: skip
+    check(path, range(20), note="times at which they are decoded")
+
+
+@pytest.mark.parametrize(("codec", "options", "begin"), [
+    ("libx264", B_FRAMES, 8), ("libx264", {**B_FRAMES, "flags": "-cgop", "x264-params": "open-gop=1"}, 8),
+    ("mpeg2video", {"bf": "2", "g": "8"}, 7),
+])  # fmt: skip
+def test_recordings_that_begin_amid_a_stream(tmp_path, codec, options, begin):
+    path = write_clip(tmp_path / "a.ts", moving(30), codec, options)
+    path = remux(path, tmp_path / "b.ts", lambda number, packet: packet if number >= 3 else None)
+    shown = bars(decode(path))
+    assert shown == list(range(shown[0], 30)) and begin <= shown[0] < 12
+    check(path, shown, note=f"frames at its beginning ({shown[0] - 3}) are left out: what they are decoded from")
+
+
+@pytest.mark.parametrize(("name", "options", "rate"), [
+    ("a.webm", {"codec": "libvpx-vp9", "rate": 1000, "times": [33 * t for t in range(20)]}, Fraction(1000, 33)),
+    ("a.mp4", {"rate": Fraction(120000, 1001)}, Fraction(120000, 1001)),
+    ("a.mkv", {"rate": Fraction(24000, 1001)}, Fraction(24000, 1001)),
+    ("a.mp4", {"rate": 25, "times": [40 * t + 60_000 * (t > 10) for t in range(20)]}, 20 / Fraction(6080, 100)),
+    ("b.mp4", {"rate": 25, "times": [33 * t for t in range(20)]}, Fraction(1000, 33)),
+])  # fmt: skip
+def test_the_rate_is_the_average_of_the_true_times(tmp_path, name, options, rate):
+    path = write_clip(tmp_path / name, moving(20), **options)
+    with VideoFile(path) as video:
+        assert float(video.rate) == pytest.approx(float(rate), rel=2e-3)
+        assert video.rate == rate or "times" in options
+    assert len(video_frames(path)) == 20
+
+
+def replace(path, old, new, name):
+    data = path.read_bytes()
+    assert data.count(old)
+    (path.parent / name).write_bytes(data.replace(old, new))
+    return path.parent / name
+
+
+def test_tags_and_durations_that_lie(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", moving(20), options=B_FRAMES)
+    duration = b"00:00:00.800000000"
+    check(replace(path, duration, b"yesterday\xff:at: 9.0", "words.mkv"), range(20))
+    check(replace(path, duration, b"00:00:nan\0\0\0\0\0\0\0\0\0", "nan.mkv"), range(20))
+    longer = replace(path, duration, b"00:01:00.800000000", "longer.mkv")
+    check(longer, range(20), note="it says that its pictures last 60.80 s, but they end after 0.80 s")
+
+
+def test_texts_that_are_not_utf_8(tmp_path):
+    def name(stream):
+        stream.container.metadata["title"] = stream.metadata["title"] = "AAAA"
+
+    path = write_clip(tmp_path / "a.mkv", moving(20), setup=name)
+    check(replace(path, b"AAAA", b"\xff\xe9\x80\x01", "b.mkv"), range(20))
+
+
+def test_sizes_that_lie_do_not_make_a_file_cut_off(tmp_path):
+    """Whole files whose outermost part claims to be longer, or not to know."""
+    path = write_clip(tmp_path / "a.avi", moving(20), "mpeg4")
+    size = path.read_bytes()[4:8]
+    for number, wrong in enumerate((b"\xff\xff\xff\x7f", bytes(4))):
+        check(replace(path, b"RIFF" + size, b"RIFF" + wrong, f"{number}.avi"), range(20))
+    path = write_clip(tmp_path / "a.mkv", moving(20))
+    data = path.read_bytes()
+    place = data.index(b"\x18\x53\x80\x67") + 4
+    for number, wrong in enumerate((b"\x01\0\0\0\0\xff\xff\xff", b"\x01" + 7 * b"\xff")):
+        check(replace(path, data[place - 4 : place + 8], data[place - 4 : place] + wrong, f"{number}.mkv"), range(20))
+    path = write_clip(tmp_path / "a.mp4", moving(20))
+    for number, more in enumerate((bytes(100), b"some words" * 20)):
+        (tmp_path / f"{number}.mp4").write_bytes(path.read_bytes() + more)
+        check(tmp_path / f"{number}.mp4", range(20))
+
+
+def test_covers_are_no_video_and_further_streams_are_named(tmp_path):
+    picture = io.BytesIO()
+    Image.fromarray(moving(1)[0]).save(picture, "PNG")
+    with av.open(str(tmp_path / "song.mka"), "w", format="matroska") as file:
+        tone = file.add_stream("libopus", rate=48000, layout="mono")
+        file.add_attachment("cover.png", "image/png", picture.getvalue())
+        write_tone(file, tone, 0.2)
+    assert "it has no pictures but a cover (Matroska" in message(VideoFile, tmp_path / "song.mka")
+
+    def attach(stream):
+        stream.container.add_attachment("cover.png", "image/png", picture.getvalue())
+
+    path = write_clip(tmp_path / "film.mkv", moving(20), setup=attach)
+    check(path, range(20))
+    with VideoFile(path) as video:
+        assert video.left_out() == ["left out: 1 cover picture"]
+
+    def second(stream):
+        other = stream.container.add_stream("libx264", rate=25)
+        other.height, other.width, other.pix_fmt = 24, 32, "yuv420p"
+
+    path = write_clip(tmp_path / "two.mkv", moving(20), setup=second)
+    check(path, range(20), note="it has 2 streams of pictures; number 1 is read")
+
+
+@pytest.mark.parametrize(("tags", "note"), [
+    ({"color_trc": 16, "color_primaries": 9, "colorspace": 9}, "HDR (PQ)"), ({"color_trc": 18}, "HDR (HLG)"),
+    ({"color_trc": 1, "color_primaries": 12}, "wide gamut (Display P3)"), ({"colorspace": 8}, "(number 8 of ITU-T"),
+    ({"colorspace": 14}, "(number 14 of ITU-T H.273)"), ({"colorspace": 10}, "(number 10 of ITU-T H.273)"),
+    ({"color_trc": 1, "color_primaries": 1, "colorspace": 1}, None),
+])  # fmt: skip
+def test_colours_that_are_not_read_as_they_are_meant_are_noted(tmp_path, tags, note):
+    def tag(stream):
+        for name, code in tags.items():
+            setattr(stream.codec_context, name, code)
+
+    path = write_clip(tmp_path / "a.mp4", moving(3), options={"crf": "4"}, pix_fmt="yuv444p", setup=tag)
+    notes = survey(path).notes
+    assert (len(notes) == 1 and note in notes[0]) if note else not notes
+    if list(tags) == ["colorspace"]:  # of matrices that are not converted here, that of the size is taken
+        with av.open(str(path)) as file:
+            expected = by_formula(next(file.decode(video=0)), "bt601", False)
+        np.testing.assert_allclose(stream(path)[0][0], expected, atol=1)
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), [
+    ("a.mp4", "libx264", {"flags": "+ildct", "x264-params": "tff=1"}), ("a.mpg", "mpeg2video", {"flags": "+ildct"}),
+])  # fmt: skip
+def test_interlaced_pictures_are_noted(tmp_path, name, codec, options):
+    path = write_clip(tmp_path / name, moving(20), codec, options)
+    check(path, range(20), note="it is interlaced")
+
+
+def test_a_note_is_told_once_for_all_files(tmp_path, capsys):
+    for name in "abcde":
+        write_clip(tmp_path / f"{name}.mpg", moving(3), "mpeg2video", {"flags": "+ildct"})
+    for _ in range(2):
+        find_sequences(tmp_path)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"note: {tmp_path}/a.mpg, {tmp_path}/b.mpg, {tmp_path}/c.mpg and 2 more: it is interlaced")
 
 
 # --- what cannot be read
@@ -152,6 +345,17 @@ def test_where_a_file_is_cut_off_is_said(tmp_path):
     assert "of 1.60 s" in message(stream, path)
 
 
+@pytest.mark.parametrize(("name", "options"), [
+    ("a.wmv", {"codec": "wmv2"}), ("a.flv", {"codec": "flv"}), ("a.ogv", {"codec": "libvpx"}),
+    ("a.mp4", {"options": {"g": "5"}, "container": {"movflags": "frag_keyframe+empty_moov"}}),
+])  # fmt: skip
+def test_files_of_further_kinds_that_are_cut_off_are_named(tmp_path, name, options):
+    path = write_clip(tmp_path / name, moving(40), **options)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10 + 3])
+    assert f"video {path} is cut off" in message(video_frames, path)
+
+
 @pytest.mark.parametrize("name", ["plain.avi", "front.mp4"])
 def test_half_a_last_frame_is_noticed(tmp_path, name):
     options = {"options": {"g": "8"}, "codec": "mpeg4"} if name == "plain.avi" else {"container": FASTSTART}
@@ -164,6 +368,7 @@ def test_half_a_last_frame_is_noticed(tmp_path, name):
 def test_what_is_no_video_is_named(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video at all\n" * 100)
+    assert "it is damaged or no video (it is empty); replace" in message(VideoFile, tmp_path / "empty.mp4")
     for name in ("empty.mp4", "text.mp4"):
         assert f"cannot read video {tmp_path / name}: it is damaged or no video" in message(VideoFile, tmp_path / name)
     missing = tmp_path / "missing.mp4"
@@ -174,6 +379,84 @@ def test_sound_alone_is_no_video(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as file:
         write_tone(file, file.add_stream("aac", rate=48000, layout="mono"), 0.2)
     assert "it has no pictures" in message(VideoFile, tmp_path / "a.mp4")
+
+
+def test_a_gif_that_is_broken_amid_it_is_named(tmp_path):
+    path = write_kind(tmp_path, "small.gif", 12)
+    data = path.read_bytes()
+    (tmp_path / "padded.gif").write_bytes(data + bytes(5000))
+    assert len(video_frames(tmp_path / "padded.gif")) == 12
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes(200) + data[middle + 200 :])
+    assert f"video {path} is cut off in frame" in message(video_frames, path)
+
+
+def test_limits_of_ffmpeg_are_no_damage(tmp_path):
+    frames = [Image.fromarray(frame) for frame in moving(3)]
+    frames[0].save(tmp_path / "a.mp4", format="WEBP", save_all=True, append_images=frames[1:])
+    assert "FFmpeg does not decode animated WebP; convert it" in message(VideoFile, tmp_path / "a.mp4")
+
+
+def test_a_key_frame_that_is_damaged_is_not_left_out(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(20), options={"g": "5", "bf": "0"})
+    with av.open(str(path)) as file:
+        packet = next(file.demux(video=0))
+        place, end = packet.pos, packet.pos + packet.size
+    data = bytearray(path.read_bytes())
+    place += 4 + int.from_bytes(data[place : place + 4], "big")  # behind the encoder's own words
+    data[place + 6 : end] = bytes(end - place - 6)
+    path.write_bytes(data)
+    assert message(stream, path).startswith(f"cannot read frame 0 of video {path}: it is damaged")
+    frames = video_frames(path)
+    assert len(frames) == 20 and bars([frames[7].read()]) == [7]
+    assert message(frames[0].read).startswith(f"cannot read frame 0 of video {path}: it is damaged")
+
+
+def test_an_edit_list_that_shows_nothing_is_named(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(20))
+    data = path.read_bytes()
+    place = data.index(b"elst") + 16  # where in the track it begins
+    path.write_bytes(data[:place] + b"\0\xff\0\0" + data[place + 4 :])
+    assert "says that it has 20 frames, but shows none: its edit list" in message(video_frames, path)
+
+
+def test_frames_that_are_packed_into_one_packet_are_counted(tmp_path):
+    """As DivX does in AVI: a frame together with the one that is shown before it, then a packet with none."""
+    with av.open(str(write_clip(tmp_path / "a.avi", moving(21), "mpeg4", {"g": "99", "bf": "1"}))) as file:
+        stored = [bytes(packet) for packet in file.demux(video=0) if packet.size]
+    begin = b"\0\0\1\xb6"  # of a picture; its type is in the next two bits: 2 is shown before the one ahead of it
+    types = [data[data.index(begin) + 4] >> 6 for data in stored]
+    assert 2 in types
+    packets = []
+    for place, data in enumerate(stored):
+        if types[place] == 2:
+            packets[-1] += data
+            packets.append(begin + b"\x40\x7f")
+        else:
+            packets.append(data.replace(begin, b"\0\0\1\xb2DivX503b1393p" + begin, 1))
+    with av.open(str(tmp_path / "a.avi")) as old, av.open(str(tmp_path / "b.avi"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for place, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), place == 0
+            packet.pts = packet.dts = place
+            new.mux(packet)
+    check(tmp_path / "b.avi", range(21))
+
+
+def test_a_table_that_says_more_than_there_is_is_noted(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(20), options={"bf": "0"})
+    table = path.read_bytes().index(b"mdhd") + 16  # the time scale: each frame now lasts 512 s, and an edit list 1 s
+    path.write_bytes(path.read_bytes()[:table] + b"\0\0\0\1" + path.read_bytes()[table + 4 :])
+    assert "says that it has 20 pictures; found in it: 1" in survey(path).notes[0]
+
+
+def test_packets_that_were_lost_are_noted(tmp_path):
+    path = write_clip(tmp_path / "a.ts", moving(30), options=B_FRAMES)
+    data = path.read_bytes()
+    (tmp_path / "b.ts").write_bytes(data[: 188 * 30] + data[188 * 33 :])
+    assert "1 of its packets are damaged or follow some that were lost" in survey(tmp_path / "b.ts").notes[0]
+    assert len(stream(tmp_path / "b.ts")) == len(video_frames(tmp_path / "b.ts")) > 25
 
 
 def test_a_decoder_that_is_missing_is_named(tmp_path):

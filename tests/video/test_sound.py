@@ -3,7 +3,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import moving, write_clip
+from tests.clips import hide_codec, moving, remux, write_clip
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.reader import VideoFile
 from timecyclegan.video.writer import VideoWriter
@@ -80,3 +80,83 @@ def test_a_source_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot read the sound of .*a\.mp4"), writer:
         pass
     assert not (tmp_path / "b.mp4").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_track_whose_codec_nobody_knows_stays_out(tmp_path):
+    source = hide_codec(write_clip(tmp_path / "a.mov", moving(20), sound=("aac+pcm_s16le", 0.5)))
+    with VideoFile(source) as video, VideoWriter(tmp_path / "b.mp4", video.rate, 48, 64, sound=source) as writer:
+        for image, _ in video.frames():
+            writer.write(image)
+    assert (writer.tracks, writer.refused) == (1, [])
+    assert writer.copied.summary() == ["sound copied", "its sound track 2 was left out, its codec is unknown to FFmpeg"]
+    assert [data for data, _ in sound(tmp_path / "b.mp4")] == [data for data, _ in sound(source)]
+
+
+@pytest.mark.parametrize(("change", "mended"), [
+    ({8: 100}, 1), ({8: 140}, 1), ({t: 20 * (t - 15) for t in range(15, 30)}, 15),
+])  # fmt: skip
+def test_sound_whose_times_go_back_goes_on(tmp_path, change, mended):
+    """One packet that is too early, one with the time of another, and a recording behind another one."""
+    def wrong(number, packet):
+        packet.pts, packet.dts = 1000 + change.get(number, 20 * number), number
+        return packet
+
+    write_clip(tmp_path / "a.mkv", moving(20), sound=("libopus", 0.6), times=[1000 + 40 * t for t in range(20)])
+    source = remux(tmp_path / "a.mkv", tmp_path / "b.mkv", wrong, "audio")
+    with VideoFile(source) as video, VideoWriter(tmp_path / "c.mkv", video.rate, 48, 64, sound=source) as writer:
+        for image, _ in video.frames():
+            writer.write(image)
+    found = sound(tmp_path / "c.mkv")
+    assert [data for data, _ in found] == [data for data, _ in sound(source)]
+    right = {t: 20 * t for t in range(len(found))} | ({8: 160} if mended == 1 else {})
+    np.testing.assert_allclose([1000 * time for _, time in found], list(right.values()), atol=1.5)
+    assert f"{mended} packets of sound" in writer.copied.summary()[1]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "libopus")])
+def test_sound_that_ends_early_is_noted(tmp_path, name, codec):
+    """The file was cut off behind its last picture, so that the pictures are all there."""
+    source = write_clip(tmp_path / name, moving(20), sound=(codec, 6), container={"movflags": "faststart"})
+    data = source.read_bytes()
+    assert sound_summary(source, tmp_path / "b.mkv") == ["sound copied"]
+    source.write_bytes(data[: len(data) * 3 // 4])
+    copied, note = sound_summary(source, tmp_path / "b.mkv")
+    assert copied == "sound copied" and note.startswith("its sound ends after ") and "it says 6.0" in note
+
+
+def test_a_track_that_a_container_takes_only_by_name_stays_out(tmp_path):
+    """AAC without its description, which Matroska needs when the file is closed."""
+    source = write_clip(tmp_path / "a.mp4", moving(20), sound=("aac", 0.5))
+    source.write_bytes(source.read_bytes().replace(b"esds", b"free"))
+    assert sound_summary(source, tmp_path / "b.mkv") == ["its sound (aac) was left out, .mkv cannot hold it"]
+    assert len(decoded(tmp_path / "b.mkv")) == 20
+
+
+def sound_summary(source, path):
+    with VideoFile(source) as video, VideoWriter(path, video.rate, 48, 64, sound=source) as writer:
+        for image, _ in video.frames():
+            writer.write(image)
+    return writer.copied.summary()
+
+
+def test_the_sound_is_named_when_it_fails(tmp_path):
+    class Refusing:
+        def mux(self, packet):
+            raise av.error.InvalidDataError(1, "Invalid data")
+
+    source = write_clip(tmp_path / "a.mp4", moving(20), sound=("aac", 0.5))
+    with pytest.raises(UserError, match=r"cannot write the sound of .*a\.mp4 to .*b\.mp4: .*--no-sound leaves it"), \
+            VideoWriter(tmp_path / "b.mp4", 25, 48, 64, sound=source) as writer:
+        writer.copied._container = Refusing()
+        for image in moving(20):
+            writer.write(image)
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_sound_before_the_pictures_does_not_move_them_in_avi(tmp_path):
+    """AAC begins with an encoder's preparation, before time 0, which AVI does not have."""
+    source = write_clip(tmp_path / "a.mp4", moving(20), sound=("aac", 0.5))
+    assert copy(source, tmp_path / "b.avi") == []
+    with VideoFile(tmp_path / "b.avi") as video:
+        assert [time for _, time in video.frames()] == [t / video.rate for t in range(20)]
+    assert len(sound(tmp_path / "b.avi")) > 10

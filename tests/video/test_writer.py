@@ -112,6 +112,29 @@ def test_frames_keep_their_times(tmp_path, suffix):
     np.testing.assert_allclose([float(time) for time in found], np.arange(12) / 3000, atol=1.1e-3)
 
 
+@pytest.mark.parametrize("fps", [Fraction(120000, 1001), Fraction(90000 * 30, 363990 // 4 * 4 + 7), Fraction(1, 7),
+                                 Fraction(1000, 33), Fraction(10**7, 10**5 + 7), Fraction(10**4)])  # fmt: skip
+def test_rates_that_a_codec_does_not_take_become_the_nearest(tmp_path, fps):
+    """MPEG-4 has 16 bits for each part of its time base."""
+    with VideoWriter(tmp_path / "a.avi", fps, 32, 32) as writer:
+        for _ in range(30):
+            writer.write(plain(RED, 32, 32))
+    with av.open(str(tmp_path / "a.avi")) as file:
+        rate = file.streams.video[0].average_rate
+    assert max(rate.numerator, rate.denominator) <= 65535
+    assert float(rate) == pytest.approx(min(float(fps), 1000), rel=1e-4)  # faster ones FFmpeg's AVI does not hold
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_the_last_frame_keeps_its_length(tmp_path, suffix):
+    path, times = tmp_path / f"a{suffix}", [Fraction(t, 1000) for t in (0, 40, 100, 500)]
+    with VideoWriter(path, 5, 32, 32, tick=Fraction(1, 1000)) as writer:
+        for time, length in zip(times, (0.04, 0.06, 0.4, 2), strict=True):
+            writer.write(plain(RED, 32, 32), time, Fraction(length).limit_denominator(1000))
+    with av.open(str(path)) as file:
+        assert file.duration / av.time_base == pytest.approx(2.5, abs=0.002)
+
+
 def test_pixels_keep_their_aspect(tmp_path):
     with av.open(str(write(tmp_path / "a.mp4", [plain(RED, 32, 32)], pixel_aspect=Fraction(4, 3)))) as file:
         assert file.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
@@ -148,7 +171,7 @@ def test_encoders_that_are_missing_or_refuse(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"b\.webm: this FFmpeg has no encoder nothing; try another suffix"):
         write(tmp_path / "b.webm", [plain(RED)])
     monkeypatch.setitem(video.ENCODERS, ".mp4", video.Encoder("libx264", {"preset": "none such"}))
-    with pytest.raises(UserError, match=r"cannot write .*b\.mp4: .*\(libx264\)"):
+    with pytest.raises(UserError, match=r"cannot write .*b\.mp4: its pictures \(libx264\): .*try another suffix"):
         write(tmp_path / "b.mp4", [plain(RED)])
     (tmp_path / "b.mkv").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*b\.mkv"):

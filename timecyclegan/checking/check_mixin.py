@@ -5,27 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.optimizer import Optimizer
+from torch import Tensor
 
 from timecyclegan.checking.findings import Finding, find_faults
-from timecyclegan.checking.random_state import random_state, set_random_state
 from timecyclegan.checking.record import Record
-from timecyclegan.checking.snapshot import Snapshot
 from timecyclegan.models.mixins.host import DEFAULT_NAME
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.snapshot import Snapshot
 
 
 def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, verbose: bool = True) -> list[Finding]:
     """Make one training step of ``gan`` and find what is wrong with its TimeCycle.
 
-    Of sequence discriminators and the warp loss it finds only what is never called, never back-propagated, not a
-    number, in the other side's loss or in no optimizer; of a warp loss that is not used nothing.
-
-    All that can be reached from ``gan``, ``batch`` and ``step`` is left as it was, bit for bit, and random numbers too.
-    What the step writes elsewhere (files, a logger) stays written.
+    Of sequence discriminators and the warp loss it finds less, of a warp loss that is not used nothing. All that can be
+    reached from ``gan``, ``batch`` and ``step``, or is met in the step, is left as it was, bit for bit, and random
+    numbers too. What the step writes elsewhere (files, a logger) stays written.
 
     Args:
         gan: a host of ``TimeCycleMixin``, an object that holds a ``TimeCycle``, or, for a script, the ``TimeCycle``.
@@ -34,43 +30,36 @@ def check_mixin(gan: Any, batch: Any, step: Callable[[Any], Any] | None = None, 
             ``optimize_parameters``, ``training_step``, ``train_step``, or ``forward`` with ``backward`` (if nothing
             was back-propagated then, ``loss_D`` and ``loss_G`` are); a dict, a tuple or a list is spread over their
             arguments, unless one is called ``batch``. Makes several steps if the generator does not learn in each.
-        verbose: print the findings.
+        verbose: print what was seen, and the findings.
 
     Returns:
         The findings, empty if all is well: ``assert not check_mixin(gan, batch)``; an exception is one too. Each has a
-        ``name``, always in the same words, and a ``text`` that says what was seen and what to do.
+        ``name``, always in the same words (a class's or a script's), and a ``text``: what was seen and what to do.
 
     Raises:
         UserError: it cannot be told how to make a step.
     """
     make_step = functools.partial(step, batch) if step else _guess_step(gan, batch)
     # The attributes are followed even where the GAN's class is an installed package's.
-    numbers, snapshot = random_state(), Snapshot(gan, getattr(gan, "__dict__", gan), batch)
-    around = {"": step}
-    if inspect.isfunction(step) or inspect.ismethod(step):  # what it gets from around it; of a method, its object
-        found = inspect.getclosurevars(step)
-        around = {**found.globals, **found.nonlocals, "": getattr(step, "__self__", None)}
-    for name, value in around.items():
-        snapshot.add(value, name)
-    cycles = snapshot.found(TimeCycle)
-    groups = [(name, group) for name, group in snapshot.found(SequenceDiscriminators) if group.judges]
-    record = Record([parameter for _, parameter in snapshot.found(nn.Parameter)], snapshot.add)
+    snapshot = Snapshot(gan, getattr(gan, "__dict__", gan), batch)
+    snapshot.add(getattr(step, "__self__", step))
+    if inspect.isfunction(step) or inspect.ismethod(step):  # what it gets from around it
+        for name, value in {**(found := inspect.getclosurevars(step)).globals, **found.nonlocals}.items():
+            snapshot.add(value, name)
+    record = Record(snapshot)
     try:
         with torch.enable_grad():
-            with record.watching(judge.network for _, cycle in cycles for judge in cycle.judges):
+            with record.watching():
                 error = _make(gan, make_step, record)
-            optimizers = {id(event.owner): ("", event.owner) for event in record.of("made")}
-            optimizers |= {id(optimizer): (name, optimizer) for name, optimizer in snapshot.found(Optimizer)}
-            cores = [*_named(cycles), *_named(groups)]
-            findings, watched = find_faults(record, cores, list(optimizers.values()), error)
+            groups = [(name, group) for name, group in snapshot.found(SequenceDiscriminators) if group.judges]
+            findings, watched = find_faults(record, [*_named(snapshot.found(TimeCycle)), *_named(groups)], error)
     finally:
         snapshot.restore()
-        set_random_state(numbers)
-    if verbose and findings:
-        print(f"check_mixin: {len(findings)} fault{'s' * (len(findings) > 1)} found")
-        print("\n".join(f"{number}. {finding}" for number, finding in enumerate(findings, 1)))
-    elif verbose:
-        print(f"check_mixin: all is well ({watched})")
+    if verbose:
+        lines = [f"check_mixin: {name}: {saw}" for name, saw in watched.items() if saw]
+        verdict = f"{len(findings)} fault{'s' * (len(findings) > 1)} found"
+        lines.append(f"check_mixin: {verdict}" if findings else f"check_mixin: all is well ({', '.join(watched)})")
+        print("\n".join([*lines, *(f"{number}. {finding}" for number, finding in enumerate(findings, 1))]))
     return findings
 
 
@@ -111,14 +100,14 @@ def _make(gan: Any, make_step: Callable[[], Any], record: Record) -> Exception |
     """Make the step; returns the error that ended it. Where nothing was back-propagated, the host's losses are."""
     try:
         result = make_step()
-        if not record.of("backward"):
-            losses = {name: getattr(gan, name, None) for name in ("loss_D", "loss_G")}
-            known = None not in losses.values()  # which side's is which
-            losses[""] = result.get("loss") if isinstance(result, dict) else result
-            for name, loss in losses.items():
-                if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
-                    record.loss = name if known else ""
-                    loss.backward(retain_graph=True)
+        losses = {name: getattr(gan, name, None) for name in ("loss_D", "loss_G")}
+        known = None not in losses.values()  # which side's is which
+        result = result.get("loss") if isinstance(result, dict) else result
+        losses |= {} if any(result is loss for loss in losses.values()) else {"": result}
+        for name, loss in losses.items() if not record.of("backward") else ():
+            if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
+                record.loss = name if known else ""
+                loss.backward(retain_graph=True)
     except Exception as error:
         return error
     return None

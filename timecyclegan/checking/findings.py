@@ -1,32 +1,39 @@
-"""What is wrong with a GAN's TimeCycle, told from what happened in a training step."""
-import math
+"""What is wrong with a GAN's TimeCycle: findings are predicates over the record of one training step."""
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
+from torch.utils import _pytree as tree
 
-from timecyclegan.checking.record import Event, Record, leaves, parameters_of
-from timecyclegan.checking.snapshot import PACKAGE, is_installed
+from timecyclegan.checking.record import Record, fingerprint, parameters_of, shows
 from timecyclegan.models.mixins.host import as_video
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
+from timecyclegan.models.mixins.timecycle_mixin import TimeCycleMixin
 from timecyclegan.models.mixins.warp_loss_mixin import WarpLossMixin
+from timecyclegan.util.graph import leaves, origins, ways
+from timecyclegan.util.snapshot import PACKAGE, is_installed
 
 TOLERANCE = 1e-3  # of the range of values: rounding is no fault
-Faults = Iterator[tuple[str, str]]  # each has a name, and says what was seen and what to do
-_CALLS = ("fed", "real", "generator", "discriminator")  # the events that are calls of a part
+FAR_ABOVE = 100.0  # times the host's gradient, which then is noise beside TimeCycle's
+Details = list[dict[str, Any]]  # what a finding says, once for each case
 _PARTS = {  # what it is called, how to give it a step's videos, and what computes its losses
     TimeCycle: ("cycle", "timecycle_forward(fake, source)", "timecycle_backward"),
     SequenceDiscriminators: ("sequence discriminators", "set_seq_D_input(fake, real)", "seq_D_backward"),
     WarpLossMixin: ("warp loss", "warp_forward(fake, real)", "warp_backward"),
 }
-_TERMS = {"timecycle_backward": "term", "timecycle_backward_D": "discriminator's term"}  # others: as the methods
-_TOO_LATE = ("back-propagated before the term was added", "the generator's loss had been back-propagated when "
-             "timecycle_backward() was computed: add it before, or where .backward() is called by a method of the GAN "
-             "do self.timecycle_backward().backward(retain_graph=True) before it (gradients add up)")  # fmt: skip
+_SCRIPT = {  # the words of a class, and of a script
+    "self.timecycle_parameters": "cycle.parameters", "timecycle_forward": "cycle", "add_timecycle_": "cycle.add_",
+    "self.timecycle_backward": "timecycle_backward", "timecycle_backward_D": "cycle.discriminator_loss",
+    "timecycle_backward": "cycle.generator_loss", "timecycle_type": "cycle_type", "define_timecycle": "a network of ",
+}  # fmt: skip
+_CLIPS = {"sequence": "sequence", "fake": "sequence", "real": "real sequence", "real_sequence": "real sequence",
+          "condition": "condition"}  # fmt: skip
 
 
 class Finding(NamedTuple):
@@ -43,27 +50,23 @@ class Loss:
     """What became of a loss of a part, the generator's or the discriminators'."""
 
     def __init__(self, part: "Part", side: str, method: str):
-        calls = [event for event in part.events if event.what == side]
-        self.side, self.method, self.computed, self.record = side, method, bool(calls), part.record
-        self.terms = {id(value): value for event in calls for value, _ in event.losses.values()}
-        self.trains = set().union(*map(leaves, self.terms.values()))  # the parameters that it depends on
-        # The host's losses that it was back-propagated in, "" where that is not known.
-        self.inside = {event.given["loss"] for event in self.record.of("reached") if event.owner in self.terms}
+        self.side, self.method, self.record = side, method, part.record
+        self.title = {"timecycle_backward": "term", "timecycle_backward_D": "discriminator's term"}.get(method, method)
+        self.events = [event for event in part.events if event.what == side]
+        self.terms = {id(term.value): (name, event) for event in self.events for name, term in event.losses.items()}
+        self.trains = leaves(*(term.value for event in self.events for term in event.losses.values()))
+        self.reached = [event for event in self.record.of("reached") if event.owner in self.terms]
+        self.passes = {event.during for event in self.reached}
+        self.inside = {event.given["loss"] for event in self.reached}  # the host's losses, "" where that is not known
 
-    def fate(self, recipients: set[int], untouched: set[int]) -> str:
-        """What became of its gradient: "waiting" for a step with ``recipients``, "used", or what happened before it."""
-        fate = ""
-        for event in self.record.events:
-            if event.what == "reached" and event.owner in self.terms:
-                fate = "waiting"
-            elif fate == "waiting" and event.what == "zero_grad" and parameters_of(event.owner) & recipients:
-                fate = "set to zero by zero_grad()"
-            elif fate == "waiting" and event.what == "step" and (mine := event.given.keys() & recipients):
-                left = {key for key in mine if event.given[key]}
-                if left - untouched:
-                    return "used"
-                fate = fate if left else "taken away, not by zero_grad(),"
-        return fate
+    def fate(self, ids: set[int]) -> str:
+        """What came next where it left gradients in parameters: a "step" of any, or "cleared", "waiting", "none"."""
+        ends = set()
+        for history in map(self.record.histories.get, ids & self.record.histories.keys()):
+            for place, event in enumerate(history):
+                if event.what == "graded" and event.during in self.passes:
+                    ends.add(next((later.what for later in history[place:] if later.what != "graded"), "waiting"))
+        return "step" if "step" in ends else min(ends, default="none")
 
 
 class Part:
@@ -72,155 +75,102 @@ class Part:
     def __init__(self, core: Any, name: str, record: Record):
         self.core, self.name, self.record, self.cycle = core, name, record, isinstance(core, TimeCycle)
         self.label, self.feed, method = next(words for kind, words in _PARTS.items() if isinstance(core, kind))
-        self.events = [event for event in record.events if event.owner is core and event.what in _CALLS]
-        self.generator = Loss(self, "generator", method)
-        self.discriminator = Loss(self, "discriminator", f"{method}_D")
+        self.walk, self.complete = self.feed.split("(")[0], record.complete
+        self.events = [event for event in record.events if event.owner is core]
+        self.generator, self.discriminator = Loss(self, "generator", method), Loss(self, "discriminator", f"{method}_D")
+        self.losses, self.judges = (self.generator, self.discriminator), list(getattr(core, "judges", ()))
         calls = [event.what for event in self.events if event.what != "real"]
         self.fed, self.asked_before = "fed" in calls, bool(calls) and calls[0] != "fed"
-        self.walks = [event.walk for event in self.events if event.walk]
-        # Of terms on a walk, whether its sequence had no gradient, and whether what made it had got its own before.
-        self.made_by, self.detached, self.late = set(), False, False
+        self.errors = " ".join(str(event.error) for event in self.events if event.error)
+        self.over, self.walks = "walk first" in self.errors, [event for event in self.events if event.walk]
+        # The clips given last, without what is ignored; what made them; and what was odd about that.
+        self.clips, self.unread, self.made_by, learned = {}, [], set(), set()
+        self.late = self.detached = self.signed = False
         for event in self.events:
+            for key in (key for key in _CLIPS if key in event.given and event.what in ("fed", "real")):
+                given, what = event.given[key], _CLIPS[key]
+                frames, clip = [given] if isinstance(given, Tensor) else given or [], attempt(as_video, given)
+                what += " of the real one" * (key == "condition" and event.what == "real")
+                if isinstance(clip, Exception):
+                    self.unread += [{"what": what, "error": clip}] if given is not None else []
+                    continue
+                self.clips[what] = clip.detach()[:, event.given.get("ignore_first_n", 0) :]
+                self.made_by |= leaves(*frames) if what == "sequence" else set()
+                learned |= leaves(*frames) if what == "real sequence" else set()
+                ends = [edge for frame in frames for edge in origins(frame)] if what == "sequence" else []
+                self.signed |= any(edge.node.name().startswith("Tanh") for edge in ends)
             if event.what == "generator" and event.losses and event.walk:
                 behind, other = leaves(event.walk.sequence), leaves(event.walk.condition)
                 graded = {one.owner for one in record.of("graded") if one.index < event.index}
                 self.made_by |= behind | other
                 self.detached |= event.grad and event.walk.predictions.requires_grad and not behind
                 self.late |= bool(graded & behind - other)
-        # Of cycles: the parameters of the motion models, of those of the host's too that no sequence depends on.
-        others = self.generator.trains - self.made_by - self.discriminator.trains
-        self.motion = parameters_of(core) | others if self.cycle else set()
+        if self.cycle and not core.type.conditional:
+            self.clips.pop("condition", None)
+        self.sequence, self.condition, real = map(self.clips.get, ("sequence", "condition", "real sequence"))
+        same = real is not None and self.sequence is not None and real.shape == self.sequence.shape
+        self.fake_as_real = learned & self.made_by or (same and self.made_by and torch.equal(real, self.sequence))
+        ranges = {what: clip.aminmax() for what, clip in self.clips.items() if clip.numel()}
+        self.range = ranges.get("sequence", (-1, 0))
+        self.ranges, self.signed = ranges if self.cycle else {}, self.signed or bool(self.range[0] < -0.25 and ranges)
+        self.frames = 0 if self.sequence is None else self.sequence.shape[1]
+        self.least = core.type.history + 1 if self.cycle else 0
+        self.readings, self.disordered, self.misjudged, reals = sightings(self)
+        reals += [ranges["real sequence"]] if "real sequence" in ranges else []
+        self.unsigned = any(0 <= low < 0.25 and 0.5 < high <= 1 + TOLERANCE for low, high in reals)
+        self.swapped = swapped(self)
+        # The parameters of the judges and of the motion models, of those of the host's too that no clip depends on.
+        walkers, networks = core._walkers if self.cycle else (), [judge.network for judge in self.judges]
+        walkers, networks = (set().union(*(parameters_of(one) for one in some if isinstance(one, nn.Module)))
+                             for some in (walkers, networks))  # fmt: skip
+        self.judging = (self.discriminator.trains | networks) - self.made_by - walkers
+        own = self.generator.trains - self.made_by - self.judging
+        self.motion = parameters_of(core) | own if self.cycle else set()
+        trained = self.motion.union(*map(parameters_of, getattr(core, "networks", ())))
+        self.outside = trained - record.held if record.optimizers else set()
+        self.spoiled = self.generator.trains & self.judging
+        holders = [(name, one, ids) for name, one, ids in record.optimizers if ids & self.motion]
+        self.holders = " and ".join(name for name, *_ in holders)
+        self.stepping = sum(id(one) in record.stepped for _, one, _ in holders)
+        self.misplaced = bool(holders and record.held & self.made_by) and all(
+            ids - self.motion and not ids & self.made_by for *_, ids in holders)  # fmt: skip
+        reached = self.generator.reached
+        zero = bool(reached) and all(event.given["zero"] for event in reached)
+        self.weightless = self.cycle and self.walks and (core.weight == 0 or zero)
+        self.pull = self.host_pull = 0.0  # norms of the gradients at the clip walked last: TimeCycle's, the host's
+        if event := next((event for event in self.events[::-1] if "clip" in event.pulls), None):
+            edges = [edge for edge in event.pulls if edge != "clip"]
+            before = ways(*(one for edge in edges for one, _ in edge.node.next_functions))
+            edges = [edge for edge in edges if edge.node not in before]  # of a recurrent generator the last frame
+            ours = torch.autograd.grad(event.walk.sequence, edges, event.pulls["clip"], True, allow_unused=True)
+            pairs = [(event.pulls[edge], 0 * event.pulls[edge] if one is None else one)
+                     for edge, one in zip(edges, ours, strict=True)]  # fmt: skip
+            self.pull = sum(one.square().sum().item() for _, one in pairs) ** 0.5
+            host = sum((both - one).square().sum().item() for both, one in pairs) ** 0.5
+            self.host_pull = host if host > 1e-5 * self.pull else 0.0  # less is rounding
+
+    def saw(self) -> str:
+        """What was watched, in words."""
+        if self.sequence is None:
+            return ""
+        (clips, frames, *size), condition = self.sequence.shape, self.condition
+        numbers = [(clips, "clip"), (frames, "frame"), (0 if condition is None else condition.shape[2], "channel")]
+        clips, frames, channels = (f"{number} {what}{'s' * (number != 1)}" for number, what in numbers)
+        graded = {event.owner for event in self.record.of("graded") if event.during in self.generator.passes}
+        sides = {"generator": self.made_by - self.motion, "motion model": self.motion}
+        sides = [side for side, ids in sides.items() if ids & graded & self.generator.trains]
+        low, high = self.range
+        return (f"{'walked ' * self.cycle}{clips} of {frames}, {'x'.join(map(str, size))}"
+                + f", condition {channels}" * (condition is not None)
+                + f", values {low:.2g} to {high:.2g}, reaches {' and '.join(sides) or 'nothing'}"
+                + f"; gradient {self.pull:.2g}" * bool(self.pull)
+                + f" beside the host's {self.host_pull:.2g}" * bool(self.pull and self.host_pull))  # fmt: skip
 
 
-def find_faults(
-    record: Record, cores: Iterable[tuple[str, Any]], optimizers: list[tuple[str, Optimizer]], error: Exception | None
-) -> tuple[list[Finding], str]:
-    """All that is wrong with ``cores``, cycles and groups of sequence discriminators with their names, and with others
-    that the step used; and what was watched, in words. After an ``error`` it is what does not depend on a step's end.
-    """
-    known = {id(core): (core, name) for name, core in cores}
-    for event in record.events:
-        if event.what in _CALLS:
-            known.setdefault(id(event.owner), (event.owner, "TimeCycle" * isinstance(event.owner, TimeCycle)))
-    parts = [Part(core, name, record) for core, name in known.values()]
-    labels, findings = [part.label for part in parts], {}
-
-    def add(faults: Iterable[tuple[str, str]], part: Part | None = None) -> None:
-        where = f"{part.label} {part.name!r}: " if part and labels.count(part.label) > 1 else ""
-        for name, text in faults:
-            findings.setdefault((name, where), Finding(name, where + text))
-
-    explained = False  # whether a finding says why there is an error
-    for part in parts:
-        for event in part.events:
-            faults = list(check_call(event))
-            add(faults, part)
-            explained |= event.error is error and bool(faults or part.asked_before)
-        if part.late and "backward through the graph a second time" in str(error):
-            explained = True
-            add([_TOO_LATE], part)
-    if error and not explained and not (findings and "does not require grad" in str(error)):  # a loss lacks something
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [frame for frame in frames if not is_installed(frame.filename) and PACKAGE not in frame.filename]
-        frame = (theirs or frames)[-1]
-        add([("the step failed", f"{type(error).__name__} in {frame.filename}, line {frame.lineno}: {error}")])
-    cycles, backwards = any(part.cycle for part in parts), bool(record.of("backward"))
-    if not cycles:
-        add([("no TimeCycle", "the GAN has no cycle: call define_timecycle in its __init__")])
-    if cycles and not error and not optimizers:
-        add([("no optimizer", "the step uses none and the GAN holds none, so nothing can be said about them: give a "
-              "step that uses yours, with step=lambda batch: ...")])  # fmt: skip
-    if cycles and not error and not backwards:
-        add([("nothing back-propagated", "the step calls no .backward(), and there is no loss_G to call it on: give a "
-              "whole step, with step=lambda batch: ...")])  # fmt: skip
-    for part in parts:
-        add(_check_losses(part, backwards and not error), part)
-        add(_check_optimizers(part, optimizers, not error) if optimizers else (), part)
-    watched = [part.name if part.cycle else f"{part.label} {part.name}".rstrip() for part in parts]
-    return list(findings.values()), ", ".join(watched)
+# ---- predicates of more than a line: true, or what there is to say
 
 
-def check_call(event: Event) -> Faults:
-    """What is wrong with what a call was given or made, and with the networks that it called."""
-    core, walk = event.owner, event.what == "fed"
-    for name, (value, _) in event.losses.items():
-        if not value.isfinite().all():
-            yield "not a number", f"the term {name!r} is {value.item()}"
-    if isinstance(core, TimeCycle) and event.error and event.what in ("generator", "discriminator"):
-        yield from _check_discriminators(core)
-    if not isinstance(core, TimeCycle) or event.what not in ("fed", "real"):
-        return
-    condition, ignored, videos = event.given.get("condition"), event.given.get("ignore_first_n", 0), []
-    given = {"sequence": event.given["sequence"]} if walk else {"real sequence": event.given["real"]}
-    if condition is not None and (core.type.conditional or not walk):
-        given["condition" if walk else "condition of the real one"] = condition
-    elif core.type.conditional and walk:
-        yield ("condition missing", "a conditional cycle sees the source of each frame: timecycle_forward(fake, "
-               "source); without one, timecycle_type is 'unconditional'")  # fmt: skip
-    for name, one in given.items():
-        video = _attempt(as_video, one)
-        if isinstance(video, Exception):
-            yield "sequence of the wrong shape", f"the {name} cannot be read: {video}"
-            return
-        videos.append(video.detach()[:, ignored:])
-        low, high = (video.min().item(), video.max().item()) if video.numel() else (0, 0)
-        if not math.isfinite(low) or not math.isfinite(high):
-            yield ("not a number", f"the {name} has values that are infinite or not a number: look for the cause in "
-                   "the step before TimeCycle (a division by 0, a learning rate that is too high)")  # fmt: skip
-        elif low < -1 - TOLERANCE or high > 1 + TOLERANCE:
-            yield ("values outside [-1, 1]", f"the {name} goes from {low:.4g} to {high:.4g}, motion models make "
-                   "[-1, 1]: scale the data (x / 127.5 - 1 for bytes), and let the generator end in tanh")  # fmt: skip
-    if len({(*video.shape[:2], *video.shape[3:]) for video in videos}) > 1:
-        yield "sequence and condition differ", f"{event.error}: frame t of the one must belong to frame t of the other"
-        return
-    (sequence, *conditions), history = videos, core.type.history
-    frames, channels = sequence.shape[1:3]
-    if walk and frames <= history:
-        without = f" ({ignored} of them ignored)" if ignored else ""
-        yield ("cycle of length 0", f"in a sequence of {frames + ignored} frame(s){without} there is nothing to walk, "
-               f"so there is no loss: give at least {history + 1 + ignored} frames")  # fmt: skip
-    if not walk or frames <= history or len(conditions) < core.type.conditional:
-        return
-    # The motion models: (N, [C_c +] history * C, H, W) to (N, C, H, W).
-    shown = torch.cat([*(one[:, 0] for one in conditions), *sequence[:, :history].unbind(1)], dim=1)
-    what = "".join(f"{one.shape[2]} of the condition, " for one in conditions) + f"{history} frame(s) of {channels}"
-    remedy = f"define_timecycle(input_channels={shown.shape[1]}, output_channels={channels})"
-    for name, network in zip(("motion model", "forward motion model"), core._walkers, strict=True):
-        made = _attempt(network, shown) if network is not None else sequence[:, 0]
-        if isinstance(made, Tensor) and made.shape[1:] != sequence.shape[2:]:
-            yield ("wrong channel count", f"the {name} makes (C, H, W) = {tuple(made.shape[1:])}, a frame is "
-                   f"{tuple(sequence.shape[2:])}: {remedy}, or mend your own motion model")  # fmt: skip
-        elif isinstance(made, Exception) and event.error:
-            fault, why = _misfit(network, shown, made)
-            yield ("wrong channel count" if fault else "motion model fails", f"the {name} is shown {shown.shape[1]} "
-                   f"channels ({what}), {why}{f': {remedy}' if fault else ''}")  # fmt: skip
-
-
-def _check_discriminators(core: TimeCycle) -> Faults:
-    """Why terms could not be computed: a step's videos do not fit, or a discriminator cannot take its pictures."""
-    cases = _attempt(core.cases, "gan")
-    if isinstance(cases, Exception):
-        if hasattr(core.step, "sequence"):
-            yield "discriminator with the wrong input", str(cases)
-        else:
-            yield "timecycle_forward never called", f"{cases}: call timecycle_forward(fake, source) in every step"
-        return
-    for judge, exhibit in ((case.judge, one) for case in cases for one in (*case.fake[:1], *case.real[:1])):
-        shown, channels = exhibit.pictures(), exhibit.video.shape[2]
-        error = _attempt(judge.network, shown)
-        if isinstance(error, Exception):
-            seen, known = (0 if one is None else one.shape[2] for one in (exhibit.condition, core.step.condition))
-            what = f"{judge.n_frames} frame(s) of {channels}" + (f", {seen} of the condition of each" if seen else "")
-            expected, why = _misfit(judge.network, shown, error)
-            # What it may be built for: how many frames, and whether with the condition.
-            ways = [f"n_frames={expected // each}{more}" for each, more in (
-                (channels, ", conditional=False"), (channels + (seen or known), " and the condition of each frame, not "
-                "conditional=False")) if expected and expected % each == 0]  # fmt: skip
-            yield ("discriminator with the wrong input", f"{judge.name} is shown {shown.shape[1]} channels ({what}), "
-                   f"{why}{': add it with ' * bool(ways)}{' or '.join(ways)}")  # fmt: skip
-
-
-def _attempt(call: Callable[[Any], Any], argument: Any) -> Any:
+def attempt(call: Callable[[Any], Any], argument: Any) -> Any:
     """What a call makes, or the exception that it raises."""
     try:
         with torch.no_grad():
@@ -229,113 +179,285 @@ def _attempt(call: Callable[[Any], Any], argument: Any) -> Any:
         return error
 
 
-def _misfit(network: nn.Module, shown: Tensor, error: Exception) -> tuple[int, str]:
-    """Where it can be told that its first layer takes another number of channels: that number; and what is wrong."""
-    layers = network.modules() if isinstance(network, nn.Module) else ()
-    expected = next((layer.in_channels for layer in layers if getattr(layer, "in_channels", None)), shown.shape[1])
-    if expected == shown.shape[1]:
-        return 0, f"{tuple(shown.shape)} in all: it raised {type(error).__name__}: {error}"
-    return expected, f"its first layer takes {expected}"
+def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, list[Tensor]]:
+    """How modules of the host see the clips: each as (N, T, C, H, W) (True), as (N, C, T, H, W) (False), or not at all;
+    whether frames beside other frames of their condition only; judges that see other pictures than the cycle's; and the
+    ranges of what modules that make no clip see in its place, real ones."""
+    prints, beside, ends = {what: fingerprint(clip) for what, clip in part.clips.items()}, {}, defaultdict(set)
+    seen: dict[str, set[bool]] = {what: set() for what in prints}
+    places, others = defaultdict(set), defaultdict(list)  # of the clip among the channels; and what was without it
+    for network, size, given, made, ranges in part.record.shown:
+        known = {what: one for what, one in prints.items() if part.clips[what].shape[3:] == size}
+        for what, one in known.items():
+            for as_it_is, reading in ((True, one), (False, one.transpose(1, 2))):
+                seen[what] |= {as_it_is for pictures in [*given, *made] if shows(pictures, reading).any()}
+        rows = [one for one in [*given, *made] if one.dim() == 2 and len(one) == len([*given, *made][0])]
+        for what, other in (("sequence", "condition"), ("real sequence", "condition of the real one")):
+            if rows and what in known and other in known and known[what].shape[:2] == known[other].shape[:2]:
+                here, there = (shows(torch.cat(rows, 1), known[one]).any(dim=1) for one in (what, other))  # (M, N, T)
+                beside[what] = beside.get(what, False) | (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
+        judging = "sequence" in known and not parameters_of(network) & part.made_by and parameters_of(network)
+        for one, both in zip(given, ranges, strict=True) if judging else ():
+            hits = shows(one, known["sequence"])
+            hits = hits if hits.dim() else hits.view(1, 1, 1)  # of volumes, at their first channel
+            places[network] |= {*hits.flatten(2).any(dim=2).any(dim=0).nonzero().flatten().tolist()}
+            others[network] += [] if hits.any() else [both]
+        for judge in part.judges if part.complete else ():
+            for one in given if judge.network is network and len(given) == 1 else ():
+                kinds = [next((("image", "condition")["condition" in what] for what, clip in known.items()
+                               if shows(one, clip)[:, place].any()), "") for place in (0, -1)]  # fmt: skip
+                ends[judge] |= {tuple(kinds)} if all(kinds) else set()
+    wrong = [one & ~one.diagonal(dim1=1, dim2=2).unsqueeze(-1) for one in beside.values()]  # (N, T, T of the condition)
+    ours = {judge: ("condition" if "condition of the real one" in part.clips and judge.conditional is not False
+                    else "image", "image") for judge in ends}  # fmt: skip
+    # One frame of a condition beside all others may be meant for the whole clip.
+    return seen, any(one.flatten(0, 1).any(dim=0).sum() > 1 for one in wrong), [
+        {"name": judge.name, "ours": ours[judge], "theirs": min(ends[judge])} for judge in ends
+        if ends[judge] and ours[judge] not in ends[judge]], [
+        (seen[0].min(), seen[1].max()) for network in places for place in places[network] for both in others[network]
+        for seen in [both[:, :, place : place + part.clips["sequence"].shape[2]]] if seen.numel()]  # fmt: skip
 
 
-def _check_losses(part: Part, steps: bool) -> Faults:
-    """What was not given, not computed, or not back-propagated, and what should not have been."""
-    if part.asked_before or (steps and not part.fed):
-        yield (f"{part.feed.split('(')[0]} never called", f"there is no generated sequence of this step: call "
-               f"{part.feed} once it is generated, before its losses, in every step")  # fmt: skip
-    if part.detached:
-        yield ("detached sequence", "the sequence that TimeCycle walks has no gradient, so the loss does not train the "
-               "generator: give it as it is generated, without detach() and not made in torch.no_grad()")  # fmt: skip
-    if not steps or not part.fed:
-        return
-    judged = getattr(part.core, "judges", ()) and (part.walks or not part.cycle)
-    for loss, wanted, other in ((part.generator, True, "loss_D"), (part.discriminator, judged, "loss_G")):
-        method, remedy = loss.method, f"add {loss.method}() to the {loss.side}'s loss"
-        if wanted and not loss.computed:
-            yield (f"{method} never called", f"the {loss.side}'s term was not computed in this step: {remedy} (if that "
-                   "does not learn in every step, check several: see step)")  # fmt: skip
-        elif not loss.inside and part.late and loss is part.generator:
-            yield _TOO_LATE
-        elif not loss.inside and (loss.trains or (loss.terms and loss is part.discriminator)):
-            yield (f"{_TERMS.get(method, method)} never back-propagated", f"no .backward() went through {method}(): "
-                   f"{remedy} before its .backward(), where what it trains requires gradients")  # fmt: skip
-        if other in loss.inside:
-            yield f"{method} in the other side's loss", f"{method}() is part of {other}: {remedy}"
-    if not part.walks:
-        return
-    if part.generator.inside and part.motion and not part.motion & part.generator.trains:
-        yield ("motion model gets no gradient", "the loss does not depend on its parameters: let them require "
-               "gradients, and do not call timecycle_forward in torch.no_grad()")  # fmt: skip
-    if part.generator.trains & part.discriminator.trains:
-        yield ("discriminator trained by the generator's term", "timecycle_backward() sends gradients to it: make them "
-               "known to its parameters(), so that it can be frozen, or clear them before its step")  # fmt: skip
-    # Discriminators to which the host shows other things than the cycle does, or in another order.
-    given = next((event.given for event in part.events[::-1] if event.what == "real" and not event.error), {})
-    videos = [("image", given.get("real")), ("condition", given.get("condition"))]
-    videos += [both for walk in part.walks for both in (("image", walk.sequence), ("condition", walk.condition))]
-    videos = [(kind, as_video(video).detach()) for kind, video in videos if video is not None]
-
-    def depicted(picture: Tensor, last: bool) -> str:
-        """Of which kind of videos the first or last channels of a picture (C, H, W) are a frame, if that is clear."""
-        ends = [picture[-v.shape[2] :] if last else picture[: v.shape[2]] for _, v in videos]
-        return next((kind for (kind, v), end in zip(videos, ends, strict=True)
-                     if end.shape == v.shape[2:] and (v == end).flatten(2).all(dim=2).any()), "")  # fmt: skip
-
-    frames = part.walks[-1].sequence.shape[1]
-    for judge in part.core.judges:
-        if judge.n_frames > frames:
-            yield ("discriminator sees nothing", f"{judge.name} wants {judge.n_frames} frames, the walk has {frames}: "
-                   "give longer clips, or add it with a smaller n_frames")  # fmt: skip
-        conditional = given.get("condition") is not None and judge.conditional is not False
-        ours = ("condition" if conditional else "image", "image")
-        pictures = part.record.shown.get(id(judge.network), ())
-        theirs = [ends for picture in pictures if all(ends := (depicted(picture, False), depicted(picture, True)))]
-        if theirs and ours not in theirs:
-            yield ("discriminator with the wrong input", f"your GAN shows {judge.name} pictures that begin with the "
-                   f"{theirs[0][0]} and end with the {theirs[0][1]}, the cycle begins with the {ours[0]} and ends with "
-                   "the image: see conditional and n_frames of add_timecycle_discriminator, or let the network that "
-                   "you add there reorder the channels")  # fmt: skip
+def swapped(part: Part) -> Details:
+    """Clips with frames and channels swapped: modules see them so, or only so they fit each other or the motion model.
+    """
+    found = {what for what, seen in part.readings.items() if seen == {False}}
+    one, other = part.sequence, part.condition
+    unsure = one is not None and True not in part.readings["sequence"]
+    if one is not None and other is not None and one.shape[1] != other.shape[1]:
+        found |= {"sequence"} if unsure and one.shape[2] == other.shape[1] else set()
+        found |= {"condition"} if True not in part.readings["condition"] and other.shape[2] == one.shape[1] else set()
+    elif part.cycle and unsure and not part.walks and one.shape[1] != one.shape[2]:
+        turned = part.core.type.history * one.shape[1] + (0 if other is None else other.shape[1])
+        found |= {"sequence"} if f"to have {turned} channels" in part.errors else set()
+    return [{"what": what, "shape": tuple(part.clips[what].shape)} for what in found]
 
 
-def _check_optimizers(part: Part, optimizers: list[tuple[str, Optimizer]], completed: bool) -> Faults:
-    """What no optimizer trains, or several do, and gradients that no optimizer used."""
-    stepped = {id(event.owner) for event in part.record.of("step")}
-    # Of each optimizer its name, its parameters, and whether it made a step.
-    known = [(name or type(one).__name__, parameters_of(one), id(one) in stepped) for name, one in optimizers]
-    held, motion, made_by = set().union(*(ids for _, ids, _ in known)), part.motion, part.made_by
-    if any(parameters_of(network) - held for network in getattr(part.core, "networks", ())):
-        yield ("sequence discriminators in no optimizer", "parameters of the sequence discriminators are in no "
-               "optimizer, so they never learn: give self.seq_D_parameters() to the discriminator's")  # fmt: skip
-    if missing := motion - held:
-        yield ("motion model in no optimizer", f"{len(missing)} of the {len(motion)} parameters of its motion model "
-               f"are in none of the optimizers ({', '.join(name for name, *_ in known)}), so they never learn: "
-               'optimizer_G.add_param_group({"params": self.timecycle_parameters()})')  # fmt: skip
-    if not part.cycle or missing:
-        return
-    holders = [one for one in known if one[1] & motion]
-    names = " and ".join(name for name, *_ in holders)
-    if sum(steps for *_, steps in holders) > 1:
-        yield "motion model in several optimizers", f"{names} make steps with its parameters: keep the generator's only"
-    # The discriminator's holds other parameters beside the motion model's, and none of those that made the sequence.
-    misplaced = holders and held & made_by and all(ids - motion and not ids & made_by for _, ids, _ in holders)
-    untouched = part.record.parameters.keys() - {event.owner for event in part.record.of("graded")}  # by any gradient
-    for loss in (part.generator, part.discriminator):
-        who = "motion model" if motion and loss is part.generator else loss.side
-        # The parameters that tell whether an optimizer used the gradient.
-        recipients = (motion & loss.trains if loss is part.generator else set()) or loss.trains
-        fate = loss.fate(recipients, untouched)
-        if fate in ("", "used") or not completed or not stepped:
-            continue
-        if misplaced and loss is part.generator:
-            yield ("motion model in the discriminator's optimizer", f"{names} holds its parameters and none of the "
-                   "generator's, so it never learns: add self.timecycle_parameters() to optimizer_G")  # fmt: skip
-        elif recipients <= untouched:
-            yield (f"{who} gets no gradient", f"{loss.method}() was back-propagated, but no gradient ever reached the "
-                   f"parameters of the {who}: if .backward() is called with inputs=, name them there too")  # fmt: skip
-        elif fate == "waiting":
-            yield ("gradient never used", f"after {loss.method}() was back-propagated, the optimizer of the {who} made "
-                   "no step: is it in the other side's loss, or does the step come before .backward()?")  # fmt: skip
-        else:
-            yield ("gradient cleared before it was used", f"the gradient of {loss.method}() was {fate} before "
-                   f"the {who}'s optimizer used it: is it in the other side's loss, or changed before step()?"
-                   )  # fmt: skip
+def misbuilt(part: Part) -> Details:
+    """Motion models that make something else than a frame, or fail."""
+    one, other, history = part.sequence, part.condition, part.core.type.history if part.cycle else 0
+    fits = part.cycle and one is not None and one.shape[1] > history and not part.unread and not part.swapped
+    if not fits or (part.core.type.conditional and (other is None or one.shape[1] != other.shape[1])):
+        return []
+    # (N, [C_c +] history * C, H, W) to (N, C, H, W)
+    shown, frame = torch.cat([*([] if other is None else [other[:, 0]]), *one[:, :history].unbind(1)], 1), one.shape[2:]
+    given = ("" if other is None else f"{other.shape[2]} of the condition, ") + f"{history} frame(s) of {frame[0]}"
+    remedy = f": define_timecycle(input_channels={shown.shape[1]}, output_channels={frame[0]}), or mend your own"
+    if not part.readings["sequence"] and frame[0] > 4:  # hardly a number of channels
+        remedy = ": if the clip is (N, C, T, H, W), give clip.transpose(1, 2)"
+    for made in (attempt(network, shown) for network in part.core._walkers if network is not None):
+        if isinstance(made, Tensor) and made.shape[1:] != frame:
+            why = f"makes (C, H, W) = {tuple(made.shape[1:])}, a frame is {tuple(frame)}{remedy}"
+            return [{"fault": "wrong channel count", "why": why}]
+        if isinstance(made, Exception) and part.errors:
+            counted = "channels, but got" in str(made)
+            why = f"is shown {shown.shape[1]} channels ({given}): {made}" + remedy * counted
+            return [{"fault": "wrong channel count" if counted else "motion model fails", "why": why}]
+    return []
+
+
+def unused(part: Part, fate: str) -> Details:
+    """Losses of a cycle whose gradient no optimizer used, because of this ``fate``."""
+    found = []
+    usable = part.cycle and part.complete and part.record.stepped and not part.outside
+    for loss in part.losses if usable else ():
+        who = "motion model" if part.motion and loss is part.generator else loss.side
+        ids = (part.motion & loss.trains if loss is part.generator else set()) or loss.trains
+        became = loss.fate(ids) if loss.reached and ids else "step"
+        became = "misplaced" if became != "step" and part.misplaced and loss is part.generator else became
+        found += [{"loss": loss, "who": who}] if became == fate else []
+    return found
+
+
+def repeated(part: Part) -> Details:
+    """Losses whose terms on one clip are added more than once; the discriminators' in one backward pass."""
+    times: Counter[Any] = Counter()
+    for loss, event in ((one, event) for one in part.losses for event in one.reached):
+        name, computed = loss.terms[event.owner]
+        fed = sum(one.what == "fed" and one.index < computed.index for one in part.events)
+        times[loss, fed, name, loss is part.generator or event.during] += event.given["times"]
+    return [{"loss": loss} for loss in part.losses if any(times[key] > 1 for key in times if key[0] is loss)]
+
+
+def still(part: Part) -> Details:
+    """What trains with a learning rate of 0, unless nothing else learns either or a scheduler begins so."""
+    groups = [group for _, one, _ in part.record.optimizers for group in one.param_groups]
+    rates = [[float(one.get("lr", 1)) or one.get("initial_lr", 0) for one in groups if ids & {*map(id, one["params"])}]
+             for ids in (part.motion, part.made_by - part.motion, part.record.held)]  # fmt: skip
+    found = ["motion model"] * (0 in rates[0]) + ["generator"] * (bool(rates[1]) and not any(rates[1]))
+    return [{"who": who} for who in found if any(rates[2])]
+
+
+def alone(part: Part) -> bool:
+    """Whether DistributedDataParallel averages the gradients of what makes the clip, and nothing the motion model's."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return False
+    wrapped = set().union(*(parameters_of(one) for _, one in part.record.snapshot.found(DistributedDataParallel)))
+    sent = tree.tree_leaves([event.given for event in part.record.of("shared")])
+    sizes = [p.numel() for _, p in part.record.snapshot.found(nn.Parameter) if id(p) in part.motion - wrapped]
+    enough = sum(one.numel() for one in sent if isinstance(one, Tensor)) >= sum(sizes)
+    return torch.distributed.get_world_size() > 1 and bool(wrapped & part.made_by and sizes) and not enough
+
+
+def left_over(record: Record, parts: list[Part]) -> Details:
+    """Optimizers that hold nothing of a generator, and use a gradient of its loss beside others: in this step, or in
+    the next, if it is as this one."""
+    made_by = set().union(*(part.made_by | part.motion for part in parts))
+    passes = set().union(*(part.generator.passes for part in parts))
+    passes, found = passes.difference(*(part.discriminator.passes for part in parts)), {}
+    for name, optimizer, history in ((name, optimizer, record.histories[key]) for name, optimizer, ids
+                                     in record.optimizers for key in ids if not ids & made_by):  # fmt: skip
+        held: set[int] = set()
+        for event in history * 2 if any(event.what == "cleared" for event in history) else ():
+            if event.owner is optimizer and held & passes and held - passes:
+                found[name] = {"name": name}
+            held = held | {event.during} if event.what == "graded" else set() if event.what == "cleared" else held
+    return list(found.values())
+
+
+RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predicate
+    ("not a number", "{what} is infinite or not a number: look for the cause in the step before TimeCycle", lambda p: [
+        {"what": f"the {what}"} for what, both in p.ranges.items() if not all(map(torch.isfinite, both))] + [
+        {"what": f"the term {key!r}"} for event in p.events for key, term in event.losses.items()
+        if not term.value.isfinite().all()]),
+    ("values outside [-1, 1]", "the {what} goes from {low:.4g} to {high:.4g}, motion models make [-1, 1]: scale the "
+     "data (x / 127.5 - 1 for bytes), let the generator end in tanh", lambda p: [
+        {"what": what, "low": low, "high": high} for what, (low, high) in p.ranges.items()
+        if low.isfinite() and high.isfinite() and (low < -1 - TOLERANCE or high > 1 + TOLERANCE)]),
+    ("real clip in [0, 1]", "the real clip has no value below 0, the generator makes [-1, 1], which would give it away"
+     ": give 2 * real - 1", lambda p: p.signed and p.unsigned),
+    ("condition missing", "a conditional cycle sees the source of each frame: timecycle_forward(fake, source); without "
+     "one, timecycle_type is 'unconditional'", lambda p: "a conditional TimeCycle needs" in p.errors),
+    ("sequence of the wrong shape", "the {what} cannot be read: {error}", lambda p: p.unread),
+    ("frames and channels swapped", "the {what} {shape} is read as (N, T, C, H, W), and seems to be (N, C, T, H, W): "
+     "give clip.transpose(1, 2)", lambda p: p.swapped),
+    ("sequence and condition differ", "{p.errors}: frame t of the one must belong to frame t of the other", lambda p:
+     any("differ in" in str(event.error) for event in p.events if event.what in ("fed", "real")) and not p.swapped),
+    ("condition in another order of time", "your GAN sees frames of the clip beside other frames of the condition than "
+     "timecycle_forward does: give both in the same order", lambda p: p.disordered),
+    ("cycle of length 0", "in {p.frames} frame(s) that are not ignored nothing can be walked: give at least {p.least}",
+     lambda p: p.cycle and 0 < p.frames < p.least and not p.swapped),
+    ("{fault}", "the motion model {why}", misbuilt),
+    ("discriminator with the wrong input", "{error}: see n_frames and conditional=False of add_timecycle_discriminator",
+     lambda p: [{"error": event.error} for event in p.events if p.cycle and event.error and not p.over
+                and event.what in ("generator", "discriminator")]),
+    ("discriminator with the wrong input", "your GAN shows {name} pictures that begin with the {theirs[0]} and end "
+     "with the {theirs[1]}, the cycle begins with the {ours[0]} and ends with the image: see "
+     "add_timecycle_discriminator, or reorder the channels in the network that you add", lambda p: p.misjudged),
+    ("discriminator sees nothing", "{judge.name} wants {judge.n_frames} frames, the walk has {p.frames}: give longer "
+     "clips, or a smaller n_frames", lambda p: [
+        {"judge": judge} for judge in p.judges if p.complete and p.walks and judge.n_frames > p.frames]),
+    ("generated clip given as real", "what is given as real was generated: give the clip of the data",
+     lambda p: p.fake_as_real),
+    ("{p.walk} never called", "there is no generated sequence of this step: call {p.feed} once it is generated, before "
+     "its losses, in every step", lambda p: p.asked_before or (p.complete and not p.fed) or p.over),
+    ("detached sequence", "the sequence that is walked has no gradient, so the loss does not train the generator: give "
+     "it as it is generated, without detach() and not made in torch.no_grad()", lambda p: p.detached),
+    ("motion model gets no gradient", "{call}() ran under torch.no_grad(), so its loss trains nothing: call it where "
+     "gradients are recorded", lambda p: [
+        {"call": {"fed": p.walk, "generator": p.generator.method}[event.what]} for event in p.walks
+        if event.what in ("fed", "generator") and not event.grad]),
+    ("motion model gets no gradient", "the loss does not depend on its parameters: let them require gradients",
+     lambda p: p.complete and p.walks and p.generator.reached and p.motion and not p.motion & p.generator.trains
+     and not p.weightless),
+    ("weight 0", "the cycle loss is multiplied by 0 and trains nothing: give it a weight", lambda p: p.weightless),
+    ("gradient far above the host's", "at the generated clip TimeCycle's gradient is {p.pull:.2g}, your GAN's own "
+     "{p.host_pull:.2g}: lower the weight, or give shorter clips", lambda p: p.pull > FAR_ABOVE * p.host_pull > 0),
+    ("{loss.method} never called", "the {loss.side}'s term was not computed in this step: add {loss.method}() to the "
+     "{loss.side}'s loss (if that does not learn in every step, check several: see step)", lambda p: [
+        {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.events
+        and (loss is p.generator or (p.judges and (p.walks or not p.cycle)))]),
+    ("{loss.title} never back-propagated", "no .backward() went through {loss.method}(): add it to the {loss.side}'s "
+     "loss before its .backward(), where what it trains requires gradients", lambda p: [
+        {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.reached and not (
+            p.late and loss is p.generator) and (loss.trains or (loss.terms and loss is p.discriminator))]),
+    ("{loss.method} in the other side's loss", "{loss.method}() is part of {other}: add it to the {loss.side}'s loss",
+     lambda p: [{"loss": loss, "other": other} for loss, other in zip(p.losses, ("loss_D", "loss_G"), strict=True)
+                if p.complete and other in loss.inside]),
+    ("back-propagated before the term was added", "the generator's loss had been back-propagated when "
+     "timecycle_backward() was computed: add it before, or where .backward() is called by a method of the GAN do "
+     "self.timecycle_backward().backward(retain_graph=True) before it (gradients add up)", lambda p: p.late and (
+        (p.complete and p.fed and not p.generator.reached) or "graph a second time" in str(p.record.error))),
+    ("term added twice", "the {loss.side}'s term of one clip is back-propagated more than once: add {loss.method}() "
+     "once", repeated),
+    ("discriminator trained by the generator's term", "timecycle_backward() sends gradients to it: make them known to "
+     "its parameters(), so that it can be frozen, or clear them before its step", lambda p: p.spoiled),
+    ("sequence discriminators in no optimizer", "parameters of theirs are in no optimizer, so they never learn: give "
+     "self.seq_D_parameters() to the discriminator's", lambda p: p.record.optimizers and p.outside and not p.cycle),
+    ("motion model in no optimizer", "{n} of the {all} parameters of its motion model are in none of the optimizers "
+     '({names}), so they never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})',
+     lambda p: p.cycle and p.outside and [{"n": len(p.outside), "all": len(p.motion), "names": ", ".join(
+         name for name, *_ in p.record.optimizers)}]),
+    ("motion model in several optimizers", "{p.holders} make steps with its parameters: keep the generator's only",
+     lambda p: p.stepping > 1),
+    ("motion model in the discriminator's optimizer", "{p.holders} holds its parameters and none of the generator's, "
+     "so it never learns: add self.timecycle_parameters() to optimizer_G", lambda p: unused(p, "misplaced")),
+    ("{who} gets no gradient", "{loss.method}() was back-propagated, but no gradient reached the parameters of the "
+     "{who}: if .backward() is called with inputs=, name them too", lambda p: unused(p, "none")),
+    ("gradient cleared before it was used", "the gradient of {loss.method}() was set to zero or taken away before the "
+     "{who}'s optimizer used it: is it in the other side's loss?", lambda p: unused(p, "cleared")),
+    ("gradient never used", "after {loss.method}() was back-propagated, the {who}'s optimizer made no step: is it in "
+     "the other side's loss, or does the step come before .backward()?", lambda p: unused(p, "waiting")),
+    ("learning rate 0", "the {who} is in a group with learning rate 0 and never learns: give it another lr", still),
+    ("motion model not synchronised", "DistributedDataParallel averages your generator's gradients over the processes, "
+     "but not the motion model's: wrap that too, or average its gradients before the step", alone),
+]
+
+
+def find_faults(
+    record: Record, cores: list[tuple[str, Any]], error: Exception | None
+) -> tuple[list[Finding], dict[str, str]]:
+    """All that is wrong with ``cores``, cycles and groups of sequence discriminators with their names, and with others
+    that the step used; and what was watched, in words. After an ``error`` it is what does not depend on a step's end.
+    """
+    record.optimizers = [(name or type(one).__name__, one, parameters_of(one))
+                         for name, one in record.snapshot.found(Optimizer)]  # fmt: skip
+    record.held = set().union(*(ids for *_, ids in record.optimizers))
+    record.stepped = {id(event.owner) for event in record.of("step")}
+    record.error, record.complete = error, not error and bool(record.of("backward"))
+    known = {id(core): (core, name) for name, core in cores}
+    for event in record.events:
+        if event.what in ("fed", "generator", "discriminator", "real"):
+            known.setdefault(id(event.owner), (event.owner, "TimeCycle" * isinstance(event.owner, TimeCycle)))
+    parts, findings = [Part(core, name, record) for core, name in known.values()], {}
+    hosts = [cycle for _, host in record.snapshot.found(TimeCycleMixin) for cycle in host.timecycles.values()]
+
+    def add(name: str, sentence: str, found: Any, part: Part | None = None) -> None:
+        for details in found if isinstance(found, list) else [{}] * bool(found):
+            texts = [text.format(p=part, **details) for text in (name, sentence)]
+            for ours, theirs in _SCRIPT.items() if part and part.cycle and part.core not in hosts else ():
+                texts = [text.replace(ours, theirs) for text in texts]
+            several = part and sum(part.label == other.label for other in parts) > 1
+            where = f"{part.label} {part.name!r}: " if several else ""
+            findings.setdefault((texts[0], where), Finding(texts[0], where + texts[1]))
+
+    for part in parts:
+        for name, sentence, test in RULES:
+            add(name, sentence, test(part), part)
+    cycles = any(part.cycle for part in parts)
+    told = any(event.error is error for part in parts for event in part.events) or "not require grad" in str(error)
+    if error and not ((told or "graph a second time" in str(error)) and findings):
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = [one for one in frames if not is_installed(one.filename) and PACKAGE not in one.filename] or frames
+        where = f"{type(error).__name__} in {frame[-1].filename}, line {frame[-1].lineno}: {error}"
+        add("the step failed", "{where}", [{"where": where}])
+    add("no TimeCycle", "the GAN has no cycle: call define_timecycle in its __init__", not cycles)
+    add("no optimizer", "none makes a step and the GAN holds none, so nothing can be said about them: give a step that "
+        "uses yours, with step=lambda batch: ...", cycles and not error and not record.optimizers)  # fmt: skip
+    add("nothing back-propagated", "the step calls no .backward(), and there is no loss_G to call it on: give a whole "
+        "step, with step=lambda batch: ...", cycles and not error and not record.of("backward"))  # fmt: skip
+    add("scheduler made before the parameter group", "a scheduler of {name} does not know a parameter group that was "
+        "added later, and fails at its next step or leaves it out: make it after add_param_group", [
+            {"name": name} for name, one, _ in record.optimizers
+            if len({"initial_lr" in group for group in one.param_groups}) > 1])  # fmt: skip
+    add("gradients never cleared", "{name} makes a step, but nothing clears its gradients, which add up for ever: "
+        "call {name}.zero_grad() in every step before .backward()", [
+            {"name": name} for name, one, ids in record.optimizers if id(one) in record.stepped and record.complete
+            and (kinds := {event.what for key in ids for event in record.histories[key]}) >= {"graded"}
+            and "cleared" not in kinds])  # fmt: skip
+    add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's "
+        ".backward() left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",
+        left_over(record, parts) if record.complete else ())  # fmt: skip
+    return list(findings.values()), {
+        part.name if part.cycle else f"{part.label} {part.name}".rstrip(): part.saw() for part in parts
+    }

@@ -15,8 +15,9 @@ from timecyclegan.evaluation.flow import Estimator, FlowFunction, TrueFlow
 from timecyclegan.flow.opencv import farneback
 
 PER_FRAME, PER_PAIR = "frame", "pair"
-LOWER, HIGHER, CLOSER_TO_1 = "lower", "higher", "closer to 1"
-CLOSER_TO_REAL, CLOSER_TO_SOURCE = "closer to real", "closer to source"
+CLOSER = "closer to the "  # then what is compared with, whose own value is the best one
+LOWER, HIGHER, CLOSER_TO_REAL = BETTER = "lower", "higher", f"{CLOSER}real clip"
+TRUE_FLOW = "true-flow"  # in definitions, in the place of a back end's name
 PAIRED, UNPAIRED, UNCONDITIONAL = KINDS = "paired", "unpaired", "unconditional"  # what is compared, see evaluate.py
 
 
@@ -44,9 +45,8 @@ class Step:
 
     The predecessors are None at the start of a sequence, the real frames where a clip is looked at by itself. Flows
     are computed by ``flow`` on first use and then shared by all metrics. ``true_flow`` leads from frame t back to frame
-    t - 1 of the real clip. ``fake_on_disk`` and ``real_on_disk`` are the pictures in their own sizes, for metrics that
-    compare sets of them; the real one only where it shows what the fake one should. ``seen`` is what the views make of
-    frame t.
+    t - 1 of the real clip. ``alike`` says whether the real frame shows what the fake one should, or only moves so: that
+    of the clip that was translated. ``seen`` is what the views make of frame t.
     """
     real: np.ndarray | None
     fake: np.ndarray
@@ -54,8 +54,7 @@ class Step:
     previous_fake: np.ndarray | None = None
     true_flow: TrueFlow | None = None
     flow: FlowFunction = farneback
-    fake_on_disk: np.ndarray | None = None
-    real_on_disk: np.ndarray | None = None
+    alike: bool = True
     seen: dict[type["View"], Any] = field(default_factory=dict)
 
     @property
@@ -83,11 +82,13 @@ class View:
 
     Attributes:
         facts: what to write beside numbers that came of it: network, weight file and its SHA-256, treatment of pixels.
+        fetched: its weights are fetched where they are missing.
 
     Raises:
         UserError: on construction, its weights are missing or do not fit.
     """
     facts: Mapping[str, Any]
+    fetched: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
         raise NotImplementedError
@@ -110,9 +111,10 @@ class Value:
     Attributes:
         name, title, definition, unit: which metric it is; by its ``definition`` a number cannot be mistaken for one of
             another kind, flow or network.
-        better: which way it gets better.
+        better: which way it gets better: LOWER, HIGHER, or CLOSER and what is compared with, whose own value is
+            ``real``.
         over: whether it runs over frames or pairs.
-        has_real, real: whether the real clip has a value of its own, which is the floor or the aim, and that value.
+        flow: what computed its flow, a back end or TRUE_FLOW; empty where it looks at none.
         frames, pairs, sequences: how many were looked at.
         skipped: how many frames (pairs) among them have no value and are left out of the averages;
             ``skipped_because`` says why.
@@ -127,9 +129,9 @@ class Value:
     better: str = ""
     unit: str = ""
     over: str = PER_FRAME
+    flow: str = ""
     value: float | None = None
     reason: str | None = None
-    has_real: bool = False
     real: float | None = None
     frames: int = 0
     pairs: int = 0
@@ -144,23 +146,43 @@ class Value:
     network: dict[str, Any] | None = None
 
     @property
-    def best(self) -> float | None:
-        """The best value, which may be infinite; None if that cannot be said."""
-        return {LOWER: -math.inf, HIGHER: math.inf, CLOSER_TO_1: 1.0, CLOSER_TO_REAL: self.real,
-                CLOSER_TO_SOURCE: self.real}.get(self.better)
+    def has_real(self) -> bool:
+        """Whether what is compared with has a value of its own."""
+        return self.better.startswith(CLOSER)
+
+    @property
+    def loss(self) -> float | None:
+        """How far it is from the best value, up to a constant: lower is better; None if that cannot be said."""
+        if self.value is None or (self.has_real and self.real is None):
+            return None
+        return abs(self.value - self.real) if self.has_real else {LOWER: self.value, HIGHER: -self.value}.get(
+            self.better)
 
     def to_json(self) -> dict[str, Any]:
         """An entry of "metrics" in metrics.json; what this metric never has is left out."""
-        facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("name", "has_real")}
+        facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "name"}
         return {key: fact for key, fact in facts.items() if (self.has_real or not key.startswith("real"))
                 and (fact is not None or key not in ("details", "network"))}
 
     @classmethod
-    def from_json(cls, name: str, facts: Mapping[str, Any]) -> "Value":
-        """The value of an entry, also of one that an earlier version wrote."""
+    def from_json(cls, name: str, facts: Mapping[str, Any], reference: str = "real clip",
+                  backend: str = "") -> "Value":
+        """The value of an entry, also of one that an earlier version wrote: that named no metric's flow, called the way
+        to the real clip's own value by other words, and that to a sharpness of 1, and E_warp's "lower".
+
+        Args:
+            reference, backend: of its evaluation, what was compared with and the flow's back end.
+        """
         known = {each.name for each in fields(cls)}
-        return cls(**{"name": name, "title": name, "has_real": "real" in facts,
-                      **{key: fact for key, fact in facts.items() if key in known and fact is not None}})
+        found = {key: fact for key, fact in facts.items() if key in known and fact is not None}
+        if found.get("better") == "closer to 1":
+            found["real"] = 1.0
+        if "real" in facts or "real" in found:
+            found["better"] = CLOSER + reference
+        if "flow" not in facts:
+            parts = (flow for flow in (backend, TRUE_FLOW) if flow and f"-{flow}-" in found.get("definition", ""))
+            found["flow"] = next(parts, "")
+        return cls(**{"name": name, "title": name, **found})
 
 
 @dataclass(frozen=True)
@@ -170,9 +192,11 @@ class Evaluation:
     Attributes:
         kind: what was compared, of :data:`KINDS`.
         reference, reference_frames, reference_sequences: what to call the clips that are compared with; how many.
+        images: how many further real pictures there were, for FID.
         flow: what ``flow.describe`` says of the flow's estimator.
         frame_size: [height, width]. resize: what all frames were resized to, if they were. resized_real: the sizes of
-            real frames that were resized to the fake ones'; resized_by: how.
+            frames of the reference that were resized to the fake ones'; resized_images: the same of the further real
+            pictures; resized_by: how.
         libraries: name -> version.
         facts: what its maker adds, JSON-ready.
     """
@@ -182,9 +206,11 @@ class Evaluation:
     reference: str = "real clip"
     reference_frames: int = 0
     reference_sequences: int = 0
+    images: int = 0
     frame_size: list[int] | None = None
     resize: list[int] | None = None
     resized_real: list[list[int]] = field(default_factory=list)
+    resized_images: list[list[int]] = field(default_factory=list)
     resized_by: str = "bicubic with antialiasing (Pillow)"
     libraries: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -202,9 +228,39 @@ class Evaluation:
             KeyError, TypeError, AttributeError: it holds something else.
         """
         known = {each.name for each in fields(cls)} - {"values", "facts"}
-        values = {name: Value.from_json(name, facts) for name, facts in written["metrics"].items()}
+        beside = written.get("reference") or cls.reference, (written.get("flow") or {}).get("flow_backend", "")
+        values = {name: Value.from_json(name, facts, *beside) for name, facts in written["metrics"].items()}
         return cls(values, **{key: fact for key, fact in written.items() if key in known and fact is not None},
                    facts={key: fact for key, fact in written.items() if key not in known | {"metrics"}})
+
+    def flows(self) -> dict[str, list[str]]:
+        """What computed flow for the values that there are -> the titles of their metrics."""
+        found: dict[str, list[str]] = {}
+        for value in self.values.values():
+            if value.flow and value.value is not None:
+                found.setdefault(value.flow, []).append(value.title)
+        return found
+
+    def apart(self, other: "Evaluation", name: str) -> str | None:
+        """Why the two values of a metric do not compare; None if they do, or one is missing."""
+        sides = self, other
+        values = [side.values.get(name) for side in sides]
+        if None in values or any(value.value is None for value in values):
+            return None
+        sets = [(value.details or {}) for value in values]
+        facts = {  # where an earlier version left one out, nothing is said
+            "definitions": [value.definition for value in values],
+            "frame sizes": [side.frame_size and "{1}x{0}".format(*side.frame_size) for side in sides],
+            "numbers of generated frames": [value.frames for value in values],
+            "numbers of real pictures": [found.get("real_frames", found.get("real_clips")) for found in sets],
+            "networks' weights": [(value.network or {}).get("weights_sha256") for value in values],
+            "flow networks' weights": [value.flow and side.flow.get("flow_backend") == value.flow and
+                                       side.flow.get("flow_weights_sha256")
+                                       for side, value in zip(sides, values, strict=True)],
+        }
+        differ = (f"the {what} differ: {one} and {two}" for what, (one, two) in facts.items()
+                  if one and two and one != two)
+        return next(differ, None)
 
 
 class Metric:
@@ -216,7 +272,9 @@ class Metric:
 
     Attributes:
         definition: ``{flow}`` in it stands for the name of what computes the flow, ``{dims}`` for FID's features.
-        has_real: the real clip has a value of its own.
+        better: of BETTER; CLOSER_TO_REAL where the real clip has a value of its own. Every table and comparison takes
+            its direction from here.
+        flow: the back end of one whose definition says which it is.
         mean_over_sequences: the mean runs over the sequences' means.
         same_moment: it needs a real frame that shows what the fake one should. same_motion: it needs a clip that moves
             as the fake one should. of_sets: it compares pictures or clips whatever their order, and where real ones of
@@ -231,7 +289,7 @@ class Metric:
     better: ClassVar[str] = LOWER
     over: ClassVar[str] = PER_FRAME
     unit: ClassVar[str] = ""
-    has_real: ClassVar[bool] = False
+    flow: ClassVar[str] = ""
     mean_over_sequences: ClassVar[bool] = False
     same_moment: ClassVar[bool] = False
     same_motion: ClassVar[bool] = False
@@ -273,7 +331,7 @@ class Metric:
     @classmethod
     def value(cls, **facts: Any) -> Value:
         """A result of this metric."""
-        own = ("name", "title", "definition", "better", "unit", "over", "has_real")
+        own = ("name", "title", "definition", "better", "unit", "over", "flow")
         return Value(**{key: getattr(cls, key) for key in own}, **facts)
 
     def result(self) -> Value:
@@ -290,8 +348,10 @@ class Metric:
             reason = self.undefined if every else pairs if self.over == PER_PAIR else "there are no frames"
         skipped = sum(sample.fake is None for sample in every)
         frames = sum(map(len, self._sequences.values()))
-        real = {"real_per_sequence": {name: mean.real for name, mean in means.items()},
-                "real_per_frame": {name: [s.real for s in row] for name, row in each.items()}} if self.has_real else {}
+        real = {}
+        if self.better == CLOSER_TO_REAL:
+            real = {"real_per_sequence": {name: mean.real for name, mean in means.items()},
+                    "real_per_frame": {name: [s.real for s in row] for name, row in each.items()}}
         return self.value(
             value=overall.fake,
             reason=reason,
@@ -312,7 +372,7 @@ class Metric:
         its mean is from theirs, and that of each sequence and pair likewise.
         """
         own, other = self.result(), real.result()
-        if self.has_real:
+        if own.has_real:
             return replace(own, real=other.value, real_per_sequence=other.per_sequence, real_per_frame=other.per_frame)
         reason = own.reason or (f"of the real clips: {other.reason}" if other.value is None else None)
 

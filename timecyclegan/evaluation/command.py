@@ -1,5 +1,6 @@
 """What the commands ``compute_...`` do: two sides compared frame by frame, or as two sets by their features."""
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.evaluation.base import PAIRED, UNCONDITIONAL, UNPAIRED, Metric, Settings, View
-from timecyclegan.evaluation.evaluate import KINDS, Evaluator, Job, choose, measure, versions
+from timecyclegan.evaluation.evaluate import KINDS, Evaluator, Job, Sequences, choose, measure, versions
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, few, frechet_distance
 from timecyclegan.evaluation.features.inception import BLOCKS
 from timecyclegan.evaluation.flow import estimator
@@ -17,11 +18,49 @@ from timecyclegan.flow import BACKENDS
 from timecyclegan.util.argparser import Parser
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError, command
-from timecyclegan.util.files import write_json
-from timecyclegan.video.frames import find_sequences
+from timecyclegan.util.files import check_writable, write_json
+from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences, natural_key
+from timecyclegan.video.reader import VIDEO_SUFFIXES
 
 LIBRARIES = ("av", "numpy", "pillow", "torch", "torchvision", "pytorch-fid")
 STATISTICS = ".npz"
+RESULTS = re.compile(r"epoch\d+|source_to_target|target_to_source")  # folders in results/NAME that have results, too
+VIDEOS = "videos"  # the one of their videos
+
+
+def find_results(root: str | Path, partner: str | Path | None = None) -> Sequences:
+    """The sequences of a folder, without the other results (epochs, directions) and videos in ``results/NAME``.
+
+    A note names what is left out.
+
+    Args:
+        partner: the folder that it is compared with.
+
+    Raises:
+        UserError: see :func:`find_sequences`; or there are several other results and nothing else.
+    """
+    def pictures(path: Path) -> bool:
+        return any(each.suffix.lower() in IMAGE_SUFFIXES for each in (path, *path.rglob("*")))
+
+    try:
+        inside = sorted(Path(root).iterdir(), key=lambda path: natural_key(path.name))
+        others = [path for path in inside if RESULTS.fullmatch(path.name) and path.is_dir()]
+        videos = [path for path in inside
+                  if path.suffix.lower() in VIDEO_SUFFIXES or (path.name == VIDEOS and not pictures(path))]
+        own = any(pictures(path) for path in inside if path not in others + videos)
+    except OSError:  # it is a video, or cannot be read, which is said below
+        return find_sequences(root)
+    names = [path.name for path in others + videos]
+    if not own:  # sequences may be called so
+        if len(others) > 1 and pictures(others[0]) and not (
+                partner and all(Path(partner, path.name).is_dir() for path in others)):
+            raise UserError(f"{root} holds several results: {', '.join(path.name for path in others)}; give the folder "
+                            "of one")
+        return find_sequences(root)
+    if names:
+        print(f"note: {root}: left out are {', '.join(names)}, which hold other results; give the folder of one to "
+              "measure it")
+    return find_sequences(root, without=names)
 
 
 def _parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -101,8 +140,10 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
     settings = Settings(estimator(args.flow_backend, args.flow_weights, args.gpu), args.gpu, args.fid_dims,
                         args.resize and tuple(args.resize), progress=sys.stderr.isatty())
     clips = args.source or args.real
-    found, fake = find_sequences(clips), find_sequences(args.fake)
-    images = find_sequences(args.real) if args.source and args.real != "-" else None
+    for file in filter(None, (args.json, args.per_frame)):  # not only after everything was computed
+        check_writable(file)
+    found, fake = find_results(clips, args.fake), find_results(args.fake, clips)
+    images = find_results(args.real) if args.source and args.real != "-" else None
     # Names of metrics have commas or spaces between them.
     only, also, require = (names and [name for name in ",".join(names).split(",") if name]
                            for names in (args.only, args.also, args.require))
@@ -147,6 +188,8 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
         raise UserError(f"--save_stats {args.save_stats}: expected a file name that ends in {STATISTICS}")
     if args.fake is None and not args.save_stats:
         raise UserError("there is nothing to do: give FAKE to compare REAL with, or --save_stats FILE.npz")
+    for file in filter(None, (args.save_stats, args.json)):
+        check_writable(file)
     for root in filter(None, (args.real, args.fake)):  # not only after the other one was computed
         if not Path(root).exists():
             raise UserError(f"{root} does not exist; expected a folder, a video file, or saved statistics (.npz)")
@@ -158,8 +201,8 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
     if args.fake is None:
         return
     fake, about_fake = _statistics(args.fake, metric, view)
-    found = {"definition": metric.definition.format(dims=real.dims), **asdict(frechet_distance(real, fake)),
-             "dims": real.dims, "real": about_real, "fake": about_fake,
+    found = {"definition": metric.definition.format(dims=real.dims), "better": metric.better,
+             **asdict(frechet_distance(real, fake)), "dims": real.dims, "real": about_real, "fake": about_fake,
              "note": few(real.n, fake.n, real.dims, metric.what),
              "extractor": dict(real.facts or fake.facts), "libraries": versions(LIBRARIES)}
     print(f"{metric.title} {found['value']:.8g}   {found['definition']}, of {real.n or 'unknown'} real and "
@@ -184,7 +227,7 @@ def _statistics(root: str, metric: type[FrechetMetric],
     if Path(root).suffix.lower() == STATISTICS:
         statistics = Statistics.load(root)
         return statistics, {"path": root, "n": statistics.n, "saved": True}
-    sequences = find_sequences(root)
+    sequences = find_results(root)
     lengths = [len(frames) for frames in sequences.values()]
     if max(lengths) < metric.clip:
         raise UserError(f"{root} has no sequence of {metric.clip} frames, the longest has {max(lengths)}")

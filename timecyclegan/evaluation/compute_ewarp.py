@@ -1,13 +1,14 @@
 """E_warp: what is left between a frame and its predecessor once the real clip's motion is undone.
 
 After Lai et al., "Learning blind video temporal consistency", 2018; what they computed is ``ewarp-lai``.
-The real clip's own value is the floor: it holds the flow's errors and everything that motion does not explain.
+The real clip's own value holds the flow's errors and everything that motion does not explain. It is the aim: above
+it the clip flickers, below it the clip is blurred.
 """
 import sys
 
 import numpy as np
 
-from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Step
+from timecyclegan.evaluation.base import CLOSER_TO_REAL, PER_PAIR, Metric, Sample, Step
 from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.flow import FlowFunction, TrueFlow, destinations, sample
 from timecyclegan.flow.opencv import farneback
@@ -65,8 +66,8 @@ class EWarp(Metric):
     """Mean over the pairs of a sequence, then over sequences, by the real clip's flow: true where the steps bring it.
     """
     name, title, definition = "e_warp", "E_warp", "ewarp-fwd-{flow}-1"
-    over = PER_PAIR
-    has_real = mean_over_sequences = same_motion = true_flow = True
+    better, over = CLOSER_TO_REAL, PER_PAIR
+    mean_over_sequences = same_motion = true_flow = True
     undefined = "the flow leaves no visible pixel"
 
     def sample(self, step: Step) -> Sample:

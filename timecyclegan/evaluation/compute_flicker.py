@@ -19,7 +19,6 @@ class Flicker(Metric):
     """Mean over all pairs, for the fake and for the real clip."""
     name, title, definition = "flicker", "flicker", "flicker-1"
     better, over = CLOSER_TO_REAL, PER_PAIR
-    has_real = True
 
     def sample(self, step: Step) -> Sample:
         return Sample(self.alone(step), flicker(step.previous_real, step.real))

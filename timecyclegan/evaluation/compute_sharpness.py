@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timecyclegan.evaluation.base import CLOSER_TO_1, Metric, Sample, Step
+from timecyclegan.evaluation.base import CLOSER_TO_REAL, Metric, Sample, Step
 from timecyclegan.evaluation.command import compare_frames
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
@@ -27,16 +27,16 @@ def gradient_energy(image: np.ndarray) -> float:
 class Sharpness(Metric):
     """Mean energy over the frames of each side first, then the ratio: an empty frame does not blow it up."""
     name, title, definition = "sharpness", "sharpness", "gradient-energy-ratio-1"
-    better, same_moment = CLOSER_TO_1, True
+    better, same_moment = CLOSER_TO_REAL, True
     undefined = "the real frames have no gradient"
 
     def sample(self, step: Step) -> Sample:
         return Sample(gradient_energy(step.fake), gradient_energy(step.real))
 
     def summarize(self, samples: Sequence[Sample]) -> Sample:
-        """Ratio of the mean energies; undefined where the real side has none."""
+        """Ratio of the mean energies, which of the real clip itself is 1; undefined where the real side has none."""
         fake, real = super().summarize(samples)
-        return Sample(fake / real if real else None)
+        return Sample(fake / real, 1.0) if real else Sample(None)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ import torch
 from tqdm import tqdm
 
 from timecyclegan.evaluation.base import (
+    CLOSER,
     CLOSER_TO_REAL,
-    CLOSER_TO_SOURCE,
     PAIRED,
     PER_PAIR,
+    TRUE_FLOW,
     UNCONDITIONAL,
     UNPAIRED,
     Evaluation,
@@ -40,6 +41,7 @@ from timecyclegan.video.frames import match_sequences, read_image, resize_image
 ROOTS = ("the real frames", "the fake frames")
 LIBRARIES = ("av", "numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision", "lpips", "pytorch-fid")
 NO_IMAGES = "no real pictures of what is generated were given"
+GENERATED_SIZE = "-generated-size"  # ends the definitions of metrics of sets, of which each can have its own size
 MAX_THREADS = 8
 BATCH = 8  # frames that networks see at once; more do not make a CPU faster
 
@@ -51,12 +53,11 @@ Size = tuple[int, int]  # height, width
 class Kind:
     """What generated clips are compared with, which depends on the task, and what follows from it for each metric.
 
-    reference: what tables call the clips that are compared with. closer: what is best where likeness to their own
-    value is. suffix: of the definitions of temporal metrics, which differ from kind to kind. shares_moments: whether
-    the reference shows, frame for frame, what the generated clip should. shares_motion: whether it at least moves so.
+    reference: what tables call the clips that are compared with. suffix: of the definitions of temporal metrics, which
+    differ from kind to kind. shares_moments: whether the reference shows, frame for frame, what the generated clip
+    should. shares_motion: whether it at least moves so.
     """
     reference: str
-    closer: str = CLOSER_TO_REAL
     suffix: str = ""
     shares_moments: bool = True
     shares_motion: bool = True
@@ -73,8 +74,8 @@ class Kind:
 # By the task of the model that generated the clips.
 KINDS = {
     PAIRED: Kind("real clip"),
-    UNPAIRED: Kind("source clip", CLOSER_TO_SOURCE, "-source", shares_moments=False),
-    UNCONDITIONAL: Kind("real clips", suffix="-means", shares_moments=False, shares_motion=False),
+    UNPAIRED: Kind("source clip", "-source", shares_moments=False),
+    UNCONDITIONAL: Kind("real clips", "-means", shares_moments=False, shares_motion=False),
 }
 
 
@@ -115,13 +116,16 @@ class Evaluator:
         self._missing = {metric.name: self.rules.missing(metric) for metric in metrics}
         if kind == UNPAIRED and not images:
             self._missing |= {metric.name: NO_IMAGES for metric in metrics if metric.of_sets}
-        for view in {metric.view for metric in metrics if not self._missing[metric.name]} - {None}:
+        self._check(self._missing)
+        # What is required comes first, and of that what is not fetched: if it is missing, nothing is fetched in vain.
+        looking = sorted((metric for metric in metrics if metric.view and not self._missing[metric.name]),
+                         key=lambda metric: (metric.name not in require, metric.view.fetched))
+        for view in dict.fromkeys(metric.view for metric in looking):
             try:
                 self._views[view] = view(settings)
             except UserError as error:  # the metrics that look through the others have a value all the same
-                self._missing |= {metric.name: str(error) for metric in metrics
-                                  if metric.view is view and not self._missing[metric.name]}
-        self._check(self._missing)
+                self._missing |= {metric.name: str(error) for metric in looking if metric.view is view}
+                self._check(self._missing)
 
     def _check(self, missing: Mapping[str, str | None]) -> None:
         for name in self._require:
@@ -143,7 +147,8 @@ class Evaluator:
         """Compute the metrics of the fake frames against the real ones.
 
         Sequences are paired by name and frames by place. Real frames of another size than the fake ones are resized
-        to it (bicubic). Every frame is read once, and of a long video only a few numbers per frame are kept.
+        to it (bicubic), for all metrics, FID and FVD too. Every frame is read once, and of a long video only a few
+        numbers per frame are kept.
 
         Args:
             real, fake: what :func:`find_sequences` returns.
@@ -156,6 +161,7 @@ class Evaluator:
             UserError: the two sides do not match, a file cannot be read, the fake frames have different sizes.
         """
         metrics = [metric for metric in self._metrics if not self._missing[metric.name]]
+        resized_images = set()
         if self.kind == UNCONDITIONAL:  # two sets that have nothing in common: first the fake ones, then the real ones
             ours, size, _ = self._look(metrics, _jobs(fake), roots)
             theirs, _, resized = self._look(metrics, _jobs(real), roots, size=size)
@@ -166,7 +172,9 @@ class Evaluator:
                     for t, (real_path, fake_path) in enumerate(pairs)]
             seen, size, resized = self._look(metrics, jobs, roots, flow_dir=flow_dir, alike=self.kind == PAIRED)
             sets = [metric for metric in metrics if metric.of_sets] if self.kind == UNPAIRED else []
-            others = self._look(sets, _jobs(images), roots, size=size)[0] if sets else []
+            others = []
+            if sets:
+                others, _, resized_images = self._look(sets, _jobs(images), roots, size=size)
             partners = {type(other): other for other in others}
             values = [own.beside(partners[type(own)]) if type(own) in partners else own.result() for own in seen]
         found = {value.name: value for value in values}
@@ -177,22 +185,25 @@ class Evaluator:
             reference=self.rules.reference,
             reference_frames=sum(map(len, real.values())),
             reference_sequences=len(real),
+            images=sum(map(len, (images or {}).values())),
             frame_size=list(size),
             resize=list(self.settings.resize) if self.settings.resize else None,
             resized_real=sorted(map(list, resized)),
+            resized_images=sorted(map(list, resized_images)),
             libraries=versions(LIBRARIES) | {"opencv": cv2.__version__},
         )
 
     def _complete(self, metric: type[Metric], value: Value | None, true_flow: bool) -> Value:
         """The value, or that there is none, with what tells it from those of another kind, flow or network."""
         value = value or metric.value(reason=self._missing[metric.name])
-        flow = "true-flow" if true_flow and metric.true_flow else self.settings.flow.name
-        definition = metric.definition.format(flow=flow, dims=self.settings.fid_dims)
+        flow = TRUE_FLOW if true_flow and metric.true_flow else self.settings.flow.name
+        suffix = self.rules.suffix if metric.over == PER_PAIR else GENERATED_SIZE if metric.of_sets else ""
         view = self._views.get(metric.view)
         return replace(
             value,
-            definition=definition + (self.rules.suffix if metric.over == PER_PAIR else ""),
-            better=self.rules.closer if metric.better == CLOSER_TO_REAL else metric.better,
+            definition=metric.definition.format(flow=flow, dims=self.settings.fid_dims) + suffix,
+            better=CLOSER + self.rules.reference if metric.better == CLOSER_TO_REAL else metric.better,
+            flow=flow if "{flow}" in metric.definition else metric.flow,
             network=view and dict(view.facts))
 
     def _look(self, kinds: Sequence[type[Metric]], jobs: Sequence["Job"], roots: tuple,
@@ -234,7 +245,7 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[
     Args:
         views: what the metrics look through, by class.
         size: what frames that are compared with nothing are resized to; None keeps theirs.
-        resize: what all frames are resized to first, also where metrics want them in their own size.
+        resize: what all frames are resized to first.
         flow: estimates the flow that metrics ask for.
         alike: the real frames show what the fake ones should.
         one_size: refuse fake frames of different sizes.
@@ -252,17 +263,16 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[
 
     def read(job: Job) -> tuple[Job, Step, Size]:
         """The frame, without the one before it, and the size that the resized one had on disk."""
-        fake_on_disk = _resized(read_image(job.fake), resize)
-        fake = _resized(fake_on_disk, size)
+        own = _resized(read_image(job.fake), resize)
+        fake = _resized(own, size)
         if job.real is None:
-            return job, Step(None, fake, flow=flow, fake_on_disk=fake_on_disk), fake_on_disk.shape[:2]
+            return job, Step(None, fake, flow=flow), own.shape[:2]
         real, (height, width) = _resized(read_image(job.real), resize), fake.shape[:2]
         true_flow = None
         if flow_dir and not job.first:
             path = Path(flow_dir, job.sequence, f"{job.real.stem}.npz")
             true_flow = resize_flow(load_flow(path), height, width)
-        return job, Step(resize_image(real, height, width), fake, None, None, true_flow, flow, fake_on_disk,
-                         real if alike else None), real.shape[:2]
+        return job, Step(resize_image(real, height, width), fake, None, None, true_flow, flow, alike), real.shape[:2]
 
     def steps(frames: Iterable[tuple[Job, Step, Size]]) -> Iterator[tuple[Job, Step]]:
         """Each frame with its predecessor in the sequence."""

@@ -6,7 +6,8 @@ prints one evaluation, or several side by side.
 """
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from timecyclegan.evaluation.base import UNCONDITIONAL, Evaluation
@@ -20,32 +21,47 @@ def format_metrics(evaluation: Evaluation) -> str:
 
     The notes say what was compared, why a value is missing ("-") and what was left out of an average.
     """
-    return "\n".join([_table({"value": evaluation}, evaluation.values), "", *_notes(evaluation)])
+    rows = [(value.title, value.value, value.real, value.better, value.unit) for value in evaluation.values.values()]
+    return "\n".join([_table(("metric", "value", evaluation.reference, "better", "unit"), rows), "",
+                      *_notes(evaluation)])
 
 
 def format_comparison(evaluations: dict[str, Evaluation]) -> str:
-    """Table of several evaluations by label: their values side by side, the real clip's own, which way is better.
+    """Table of several evaluations by label: their values side by side, each one's real clip, which way is better.
 
-    Metrics that none of them has are left out; a last line names those that are not the same metric in all.
+    It has the metrics of all of them. A star marks those whose values do not compare; the last lines say why, and why
+    a value is missing. What has no value anywhere stands there alone.
     """
-    first = next(iter(evaluations.values()))
-    found = {name: [each.values[name] for each in evaluations.values() if name in each.values] for name in first.values}
-    shown = [name for name, values in found.items() if any(value.value is not None for value in values)]
-    apart = [first.values[name].title for name in shown if len({value.definition for value in found[name]}) > 1]
-    warning = f"\nnot comparable, the definitions differ: {', '.join(apart)}" if apart else ""
-    return _table(evaluations, shown) + warning
+    rows, apart, missing = [], {}, {}
+    for name in dict.fromkeys(name for each in evaluations.values() for name in each.values):
+        found = {label: each.values.get(name) for label, each in evaluations.items()}
+        there = [value for value in found.values() if value]
+        title, betters = there[0].title, dict.fromkeys(value.better for value in there)
+        for label, value in found.items():
+            if value is None or value.value is None:
+                reason = value.reason or "it is undefined" if value else "it was not measured"
+                missing.setdefault((label, reason), []).append(title)
+        if all(value.value is None for value in there):
+            continue
+        reasons = [f"{label} and {other}: {reason}" for (label, one), (other, two) in combinations(
+            evaluations.items(), 2) if (reason := one.apart(two, name))]
+        for reason in reasons:
+            apart.setdefault(reason, []).append(title)
+        values = [value and value.value for value in found.values()], [value and value.real for value in found.values()]
+        rows.append((title + " *" * bool(reasons), *values[0], *values[1], " or ".join(betters), there[0].unit))
+    head = ("metric", *evaluations, *(f"{label}: {each.reference}" for label, each in evaluations.items()), "better",
+            "unit")
+    notes = [f"* {', '.join(titles)}: not comparable, {reason}" for reason, titles in apart.items()]
+    notes += [f"{', '.join(titles)}: no value in {label}, {reason}" for (label, reason), titles in missing.items()]
+    return "\n".join([_table(head, rows), *([""] if notes else []), *notes])
 
 
-def _table(evaluations: dict[str, Evaluation], names: Iterable[str]) -> str:
-    """A column of values for each evaluation; the rest is as the first one has it."""
-    first = next(iter(evaluations.values()))
-    rows = [("metric", *evaluations, first.reference, "better", "unit")]
-    for name in names:
-        own, found = first.values[name], (evaluation.values.get(name) for evaluation in evaluations.values())
-        cells = ["-" if number is None else f"{number:.6g}" for number in (*(v and v.value for v in found), own.real)]
-        rows.append((own.title, *cells, own.better, own.unit))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+def _table(head: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
+    """Columns of one width each; numbers to six digits, "-" where there is none."""
+    cells = [head, *([cell if isinstance(cell, str) else "-" if cell is None else f"{cell:.6g}" for cell in row]
+                     for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
     return "\n".join(lines)
 
 
@@ -53,6 +69,31 @@ def csv_row(evaluation: Evaluation) -> dict[str, str]:
     """A column per metric, and for the real clip's own value where there is one, as text; "" for none, never 0."""
     return {column: "" if number is None else f"{number:.8g}" for name, value in evaluation.values.items()
             for column, number in [(name, value.value), *([(f"{name}_real", value.real)] if value.has_real else [])]}
+
+
+def csv_facts(evaluation: Evaluation) -> dict[str, str | int]:
+    """What the numbers of :func:`csv_row` are: flow, kind, frame size and counts, and the definition of each."""
+    height, width = evaluation.frame_size
+    return {"flow_backend": flow_text(evaluation), "kind": evaluation.kind, "frame_size": f"{width}x{height}",
+            **{f"n_{what}": max(getattr(value, what) for value in evaluation.values.values())
+               for what in ("frames", "pairs", "sequences")},
+            "n_reference_frames": evaluation.reference_frames, "n_images": evaluation.images or "",
+            **{f"{name}_definition": "" if value.value is None else value.definition
+               for name, value in evaluation.values.items()}}
+
+
+def flow_text(evaluation: Evaluation, weights: bool = False) -> str:
+    """What computed the flow that values are made of, of which metrics if not of all alike; empty where there is none.
+
+    Args:
+        weights: name a network's file, too.
+    """
+    flows, parts = evaluation.flows(), []
+    for flow, titles in flows.items():
+        file = evaluation.flow.get("flow_weights") if flow == evaluation.flow.get("flow_backend") else None
+        parts.append(flow + (f" ({file})" if weights and file else "")
+                     + (f" for {' and '.join(titles)}" if len(flows) > 1 else ""))
+    return ", ".join(parts)
 
 
 def per_frame_csv(evaluation: Evaluation, fake: dict[str, list[Path]], path: str | Path) -> None:
@@ -71,19 +112,20 @@ def per_frame_csv(evaluation: Evaluation, fake: dict[str, list[Path]], path: str
 
 def _notes(evaluation: Evaluation) -> list[str]:
     values = list(evaluation.values.values())
-    (height, width), seen = evaluation.frame_size, max(values, key=lambda value: value.frames)
-    notes = [f"{seen.frames} frames in {seen.sequences} sequence(s), {width}x{height} pixels"]
+    seen = max(values, key=lambda value: value.frames)
+    pixels = ", {1}x{0} pixels".format(*evaluation.frame_size) if evaluation.frame_size else ""
+    notes = [f"{seen.frames} frames in {seen.sequences} sequence(s){pixels}"]
     if evaluation.kind == UNCONDITIONAL:
         notes.append(f"beside {evaluation.reference_frames} frames in {evaluation.reference_sequences} "
                      "real sequence(s)")
-    if flow := evaluation.flow:  # those of before there were several back ends do not say it
-        weights = f" ({flow['flow_weights']})" if flow["flow_weights"] else ""
-        notes.append(f"optical flow by {flow['flow_backend']}{weights}")
+    if flow := flow_text(evaluation, weights=True):
+        notes.append(f"optical flow by {flow}")
     if size := evaluation.resize:
         notes.append(f"all frames were resized to {size[1]}x{size[0]}")
-    if evaluation.resized_real:
-        sizes = ", ".join(f"{w}x{h}" for h, w in evaluation.resized_real)
-        notes.append(f"frames of the {evaluation.reference} resized from {sizes}")
+    for what, found in ((f"frames of the {evaluation.reference}", evaluation.resized_real),
+                        ("real pictures", evaluation.resized_images)):
+        if found:
+            notes.append(f"{what} resized from {', '.join(f'{w}x{h}' for h, w in found)}")
     reasons: dict[str, list[str]] = {}
     for value in values:
         if value.reason:
@@ -103,17 +145,27 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("files", nargs="+", metavar="[LABEL=]FILE", help="a metrics.json, with a name for its column")
     evaluations = {}
     for text in parser.parse_args(arguments).files:
-        label, _, path = text.rpartition("=")
-        evaluations[label or path] = _load(Path(path))
+        label, path = _label(text)
+        if label in evaluations:
+            raise UserError(f"two columns are called {label}: give each file another name, as in A={path}")
+        evaluations[label] = _load(Path(path).expanduser())
     print(format_comparison(evaluations) if len(evaluations) > 1 else format_metrics(*evaluations.values()))
+
+
+def _label(text: str) -> tuple[str, str]:
+    """LABEL and FILE of ``[LABEL=]FILE``, either of which may have = in it: FILE is the longest that exists."""
+    starts = [0, *(place + 1 for place, letter in enumerate(text) if letter == "=")]
+    start = next((start for start in starts if Path(text[start:]).expanduser().is_file()),
+                 starts[min(1, len(starts) - 1)])
+    return text[:max(0, start - 1)] or text[start:], text[start:]
 
 
 def _load(path: Path) -> Evaluation:
     try:
         evaluation = Evaluation.from_json(json.loads(path.read_text()))
-        next(iter(evaluation.values.values()))
+        format_metrics(evaluation)  # what it cannot be made of is no evaluation
         return evaluation
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"cannot read {path}: it is no metrics.json of val.py or compute_metrics ({error})") from error
 
 

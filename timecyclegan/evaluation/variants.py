@@ -64,7 +64,7 @@ class WithoutEnds(Metric):
 class TOFTecoGAN(WithoutEnds):
     """tOF as TecoGAN measures it: Farneback's flow of whole frames, cropped, without the ends of the clips."""
     name, title, definition = "tof-tecogan", "tOF (TecoGAN)", "tof-tecogan-1"
-    unit = "px"
+    unit, flow = "px", "farneback"
 
     def sample(self, step: Step) -> Sample:
         crop = tecogan_crop(*step.fake.shape[:2])
@@ -112,7 +112,7 @@ class TOFTimeCycleGAN(Metric):
     """tOF as the 2020 release measured it: by FlowNet2, a sum over pixels, so it grows with the frames."""
     name, title, definition = "tof-timecyclegan", "tOF (2020 release)", "tof-timecyclegan-1"
     over, unit, same_motion, by_default = PER_PAIR, "px, summed over pixels", True, ()
-    view = FlowNet2View
+    view, flow = FlowNet2View, FLOWNET2
 
     def sample(self, step: Step) -> Sample:
         return Sample(step.seen[FlowNet2View])

@@ -20,7 +20,7 @@ from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.options import Options
 from timecyclegan.video import panels
 from timecyclegan.video.frames import resize_image, to_uint8, to_video
-from timecyclegan.video.reader import VideoFile
+from timecyclegan.video.reader import VideoFile, survey
 from timecyclegan.video.scene_cuts import mark_cuts
 from timecyclegan.video.writer import VideoWriter
 
@@ -122,14 +122,15 @@ class Translator:
             shape = first[0].shape[:2] if self.own_size else self.size
             panel = _panel(first[0], resize_image(first[0], *shape), side_by_side)
             count, scenes, uneven = 0, 0, False  # uneven: the frame rate varies
+            known, left = survey(source), video.left_out()
             writer = VideoWriter(output, video.rate, *panel.shape[:2], tick=video.tick, sound=source if sound else None,
                                  pixel_aspect=video.pixel_aspect(first[0]) if self.own_size else None)  # fmt: skip
-            with writer, tqdm(total=video.total, desc="translating", unit="frame", dynamic_ncols=True,
+            with writer, tqdm(total=len(known.times), desc="translating", unit="frame", dynamic_ncols=True,
                               disable=not progress) as bar:  # fmt: skip
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
                     made = resize_image(made, *shape)  # a video may change its size on the way
-                    writer.write(_panel(seen if self.maker else image, made, side_by_side), time)
+                    writer.write(_panel(seen if self.maker else image, made, side_by_side), time, known.length(count))
                     uneven |= abs(time * video.rate - count) > 1
                     count, scenes = count + 1, scene
                     bar.update()
@@ -143,12 +144,9 @@ class Translator:
         if uneven:
             steady = output.suffix.lower() == ".avi"
             parts.append("the varying frame rate was made even" if steady else "at the times that they had")
-        if writer.refused:
-            codecs = ", ".join(writer.refused)
-            parts.append(f"its sound ({codecs}) was left out, {output.suffix} cannot hold it, .mkv can")
-        elif writer.tracks:
-            parts.append("sound copied")
-        return "; ".join(parts)
+        if writer.fps < 0.99 * video.rate:
+            parts.append(f"stored at {writer.fps} per second, as {output.suffix} holds no more")
+        return "; ".join([*parts, *(writer.copied.summary() if writer.copied else []), *left, *known.notes])
 
     def _translated(self, items: Iterable[T], picture: Callable[[T], np.ndarray], scene_cuts: str,
                     seed: int) -> Iterator[tuple[T, np.ndarray, np.ndarray, int]]:  # fmt: skip

@@ -5,8 +5,8 @@ Python hands over what is to be shown, as JSON in the page; the page's own scrip
 import datetime
 import importlib.resources
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses
     data = {
         "evaluation": evaluation.to_json() | {"metrics": {name: _numbers(v) for name, v in evaluation.values.items()}},
         "others": {name: _numbers(value) for name, value in others.items()},
-        "best": {name: _best(evaluation.values[name], value.value) for name, value in others.items()
+        "best": {name: _best(evaluation.values[name], value) for name, value in others.items()
                  if name in evaluation.values},
         "label": label,
         "model": options.get("model_type"),
@@ -84,23 +84,17 @@ def _text(value: object) -> str:
 
 
 def _comparable(evaluation: Evaluation, comparison: Evaluation) -> dict[str, Value]:
-    """The metrics of ``comparison`` by name; those that ``evaluation`` measures by another definition have no value."""
-    found = {}
-    for name, other in comparison.values.items():
-        own = evaluation.values.get(name)
-        if own and own.definition and other.definition and own.definition != other.definition:
-            other = Value(name, other.title, reason=f"not comparable, it was measured as {other.definition}")
-        found[name] = other
-    return found
+    """The metrics of ``comparison`` by name; those that do not compare with ``evaluation``'s have no value."""
+    return {name: Value(name, other.title, reason=f"not comparable, {reason}")
+            if (reason := evaluation.apart(comparison, name)) else other for name, other in comparison.values.items()}
 
 
-def _best(own: Value, past: float | None) -> str | None:
+def _best(own: Value, past: Value) -> str | None:
     """Which value is nearer to the best one by more than noise: "value" or "past"; None if that cannot be said."""
-    if own.value is None or past is None or own.best is None:
+    real = own.real if past.real is None else past.real  # an earlier one may not say it
+    ours, theirs = own.loss, replace(past, better=own.better, real=real).loss
+    if ours is None or theirs is None:
         return None
-    # How far each is from the best; from an infinite one, up to a constant.
-    ours, theirs = (abs(number - own.best) if math.isfinite(own.best) else number if own.best < 0 else -number
-                    for number in (own.value, past))
-    if ours == theirs or abs(ours - theirs) < _LEAST_DIFFERENCE * max(abs(own.value), abs(past)):
+    if ours == theirs or abs(ours - theirs) < _LEAST_DIFFERENCE * max(abs(own.value), abs(past.value)):
         return None
     return "value" if ours < theirs else "past"

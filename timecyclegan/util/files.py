@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,31 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # must not hide what went wrong above
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path, append: bool = False) -> None:
+    """Refuse a file that could not be written, before what it is to hold is computed; nothing is left behind.
+
+    Args:
+        append: it will not be replaced.
+
+    Raises:
+        UserError: see :func:`replacing`; or there is something of this name that is no file.
+    """
+    path = Path(path)
+    try:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())  # the others would be made
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "no file"
+            raise UserError(f"cannot write {path}: it is {what}; give the name of a file")
+        if not folder.is_dir():
+            raise UserError(f"cannot write {path}: {folder} is not a folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if append and path.exists():
+            open(path, "ab").close()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_json(path: str | Path, value: Any, sync: bool = False) -> None:

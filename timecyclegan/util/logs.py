@@ -1,11 +1,18 @@
 """What commands leave behind for their user: CSV tables and the command log."""
+import contextlib
 import csv
 import datetime
+import errno
+import fcntl
+import io
+import os
 import shlex
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
@@ -14,6 +21,8 @@ TRAIN_LOG = Path("train_log.csv")
 METRICS = Path("metrics.csv")
 COMMAND_LOG = Path("command_log.txt")
 RUNS = Path("runs")
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # of tables: names may be any bytes
+GIT_PLACES = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"
 
 
 def now() -> str:
@@ -34,44 +43,92 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table by column; none where there is no file."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
+    with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
+        lines = dropwhile(str.isspace, file)  # above the head
         # A row with more cells than the head, edited by hand, has the surplus under None.
-        return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(lines)]
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
     """Write a whole table; a row without a column's value leaves it empty."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", **TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
 
 
 def append_csv(path: Path, row: dict[str, Any]) -> None:
-    """Append a row; a table that lacks one of its columns is rewritten with it."""
-    known = columns(path)
-    if known and set(row) <= set(known):
-        with open(path, "a", newline="") as file:
-            csv.DictWriter(file, known, restval="").writerow(row)
-    else:
-        write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])
+    """Append a row; a table that lacks one of its columns is rewritten with it.
+
+    Processes that do so at once wait for each other. One that is killed leaves the table as it was.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+    path = Path(os.path.realpath(path))  # a link stays one
+    try:
+        with _locked(path) as file:
+            known = columns(path)
+            if known and set(row) <= set(known):
+                file.seek(-1, os.SEEK_END)
+                text = io.StringIO("" if file.read() in b"\r\n" else "\r\n", newline="")
+                text.seek(0, os.SEEK_END)  # an editor may have left out the last row's end
+                csv.DictWriter(text, known, restval="").writerow(row)
+                data, size = text.getvalue().encode(TEXT["encoding"], TEXT["errors"]), file.seek(0, os.SEEK_END)
+                if file.write(data) < len(data):  # at once, so that there is no half of a row
+                    file.truncate(size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            else:
+                write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """The file, made if there is none, to append to while no other process does."""
+    while True:
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115 (it may be given up)
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                break
+        file.close()  # another process has put a wider table in its place
+    with file:
+        yield file
 
 
 def columns(path: Path) -> list[str]:
     """The head of a table; empty where there is no file."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        return next(csv.reader(file), [])
+    with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
+        return next(csv.reader(dropwhile(str.isspace, file)), [])
 
 
 def git_commit() -> str:
-    """The commit that this code stands at; empty where it is in no git repository, or git is not installed."""
-    try:
-        import git  # fails without the git program
+    """The commit of the project's own repository that this code stands at, "-dirty" behind it if the code was changed.
 
-        return git.Repo(Path(__file__).parent, search_parent_directories=True).head.commit.hexsha
-    except Exception:
+    Changed are files of the repository that differ from the commit, and modules of the package that are not in it.
+    Empty where the package is installed, in whatever repository that may lie, and where there is no git program.
+    """
+    package = Path(__file__).resolve().parents[1]
+    # A hook of another repository, say, would have git look there.
+    surroundings = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "--no-optional-locks", *arguments], cwd=package.parent, env=surroundings,
+                              check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+
+    try:
+        if not os.path.samefile(git("rev-parse", "--show-toplevel"), package.parent):
+            return ""
+        git("ls-files", "--error-unmatch", str(package / "__init__.py"))
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        changes += git("status", "--porcelain", "--untracked-files=all", "--", f"{package.name}/*.py")
+        return git("rev-parse", "HEAD") + "-dirty" * bool(changes)
+    except (OSError, subprocess.SubprocessError, ValueError):
         return ""
 
 

@@ -2,10 +2,11 @@
 
 An image in memory is uint8 (H, W, 3), RGB; a video is float32 (T, 3, H, W) in [-1, 1].
 """
+import functools
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.video.random_access import VideoFrame, video_frames
-from timecyclegan.video.reader import VIDEO_SUFFIXES
+from timecyclegan.video.reader import VIDEO_SUFFIXES, is_video, survey
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -32,14 +33,17 @@ def natural_key(name: str) -> tuple:
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
-def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
+def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str, list[Frame]]:
     """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
+
+    Args:
+        without: names of folders and files right below ``root`` that are not looked at.
 
     Returns:
         relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
         video) -> its frames, both in natural order. Hidden files and folders, and files that are neither image nor
         video, are ignored; links to folders are followed. Where there are images anywhere, videos are not used, and a
-        note says so: they may well have been made of the images.
+        note says so: they may well have been made of the images. Notes tell of videos that are not what they say.
 
     Raises:
         UserError: ``root`` is missing, or holds neither image nor video; a folder holds images beside videos or folders
@@ -50,11 +54,12 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
     root = Path(root)
     if not root.exists():
         raise UserError(f"folder {root.absolute()} does not exist; give a folder that holds image sequences or videos")
-    if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
+    if root.is_file() and root.suffix.lower() not in IMAGE_SUFFIXES:
+        _tell_notes([root])
         return {".": video_frames(root)}
     if not root.is_dir():
         raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
-    folders, videos = _search(root, visited=())
+    folders, videos = _search(root, visited=(), without=without)
     if folders and videos:
         print(f"note: {root} holds images; its video files are not used: "
               f"{few([str(video.relative_to(root)) for video in sorted(videos)])}")
@@ -62,24 +67,40 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
         known = " ".join(suffix[1:] for suffix in IMAGE_SUFFIXES + VIDEO_SUFFIXES)
         raise UserError(f"folder {root.absolute()} holds no images and no videos; known file types are {known}")
     found = dict(folders) if folders else _name_videos(videos)
+    if not folders:
+        _tell_notes(sorted(videos))
     names = sorted(found, key=lambda path: [natural_key(part) for part in path.relative_to(root).parts])
     return {name.relative_to(root).as_posix(): found[name] if folders else video_frames(found[name]) for name in names}
 
 
-def _search(folder: Path, visited: tuple[Path, ...]) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
+def _tell_notes(videos: list[Path]) -> None:
+    """Say what is not as the videos say, or is not read as it was meant, once each."""
+    told: dict[str, list[str]] = {}
+    for video in videos:
+        for note in survey(video).notes:
+            told.setdefault(note, []).append(str(video))
+    for note, names in told.items():
+        _tell(f"note: {few(names)}: {note}")
+
+
+_tell = functools.cache(print)  # a command may look for the same sequences several times
+
+
+def _search(folder: Path, visited: tuple[Path, ...],
+            without: Collection[str] = ()) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
     """The folders with images below ``folder`` with their images, and the videos below it."""
     real = folder.resolve()
     if real in visited:  # a link to a folder above: following it would never end
         return [], []
     try:
         with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+            visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in without]
             subfolders = [entry.name for entry in visible if entry.is_dir()]
             files = sorted(entry.name for entry in visible if entry.is_file())
     except OSError as error:
         raise UserError(f"cannot read folder {folder.absolute()}: {error.strerror}") from error
-    images, videos = ([folder / name for name in files if Path(name).suffix.lower() in suffixes]
-                      for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
+    images = [folder / name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    videos = [folder / name for name in files if is_video(name)]
     below = [_search(folder / name, (*visited, real)) for name in subfolders]
     folders = [found for inside, _ in below for found in inside]
     if not images:

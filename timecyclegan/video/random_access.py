@@ -1,5 +1,6 @@
 """Single frames of video files, in any order: by an index of key frames, with decoders that go on where they are."""
 import bisect
+import contextlib
 import functools
 import math
 import os
@@ -8,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
 
-from timecyclegan.video.reader import VideoFile, no_frames, to_rgb, unreadable
+from timecyclegan.util.errors import UserError
+from timecyclegan.video.reader import Survey, VideoFile, survey, to_rgb, unreadable, version
 
 RECENT = 8  # decoded frames that a decoder keeps, for threads that ask a little out of order
 OPEN = 16  # decoders that a process keeps open: more than videos are read side by side
@@ -53,84 +54,50 @@ class VideoFrame:
         Raises:
             UserError: the file is missing, no video, or damaged here.
         """
-        return to_rgb(_decoders[-1](self.video, *_version(self.video)).picture(self.index))
+        return to_rgb(_decoders[-1](self.video, *version(self.video)).picture(self.index))
 
 
 def video_frames(path: Path) -> list[VideoFrame]:
-    """All frames of a video file, which is read once but not decoded.
+    """All frames of a video file, which is read once, and decoded only where its packets do not tell all.
 
     Raises:
         UserError: it is missing, damaged, cut off, no video, or has no frames.
     """
-    return [VideoFrame(path, place) for place in range(len(_index(path, *_version(path)).times))]
+    return [VideoFrame(path, place) for place in range(len(survey(path).times))]
 
 
 def video_times(path: Path) -> list[Fraction]:
     """When each frame of a video file is shown, in seconds after the first; raises as :func:`video_frames`."""
-    index = _index(path, *_version(path))
-    with VideoFile(path) as video:
-        return [(time - index.times[0]) * (video.tick if index.timed else 1 / video.rate) for time in index.times]
-
-
-def _version(path: Path) -> tuple[int, int]:
-    """What changes when the file does."""
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    return facts.st_mtime_ns, facts.st_size
-
-
-class _Index(NamedTuple):
-    """Where the frames of a video are."""
-
-    times: list[int]  # of presentation, in the stream's unit, ascending; the frames' numbers where not ``timed``
-    keys: list[tuple[int, int]]  # the times of key frames, of presentation and of decoding; none where not ``timed``
-    timed: bool  # whether the file tells all frames apart
-
-
-@functools.cache
-def _index(path: Path, *_version: int) -> _Index:
-    times, keys = [], []
-    with VideoFile(path) as video:
-        for packet in video.packets():
-            if packet.size and packet.is_keyframe:  # also what is not shown: others are decoded from it
-                keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
-            if packet.size and not packet.is_discard:
-                times.append(packet.pts)
-    if not times:
-        raise no_frames(path)
-    if video.timed and None not in times and (None, None) not in keys and len(set(times)) == len(times):
-        return _Index(sorted(times), sorted(keys), timed=True)
-    with VideoFile(path) as video:
-        return _Index(list(range(sum(1 for _ in video.frames()))), [], timed=False)
+    return survey(path).times
 
 
 class _Decoder:
     """An open video of which any frame may be asked for, by any thread; fast for frames that follow each other."""
 
-    def __init__(self, path: Path, *version: int):
-        self._path, self._index, self._lock = path, _index(path, *version), threading.Lock()
+    def __init__(self, path: Path, *_version: int):
+        self._path, self._survey, self._lock = path, survey(path), threading.Lock()
         self._recent: dict[int, av.VideoFrame] = {}
-        self._error: Exception | None = None
+        self._error: UserError | None = None
         self._begin()
 
     def picture(self, place: int) -> av.VideoFrame:
         """Frame number ``place``, decoded: going on, else from the key frame before it, else from the beginning."""
         with self._lock:
             if place not in self._recent and not self._find(place):
-                raise unreadable(self._path, self._error, place)
+                raise self._error or unreadable(self._path, None, place)
             return self._recent[place]
 
     def _find(self, place: int) -> bool:
-        (times, keys, _), self._error = self._index, None
-        before = bisect.bisect_right(keys, (times[place], math.inf)) - 1
+        stamps, keys, self._error = self._survey.stamps, self._survey.keys, None
+        before = bisect.bisect_right(keys, (stamps[place], math.inf)) - 1 if stamps else -1
         key = keys[before] if before >= 0 else None
-        if self._next <= place and (key is None or key[0] <= times[self._next]) and self._run(place):
+        if self._next <= place and (key is None or key[0] <= stamps[self._next]) and self._run(place):
             return True
         # Some containers seek by presentation time, others by decoding time: the wrong one leads too far.
         for time in sorted(set(key or ()), reverse=True):
-            self._pictures = _decoded(self._video, self._index, time, key[0])
+            with contextlib.suppress(av.error.FFmpegError, OSError):  # where it stays then, the frame is not found
+                self._video.container.seek(time, stream=self._video.stream)
+            self._pictures = _decoded(self._video, self._survey, key[0])
             if self._run(place):
                 return True
         self._begin()
@@ -138,7 +105,7 @@ class _Decoder:
 
     def _begin(self) -> None:
         self._video = VideoFile(self._path)
-        self._next, self._pictures = 0, _decoded(self._video, self._index)
+        self._next, self._pictures = 0, _decoded(self._video, self._survey)
 
     def _run(self, place: int) -> bool:
         try:
@@ -149,27 +116,20 @@ class _Decoder:
                     del self._recent[next(iter(self._recent))]
                 if found >= place:
                     return found == place
-        except (av.error.FFmpegError, OSError) as error:
+        except UserError as error:
             self._error = error
-        self._next = len(self._index.times)
+        self._next = len(self._survey.times)
         return False
 
 
-def _decoded(
-    video: VideoFile, index: _Index, seek: int | None = None, start: float = -math.inf
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The frames with their numbers from the presentation time ``start`` on, after a ``seek``.
-
-    Those before it that a decoder gives may lack what they are predicted from; so may damaged ones.
+def _decoded(video: VideoFile, known: Survey, key: int | None = None) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames with their numbers; after seeking from the ``key`` frame of this time on, as those shown before it may
+    lack what they are predicted from.
     """
-    if seek is not None:
-        video.container.seek(seek, stream=video.stream)
-    for count, picture in enumerate(video.container.decode(video.stream)):
-        time = picture.pts if index.timed else count
-        if time is not None and time >= start and not picture.is_corrupt:
-            place = bisect.bisect_left(index.times, time)
-            if index.times[place : place + 1] == [time]:  # others are decoded, but not shown
-                yield place, picture
+    for count, picture in video.pictures(damaged=True, key=key):
+        place = known.place(count, picture)
+        if place is not None and (key is None or picture.pts >= key):  # others are decoded, but not shown
+            yield place, picture
 
 
 _new_decoders = functools.partial(functools.lru_cache(OPEN), _Decoder)

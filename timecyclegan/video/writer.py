@@ -16,6 +16,7 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
 from timecyclegan.video.reader import ACCURATE, HD_LINES
 from timecyclegan.video.sound import SoundCopy
+from timecyclegan.video.times import bounded
 
 
 class Encoder(NamedTuple):
@@ -25,12 +26,14 @@ class Encoder(NamedTuple):
     options: dict[str, str]
     bit_rate: int = 0  # 0: as much as the quality needs
     steady: bool = False  # knows no frames that are shown longer than others
+    most: int = 1_000_000_000  # the largest numerator and denominator of a rate that it takes
+    fastest: int = 1_000_000  # frames per second that its files can have
 
 
 # With its macroblock tree, x264 makes something else of small pictures each time.
 _H264 = Encoder("libx264", {"crf": "18", "preset": "fast", "x264-params": "mbtree=0"})
 _VP9 = Encoder("libvpx-vp9", {"crf": "18", "deadline": "realtime", "cpu-used": "7", "row-mt": "1"})
-_MPEG4 = Encoder("mpeg4", {"qmin": "2", "qmax": "3"}, bit_rate=40_000_000, steady=True)
+_MPEG4 = Encoder("mpeg4", {"qmin": "2", "qmax": "3"}, bit_rate=40_000_000, steady=True, most=65535, fastest=1000)
 ENCODERS = {".mp4": _H264, ".webm": _VP9, ".mov": _H264, ".mkv": _H264, ".avi": _MPEG4}  # browsers play the first two
 
 
@@ -42,7 +45,7 @@ class VideoWriter:
 
     Args:
         path: the file to write; its suffix, one of :data:`ENCODERS`, says how.
-        fps: frames per second, above 0; exact as a fraction.
+        fps: frames per second, above 0; exact as a fraction, as far as codec and container take it.
         height: frame height in pixels.
         width: frame width in pixels.
         tick: the unit of the frames' times, if frames are given times, in seconds.
@@ -50,11 +53,13 @@ class VideoWriter:
         pixel_aspect: width of a pixel by its height.
 
     Attributes:
+        copied: the :class:`SoundCopy`, once the file is open, if there is ``sound``.
         tracks: how many tracks of sound are copied.
         refused: the codecs of those that a file of this kind cannot hold.
 
     Raises:
-        UserError: unknown suffix, no frame was written, the codec is missing, or the file cannot be written.
+        UserError: unknown suffix, no frame was written, the codec is missing, or the file cannot be written; names what
+            failed: the pictures, the sound, or the container.
     """
 
     def __init__(self, path: str | Path, fps: float | Fraction, height: int, width: int, *,
@@ -62,28 +67,30 @@ class VideoWriter:
                  pixel_aspect: Fraction | None = None):  # fmt: skip
         self.path = Path(path)
         self.encoder = find_encoder(self.path)
-        self.fps, self.height, self.width = Fraction(fps).limit_denominator(60000), height, width
+        self.fps = bounded(min(Fraction(fps), Fraction(self.encoder.fastest)), self.encoder.most)
+        self.height, self.width = height, width
         self.tick = 1 / self.fps
         if tick is not None and not self.encoder.steady:  # fine enough for each frame to have a time of its own
             self.tick = tick / max(1, math.ceil(tick * self.fps))
         self.frames, self.tracks, self.refused = 0, 0, []
-        self._shown = -1
+        self.copied: SoundCopy | None = None
+        self._shown, self._lengths = -1, {}  # the last time, and the lengths of the frames that are being encoded
         self._source, self._pixel_aspect = sound, pixel_aspect
         self._timed = tick is not None and not self.encoder.steady
 
     def __enter__(self) -> "VideoWriter":
         with contextlib.ExitStack() as exits:
             self._temporary = exits.enter_context(replacing(self.path))
-            with self._failing():
-                self._temporary.touch()  # a folder that cannot be written to says so itself
-                self._open()
+            self._temporary.touch()  # a folder that cannot be written to says so itself
+            self._open()
             self._exits = exits.pop_all()
         return self
 
-    def write(self, frame: np.ndarray, time: Fraction | None = None) -> None:
-        """Append one RGB frame, uint8 (height, width, 3), shown ``time`` seconds after the first one.
+    def write(self, frame: np.ndarray, time: Fraction | None = None, length: Fraction | None = None) -> None:
+        """Append one RGB frame, uint8 (height, width, 3), shown ``time`` seconds after the first one, for ``length``.
 
-        Without ``tick``, and in .avi, frames follow each other at ``fps`` whatever the time.
+        Without ``tick``, and in .avi, frames follow each other at ``fps`` whatever the time. A length counts for the
+        last frame, as others are followed.
 
         Raises:
             ValueError: the frame has another shape or type.
@@ -99,6 +106,8 @@ class VideoWriter:
         # Where two frames share a time, the second one is shown a tick later: encoders take no time twice.
         self._shown = picture.pts = max(round(time / self.tick), self._shown + 1) if self._timed else self.frames
         picture.time_base = self.tick
+        if self._timed and length is not None:
+            self._lengths[picture.pts] = max(1, round(length / self.tick))
         self._mux(picture)
         self.frames += 1
 
@@ -112,14 +121,15 @@ class VideoWriter:
             if self.frames == 0:
                 raise UserError(f"cannot write {self.path}: there are no frames")
             self._mux(None)
+            if self.copied:
+                self.copied.copy()
             with self._failing():
-                if self._sound:
-                    self._sound.copy()
                 self._close()
 
     def _open(self) -> None:
         faststart = {"movflags": "+faststart"} if self.path.suffix.lower() in (".mp4", ".mov") else {}
-        self._container = av.open(f"file:{self._temporary}", "w", options=faststart)
+        with self._failing():
+            self._container = av.open(f"file:{self._temporary}", "w", options=faststart)
         hd = self.height >= HD_LINES
         self._matrix = Colorspace.ITU709 if hd else Colorspace.ITU601
         self._reformatter = VideoReformatter()
@@ -132,33 +142,39 @@ class VideoWriter:
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1 if hd else 6, 1, 1, 1
         if self._pixel_aspect:
             context.sample_aspect_ratio = self._pixel_aspect
-        self._sound = SoundCopy(self._source, self._container) if self._source else None
-        if self._sound:
-            self.tracks, self.refused = len(self._sound.tracks), self._sound.refused
-        self._container.start_encoding()
+        if self._source:
+            self.copied = SoundCopy(self._source, self._container, self.path)
+            self.tracks, self.refused = len(self.copied.tracks), self.copied.refused
+        with self._failing(pictures=True):  # opens the encoder; each track of sound was tried before
+            self._container.start_encoding()
 
     def _mux(self, picture: av.VideoFrame | None) -> None:
         """Encode a picture, and store what is ready by then, which may be earlier ones; None: all that is left."""
-        with self._failing():
-            for packet in self._stream.encode(picture):
-                if self._sound:
-                    self._sound.copy(end=packet.dts * packet.time_base)
+        with self._failing(pictures=True):
+            packets = self._stream.encode(picture)
+        for packet in packets:
+            if self.copied:
+                self.copied.copy(end=packet.dts * packet.time_base)
+            packet.duration = self._lengths.pop(packet.pts, packet.duration)
+            with self._failing():
                 self._container.mux(packet)
 
     def _close(self) -> None:
-        if self._sound:
-            self._sound.close()
+        if self.copied:
+            self.copied.close()
         self._container.close()
 
     @contextlib.contextmanager
-    def _failing(self):
+    def _failing(self, pictures: bool = False):
         """FFmpeg's own errors in one line; those of the system are worded by :func:`replacing`."""
         try:
             yield
         except av.error.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
-            raise UserError(f"cannot write {self.path}: {error.strerror} ({self.encoder.name})") from error
+            part = f"its pictures ({self.encoder.name})" if pictures else f"its container ({self.path.suffix})"
+            advice = "try another suffix" + (", or --no-sound" if self.copied and not pictures else "")
+            raise UserError(f"cannot write {self.path}: {part}: {error.strerror}; {advice}") from error
 
 
 def find_encoder(path: Path) -> Encoder:

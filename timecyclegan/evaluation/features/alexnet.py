@@ -52,7 +52,7 @@ class PerceptualView(View):
         UserError: AlexNet's weights are in torch hub's cache neither before nor after an attempt to fetch them, or the
             file there does not hold them.
     """
-    looks_at = "full frame"
+    looks_at, fetched = "full frame", True
 
     def __init__(self, settings: Settings) -> None:
         device = pick_device(settings.gpu)

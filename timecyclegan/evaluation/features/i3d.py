@@ -24,9 +24,9 @@ ARGUMENTS = {"rescale": True, "resize": True, "return_features": True}
 class I3DView(View):
     """:class:`Features` of each clip, at its last frame; clips follow each other and do not overlap.
 
-    Frames are taken in their own sizes. What is left at the end of a sequence is not used. The network is given float32
-    (1, 3, 16, H, W) in [0, 255], which it scales to [-1, 1] and resizes to 224 x 224 (bilinear) by itself; the features
-    are what it has before its softmax.
+    Frames are taken in the sizes that they have. What is left at the end of a sequence is not used. The network is
+    given float32 (1, 3, 16, H, W) in [0, 255], which it scales to [-1, 1] and resizes to 224 x 224 (bilinear) by
+    itself; the features are what it has before its softmax.
 
     Raises:
         UserError: the network's file is not in torch hub's cache, holds no TorchScript, or another network; when
@@ -56,7 +56,7 @@ class I3DView(View):
         for step in steps:
             if step.first:
                 self._clip = []
-            self._clip.append((step.fake_on_disk, step.real_on_disk))  # the pictures of one clip, and no more
+            self._clip.append((step.fake, step.real if step.alike else None))  # the pictures of one clip, and no more
             if len(self._clip) < LENGTH:
                 found.append(Features())
                 continue

@@ -20,7 +20,7 @@ BATCH = 8  # a CPU takes longer for more at once
 
 
 class InceptionView(View):
-    """:class:`Features` of each frame, as pytorch-fid makes them of the same pixels; pictures keep their own sizes.
+    """:class:`Features` of each frame, as pytorch-fid makes them of the same pixels, whatever their sizes.
 
     A picture is divided by 255, resized to 299 x 299 (bilinear, align_corners False, no antialiasing) and scaled to
     [-1, 1]. The features are the network's global average (2048) or the mean over space of an earlier block's output.
@@ -29,6 +29,8 @@ class InceptionView(View):
         UserError: ``settings.fid_dims`` is none of :data:`BLOCKS`, the weights are in torch hub's cache neither before
             nor after an attempt to fetch them, or the file there does not hold them.
     """
+
+    fetched = True
 
     def __init__(self, settings: Settings) -> None:
         self.dims, self._device, weights = settings.fid_dims, pick_device(settings.gpu), hub_file(URL)
@@ -48,11 +50,11 @@ class InceptionView(View):
             "input": f"RGB, bilinear to {SIDE}x{SIDE} (align_corners False, no antialiasing), -1 to 1"}
 
     def __call__(self, steps: Sequence[Step]) -> list[Features]:
-        fake = self.features([step.fake_on_disk for step in steps])
-        partners = [step.real_on_disk for step in steps if step.real_on_disk is not None]
-        real = iter(self.features(partners))  # by themselves: equal pictures in equal batches have equal features
-        return [Features(own, None if step.real_on_disk is None else next(real))
-                for own, step in zip(fake, steps, strict=True)]
+        fake = self.features([step.fake for step in steps])
+        partners = [step.real is not None and step.alike for step in steps]
+        # By themselves: equal pictures in equal batches have equal features.
+        real = iter(self.features([step.real for step, partner in zip(steps, partners, strict=True) if partner]))
+        return [Features(own, next(real) if partner else None) for own, partner in zip(fake, partners, strict=True)]
 
     # Not with TF32, which GPUs use for convolutions by default: its rounding would show in the distance.
     @torch.inference_mode()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from timecyclegan.checking.snapshot import Snapshot
+from timecyclegan.util.snapshot import Snapshot
 
 
 def test_snapshot_restores_in_place():
@@ -73,3 +73,11 @@ def test_found_by_the_shortest_path():
     network = nn.Sequential(nn.Sequential(layer))
     network.again = layer
     assert Snapshot(network).found(nn.Linear) == [("_modules.again", layer)]
+
+
+def test_random_numbers_come_back():
+    snapshot = Snapshot()
+    first = torch.rand(3), np.random.rand(), random.random()
+    torch.manual_seed(torch.initial_seed() + 1)
+    snapshot.restore()
+    assert torch.equal(first[0], torch.rand(3)) and first[1:] == (np.random.rand(), random.random())

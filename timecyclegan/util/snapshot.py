@@ -1,4 +1,6 @@
-"""Remember the state of live objects and put it back, bit for bit."""
+"""Remember the state of live objects, and of all random generators, and put it back, bit for bit."""
+import functools
+import random
 import sys
 import sysconfig
 import types
@@ -7,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -18,16 +21,19 @@ _ALONE = (type, types.ModuleType, types.FunctionType, types.MethodType, Tensor, 
 
 
 class Snapshot:
-    """The state of ``roots`` and of all that can be reached from them, tensors with their gradients.
-
-    Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and attributes
-    of other objects unless their class is another installed package's. Data sets and loaders are left alone: they may
-    be large, and a training step does not change them.
-    """
+    """The state of ``roots`` and all that is reached from them, tensors with their gradients, and of the global random
+    generators. Followed are containers, attributes of what has a ``state_dict`` (modules, optimizers, schedulers), and
+    those of other objects unless their class is another installed package's. Data sets and loaders are left alone:
+    they may be large, and a training step does not change them."""
 
     def __init__(self, *roots: Any):
-        self._things: dict[int, tuple[str, Any]] = {}  # held, so that no id comes twice
+        self.things: dict[int, tuple[str, Any]] = {}  # held, so that no id comes twice
         self._undo: list[Callable[[], None]] = []
+        for get, put in (
+            (torch.get_rng_state, torch.set_rng_state), (np.random.get_state, np.random.set_state),
+            (random.getstate, random.setstate), (torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all),
+        )[: 4 if torch.cuda.is_available() else 3]:  # fmt: skip
+            self._undo.append(functools.partial(put, get()))
         for root in roots:
             self.add(root)
 
@@ -36,14 +42,14 @@ class Snapshot:
         ahead = deque([(name, root)])
         while ahead:  # breadth first, so that a path is the shortest
             name, thing = ahead.popleft()
-            if id(thing) not in self._things and not isinstance(thing, _PLAIN):
-                self._things[id(thing)] = name, thing
+            if id(thing) not in self.things and not isinstance(thing, _PLAIN):
+                self.things[id(thing)] = name, thing
                 ahead.extend(_children(name, thing))
                 self._undo += _undo(thing)
 
     def found(self, kind: type) -> list[tuple[str, Any]]:
         """All things of a ``kind``, each once, with their shortest attribute paths."""
-        return [(name, thing) for name, thing in self._things.values() if isinstance(thing, kind)]
+        return [(name, thing) for name, thing in self.things.values() if isinstance(thing, kind)]
 
     def restore(self) -> None:
         """Put everything back."""

@@ -1,0 +1,127 @@
+"""val.py's numbers, and what its row of metrics.csv says of them: of small pictures where the real ones are larger."""
+import csv
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.helpers import moving, write_clips
+from tests.evaluation.test_fid import distance
+from timecyclegan.commands import train, translate
+from timecyclegan.util.argparser import parse
+from timecyclegan.util.errors import UserError
+from timecyclegan.video.frames import find_sequences, read_image, resize_image
+
+SIZE = (24, 32)
+TINY = shlex.split("-g resnet_1blocks -gf 2 -d pixel -df 2 -b 3 -ih 24 -iw 32 -ne 1 -t 0 -gpu -1 --no-flip")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with two trained models, and clips of two domains, of other lengths, larger than what they generate."""
+    folder = tmp_path_factory.mktemp("runs")
+    sizes = {"source": (5, 48, 64, 1), "target": (5, 48, 64, 2), "more": (7, 48, 64, 3)}
+    for name, (frames, height, width, seed) in sizes.items():
+        write_clips(folder / name, {"a": [frame // (3 if name == "source" else 1) for frame in moving(
+            frames, height, width, seed=seed)]})
+    flow = {"flow": np.zeros((48, 64, 2)), "visible": np.ones((48, 64), bool)}
+    (folder / "true/flow/a").mkdir(parents=True)
+    shutil.copytree(folder / "target", folder / "true/target")
+    for t in range(1, 5):
+        np.savez(folder / f"true/flow/a/{t:04}.npz", **flow)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train(parse("train", ["p", "source", "target", "-m", "pix2pix", *TINY]))
+        train(parse("train", ["u", "source", "target", "-m", "cyclegan", *TINY]))
+    return folder
+
+
+@pytest.fixture
+def inside(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    for table in runs.glob("metrics.csv"):
+        table.unlink()
+    return runs
+
+
+def val(*arguments):
+    translate(parse("val", [*arguments, "-gpu", "-1"]), metrics=True)
+
+
+def rows():
+    with open("metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pictures(folder):
+    return [resize_image(read_image(path), *SIZE) for paths in find_sequences(folder).values() for path in paths]
+
+
+@pytest.mark.usefixtures("inception_file", "inside")
+def test_fid_of_a_paired_model(inception):
+    val("p", "source", "target", "--fid_dims", "64", "-to", "out")
+    expected = distance(inception(64), pictures("target"), pictures("out/p/a"))
+    row, = rows()
+    assert float(row["fid"]) == pytest.approx(expected, rel=1e-4)
+    assert row["fid_definition"] == "fid-inception2015-64-1-generated-size"
+    assert (row["kind"], row["frame_size"], row["n_frames"], row["n_pairs"], row["n_sequences"]) == (
+        "paired", "32x24", "5", "4", "1")
+
+
+@pytest.mark.usefixtures("inception_file", "inside")
+def test_fid_of_an_unpaired_model_is_of_the_domain_that_is_generated(inception):
+    val("u", "source", "more", "--fid_dims", "64", "-to", "both")
+    found = {row["direction"]: row for row in rows()}
+    for way, domain, count in (("source_to_target", "more", 7), ("target_to_source", "source", 5)):
+        expected = distance(inception(64), pictures(domain), pictures(f"both/u/{way}/a"))
+        assert float(found[way]["fid"]) == pytest.approx(expected, rel=1e-4), way
+        assert (found[way]["kind"], found[way]["n_images"]) == ("unpaired", str(count))
+        assert found[way]["tof_definition"] == "tof-farneback-1-source" and found[way]["psnr_definition"] == ""
+        evaluation = json.loads(Path(f"both/u/{way}/metrics.json").read_text())
+        assert evaluation["metrics"]["fid"]["details"]["real_frames"] == count
+
+
+@pytest.mark.usefixtures("inside")
+def test_a_row_says_by_which_flow_each_value_is():
+    """An older file, whose last line lacks its end, is widened; its row stays."""
+    Path("metrics.csv").write_text("name,fid,lpips,tlp,tof,flow_backend\nold,1,,,2,farneback")
+    val("p", "source", "target", "-to", "estimated")
+    val("p", "source", "true/target", "-to", "known")
+    val("p", "source", "target", "-to", "dis", "--metric_flow_backend", "dis")
+    old, estimated, known, dis = rows()
+    assert [old[name] for name in ("name", "fid", "tof", "flow_backend")] == ["old", "1", "2", "farneback"]
+    assert [row["flow_backend"] for row in (estimated, known, dis)] == [
+        "farneback", "farneback for tOF, true-flow for E_warp", "dis"]
+    assert [row["e_warp_definition"] for row in (estimated, known, dis)] == [
+        "ewarp-fwd-farneback-1", "ewarp-fwd-true-flow-1", "ewarp-fwd-dis-1"]
+    assert old["e_warp_definition"] == old["kind"] == ""
+
+
+@pytest.mark.usefixtures("inside")
+def test_a_table_that_cannot_be_written_is_found_before_anything_is_generated():
+    Path("metrics.csv").mkdir()
+    try:
+        with pytest.raises(UserError, match=r"cannot write metrics.csv: it is a folder"):
+            val("p", "source", "target", "-to", "never")
+        with pytest.raises(UserError, match=r"cannot write metrics.csv: it is a folder"):
+            train(parse("trainval", ["new", "source", "target", "source", "target", "-m", "pix2pix", *TINY]))
+        assert not Path("never").exists() and not Path("checkpoints/new").exists()
+    finally:
+        Path("metrics.csv").rmdir()
+
+
+@pytest.mark.slow
+def test_four_at_once_keep_four_rows(inside):
+    script = Path(__file__).parents[2] / "val.py"
+    Path("metrics.csv").write_text("name,fid\nold,1")
+    environment = os.environ | {"PYTHONPATH": str(script.parent)}
+    running = [subprocess.Popen([sys.executable, script, "p", "source", "target", "-gpu", "-1", "-to", f"at{i}"],
+                                stdout=subprocess.DEVNULL, env=environment) for i in range(4)]  # fmt: skip
+    assert [process.wait(timeout=300) for process in running] == [0] * 4
+    assert [row["name"] for row in rows()] == ["old"] + ["p"] * 4
