@@ -48,7 +48,7 @@ def criterion(output, is_real):
 optimizerD = torch.optim.Adam(netD.parameters(), lr=2e-4, betas=(0.5, 0.999))
 optimizerG = torch.optim.Adam(netG.parameters(), lr=2e-4, betas=(0.5, 0.999))
 motion_model = define_motion_model("resnet_1blocks", 6, 3, filters=8)  # TimeCycle
-cycle = TimeCycle(motion_model, "unconditional", weight=20.0, criterion_GAN=criterion)  # TimeCycle
+cycle = TimeCycle(motion_model, "unconditional", weight=5.0, criterion_GAN=criterion)  # TimeCycle
 cycle.add_discriminator(netD)  # TimeCycle
 optimizerG.add_param_group({"params": cycle.parameters(), "lr": 1e-3})  # TimeCycle
 

@@ -1,4 +1,5 @@
 """What README.md promises: its code trains a GAN, its commands and its paths exist."""
+import multiprocessing
 import re
 import runpy
 import sys
@@ -8,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests import naive
+from timecyclegan import TimeCycle, check_mixin
 from timecyclegan.util.argparser import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +39,7 @@ def code(word):
     return found[0]
 
 
-# ---- the example
+# ---- by inheritance
 
 
 class TinyGAN:
@@ -130,7 +133,7 @@ def test_the_cycle_reaches_the_host_s_losses(host):
         each.forward(clip(0), clip(1))
         each.backward()
     terms = gan.timecycle_losses()
-    added = 10 * terms["timecycle_target"] + terms["timecycle_gan_target"]
+    added = 5 * terms["timecycle_target"] + terms["timecycle_gan_target"]
     torch.testing.assert_close(gan.loss_G - plain.loss_G, added)
     torch.testing.assert_close(gan.loss_D - plain.loss_D, terms["timecycle_discriminator_target"])
 
@@ -158,18 +161,152 @@ def test_the_example_adds_at_most_ten_lines():
     assert 5 <= len(own) <= 10
 
 
-def test_the_module_without_inheritance():
-    generator, motion_model = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(6, 3, 3, padding=1)
-    optimizer = torch.optim.Adam(generator.parameters(), lr=0.01)
-    source = clip(0)
-    fake = torch.stack([generator(frame) for frame in source.unbind(dim=1)], dim=1)
-    namespace = {"motion_model": motion_model, "optimizer_G": optimizer, "fake": fake, "source": source, "loss_G": 0.0}
-    before = snapshot([*generator.parameters(), *motion_model.parameters()])
-    exec(code("cycle = TimeCycle("), namespace)
-    assert namespace["loss_G"].isfinite()
-    namespace["loss_G"].backward()
-    optimizer.step()
-    assert all(moved([*generator.parameters(), *motion_model.parameters()], before))
+# ---- the script, and what comes after it
+
+
+def part(title):
+    """The text of a section of how TimeCycle is added; that before the first title for ""."""
+    whole = README.split("## Add TimeCycle to your own GAN\n")[1].split("\n## ")[0]
+    return (whole.split(f"\n### {title}\n")[1] if title else whole).split("\n### ")[0]
+
+
+@pytest.fixture
+def script():
+    """What the script defines, once it ran."""
+    torch.manual_seed(0)
+    found = {}
+    exec(code("def train_step"), found)
+    return found
+
+
+def marked(text):
+    return [line for line in text.splitlines() if line.endswith("# TimeCycle")]
+
+
+def test_the_script_has_six_lines_and_runs_without_them():
+    text = code("def train_step")
+    assert len(marked(text)) == 6
+    plain = "\n".join(line for line in text.splitlines() if line not in marked(text))
+    assert "cycle" not in plain.lower() and "motion" not in plain
+    exec(plain, {})
+
+
+def test_the_script_trains_generator_and_motion_model(script):
+    source, real = torch.rand(N, 5, 1, H, W) * 2 - 1, torch.rand(N, 5, 3, H, W) * 2 - 1
+    assert check_mixin(script["cycle"], (source, real), step=lambda batch: script["train_step"](*batch)) == []
+    motion_model, netG, netD = script["motion_model"], script["netG"], script["netD"]
+    fake = netG(source.flatten(0, 1)).unflatten(0, (-1, 5))
+    for t in range(5):
+        torch.testing.assert_close(fake[:, t], netG(source[:, t]))
+    plain = naive.conditional_loss(fake.unbind(1), source.unbind(1), motion_model, motion_model)
+    before = [snapshot(network.parameters()) for network in (motion_model, netG, netD)]
+    script["train_step"](source, real)
+    torch.testing.assert_close(script["cycle"].terms()["cycle"], plain.detach())
+    for network, then in zip((motion_model, netG, netD), before, strict=True):
+        assert any(moved([*network.parameters()], then))
+
+
+def test_videos_with_channels_before_time_and_walks_without_a_condition(script):
+    unconditional = 'TimeCycle(motion_model, "unconditional")'
+    assert {"fake.transpose(1, 2)", unconditional, "in_channels=3 + 3", "cycle(fake)"} <= set(spans(part("")))
+    script["motion_model"] = script["define_motion_model"]("resnet_1blocks", 3 + 3, 3, filters=8)
+    cycle = eval(unconditional, script)
+    volume = torch.rand(N, 3, 6, H, W)
+    walked = cycle(eval("fake.transpose(1, 2)", {"fake": volume}))
+    assert walked.length == 4 and torch.equal(walked.sequence[:, 2], volume[:, :, 2])
+    for made, least in ((cycle, 3), (script["cycle"], 2)):
+        for frames in range(1, least + 1):
+            clips = [torch.rand(N, frames, channels, H, W) for channels in (3, 1)]
+            if frames < least:
+                with pytest.raises(ValueError, match=f"needs {least} or more"):
+                    made(*clips)
+            else:
+                assert made(*clips).length == 1
+
+
+def test_the_lines_for_a_discriminator(script):
+    once, each = code("cycle.add_discriminator(netD)").split("\n\n")
+    exec(once, script)
+    script["real"], script["source"] = torch.rand(N, T, 3, H, W), torch.rand(N, T, 1, H, W)
+    walked = script["cycle"](torch.rand(N, T, 3, H, W), script["source"])
+    script["loss_D"] = 0.0
+    exec(each, script)
+    c, judge = script["source"], script["judge"]
+    images = [judge(c[:, :2], walked.predictions), judge(c[:, :2], walked.skips)]
+    last = c[:, 2:].expand(-1, 2, -1, -1, -1)
+    images += [judge(last, walked.reconstructions), judge(last, walked.skip_reconstructions)]
+    plain = ((judge(c[:, :2], script["real"][:, :2]) - 1).square().mean() + torch.cat(images).square().mean()) / 2
+    torch.testing.assert_close(script["loss_D"], plain)
+
+
+def rows(section):
+    """Of the table of a section, the code in the second cell of each row, by the first cell."""
+    cells = [line.strip("|").split(" | ") for line in part(section).splitlines() if line.startswith("| ")]
+    return {first.strip(): spans(second) for first, second in cells[1:]}
+
+
+def test_every_form_of_discriminator(script):
+    n, channels = 2, {"frame": 3, "condition": 1}
+
+    class Two(nn.Module):
+        def forward(self, one, other):
+            assert (one.shape[1], other.shape[1]) == (3, 1)
+            return one.mean(1, keepdim=True) * other
+
+    forms = {
+        "sees [condition, frame] as channels, (N, C_c + C, H, W)": nn.Conv2d(4, 1, 3),
+        "sees the frame alone": nn.Conv2d(3, 1, 3),
+        "takes two arguments": Two(),
+        "sees n frames as channels, (N, n C, H, W)": nn.Conv2d(n * 3, 1, 3),
+        "sees n frames as a video (N, C, n, H, W)": nn.Conv3d(3, 1, (n, 3, 3)),
+    }
+    found = rows("Discriminators")
+    assert found.keys() > forms.keys()
+    clips = [torch.rand(N, T, channels[what], H, W) for what in ("frame", "condition")]
+    for form, network in forms.items():
+        cycle = TimeCycle(nn.Conv2d(4, 3, 3, padding=1))
+        eval(f"cycle.{found[form][0]}", {"cycle": cycle, "netD": network, "n": n})
+        cycle(*clips)
+        cycle.set_discriminator_input(*clips)
+        assert cycle.generator_terms()["gan"].value > 0, form
+    for criterion in found["cross entropy, hinge, WGAN"]:
+        TimeCycle(nn.Conv2d(4, 3, 3), criterion_GAN=eval(criterion.removeprefix("criterion_GAN="), {"nn": nn}))
+
+
+def on_a_rank(rank, folder, results):
+    """The motion model after four steps, where it is wrapped as README says, on one of two processes."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(rank)  # of each process another motion model, and other data
+    found = {"nn": nn, "TimeCycle": TimeCycle, "motion_model": nn.Conv2d(4, 3, 3, padding=1)}
+    netG = nn.parallel.DistributedDataParallel(nn.Conv2d(1, 3, 3, padding=1))
+    exec(code("DistributedDataParallel"), found)
+    optimizer = torch.optim.SGD([*netG.parameters(), *found["cycle"].parameters()], lr=0.1)
+    for _ in range(4):
+        source = torch.rand(N, T, 1, H, W)
+        found["cycle"](netG(source.flatten(0, 1)).unflatten(0, (-1, T)), source)
+        optimizer.zero_grad()
+        found["cycle"].generator_loss().backward()
+        optimizer.step()
+    results.put([p.detach().tolist() for p in found["cycle"].parameters()])
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_hold_the_same_motion_model(tmp_path):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    ranks = [context.Process(target=on_a_rank, args=(rank, tmp_path, results)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    one, other = [results.get(timeout=60) for _ in ranks]
+    for process in ranks:
+        process.join()
+    assert one == other
+
+
+def test_the_table_of_examples_has_them_all():
+    files = {file.name for file in (ROOT / "examples").glob("*.py")} - {"shapes.py"}
+    named = re.findall(r"^\| `(\w+\.py)` \|", part("Eight examples"), re.M)
+    assert len(named) == len(files) == 8 and set(named) == files
 
 
 # ---- commands
