@@ -17,6 +17,7 @@ import torch
 
 from timecyclegan.data import CommandParser
 from timecyclegan.datasets.frame_facts import Facts, look_at
+from timecyclegan.datasets.pixels import settle_pixels
 from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
@@ -125,12 +126,13 @@ def main(arguments: list[str] | None = None) -> int:
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
         if trained:
-            Run(_NAME, source, target, options, overwrite=True)
+            options = Run(_NAME, source, target, options, overwrite=True).options
         else:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
                                                 options.image_width)
             for line in dataset.warnings():
                 print(f"note: {line}")
+            settle_pixels(dataset.sequences, {"target": target}, options)
     except UserError as error:
         report(error)
     if contact_sheet:
