@@ -105,7 +105,7 @@ class AdversarialTraining:
     def _count_overflows(self, overflowed: bool) -> None:
         self._overflows = self._overflows + 1 if overflowed else 0
         if self._overflows == OVERFLOWS:
-            raise NonFiniteLoss(f"--amp float16 overflowed in {OVERFLOWS} steps in a row, however low the gradients were"
+            raise NonFiniteLoss(f"--amp float16 overflowed in {OVERFLOWS} steps in a row, however low gradients were"
                                 " scaled: training stopped; --amp bfloat16 and --amp off have room for larger numbers")
 
     # ---- adversarial terms

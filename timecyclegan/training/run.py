@@ -23,7 +23,7 @@ from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.log import Means, TrainingLog
-from timecyclegan.training.schedule import Position, growth_stages
+from timecyclegan.training.schedule import Position, check_growth, growth_stages
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.logs import RUNS, log_training
@@ -68,6 +68,8 @@ class Run:
         longest = max(self.stages, key=lambda stage: stage.block_size)
         check(dataclasses.replace(longest, temporal_scaling=(1.0,)))
         saved = self._find(resume)
+        if saved is None:
+            check_growth(options)
         self.position = Position(**saved["position"]) if saved else Position()
         self.means = Means(saved.get("means") if saved else None)
         self.log: TrainingLog | None = None  # while it is open
