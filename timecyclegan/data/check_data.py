@@ -22,6 +22,7 @@ from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
+from timecyclegan.models.notes import idle_options, missing_losses
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option
@@ -93,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
     if source and unconditional:
         print(f"note: --model_type {options.model_type} is unconditional: {source} is not read")
         source = None
+    for line in (*idle_options(options, given), *missing_losses(options, given)) if trained else ():
+        print(f"note: {line}")
     errors: list[str] = []  # what training would stop at
 
     def report(error: Any) -> None:

@@ -114,6 +114,19 @@ class BaseModel(AdversarialTraining, nn.Module):
         return {flag: network for part in cls.parts for flag, network in part.further_networks(cls, options).items()}
 
     @classmethod
+    def idle(cls, options: Options) -> dict[str, str]:
+        """Which options have nothing to do in this combination, and which others are the reason."""
+        found = {name: reason for part in cls.parts for name, reason in part.idle(cls, options).items()}
+        if not options.generator_architecture.startswith("resnet"):
+            found["upsample"] = f"--generator_architecture {options.generator_architecture}, which enlarges in one way"
+        if cls.task == "unconditional":
+            found["source_pixels"] = f"--model_type {options.model_type}, which reads no source"
+        for name in ("source_pixels", "target_pixels"):
+            if getattr(options, name) == "flow" and not options.flip:
+                found[name] = "--no-flip: it is for clips that are mirrored"
+        return found
+
+    @classmethod
     def n_frames_ignored(cls) -> int:
         """How many frames at the beginning of a clip losses on sequences leave out: a recurrent one is made of noise.
         """

@@ -35,7 +35,7 @@ def check_growth(options: Options) -> None:
         grown = flag == "spatial_scaling" and len(options.temporal_scaling) > 1  # growing in time is done at full size
         if scales[-1] != 1 and not grown:
             given = " ".join(f"{scale:g}" for scale in scales)
-            raise UserError(f"--{flag} {given} ends at {scales[-1]:g} of {full}, but testing is done at all of it: let it "
+            raise UserError(f"--{flag} {given} ends at {scales[-1]:g} of {full}, but testing is at all of it: let it "
                             f"end with 1 (--{flag} {given} 1), or give a smaller {full}")  # fmt: skip
 
 
