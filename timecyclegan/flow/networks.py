@@ -10,7 +10,7 @@ from timecyclegan.flow import photometric_confidence
 from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME, load_checkpoint
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published
-from timecyclegan.util.weights import load
+from timecyclegan.util.weights import load, without_wrappers
 
 
 class Network:
@@ -71,7 +71,7 @@ class RaftLarge(Network):
         with torch.device("meta"):
             self.network = models.get_model(self.architecture, weights=None)
         try:
-            self.network.load_state_dict(state, assign=True)
+            self.network.load_state_dict(without_wrappers(state), assign=True)
         except (AttributeError, RuntimeError, TypeError) as error:
             raise UserError(f"{weights or url} does not hold the weights of {self.architecture}, see {url}") from error
         self.network.requires_grad_(False).eval()

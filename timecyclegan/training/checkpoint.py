@@ -10,7 +10,7 @@ from torch import nn
 
 from timecyclegan.training import foreign, misfit
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.weights import load
+from timecyclegan.util.weights import load, without_wrappers
 
 LATEST = "latest.pth"
 OPTIONS = "options.json"
@@ -43,7 +43,7 @@ def parameters(name: str, states: Mapping[str, State | Path]) -> State:
     """
     state = states.get(name, {})
     if not isinstance(state, Path):
-        return state
+        return without_wrappers(state)
     if not (state.parent / LATEST).exists():
         print(f"{state} -> {name}")
     return foreign.plain_parameters(load(state), state)
@@ -89,6 +89,8 @@ def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State | Pat
     anew = []
     for name, network in networks.items():
         own, given = network.state_dict(), parameters(name, states)
+        if given:
+            misfit.check_norm(name, given, own, states[name] if isinstance(states[name], Path) else "the stage before")
         kept = {key: given[key] for key, value in own.items() if key in given and given[key].shape == value.shape}
         network.load_state_dict({**own, **kept})
         if not kept:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.weights import without_wrappers
 
 # pytorch-CycleGAN-and-pix2pix's names, with A as the source and B as the target.
 PIX2PIX = {
@@ -36,31 +38,35 @@ def identify(stem: str) -> tuple[int, str]:
 def plain_parameters(state: Any, path: Path) -> dict[str, Tensor]:
     """A network's parameters by their names here, from what was read from ``path``.
 
-    Taken away are the ``module.`` of ``nn.DataParallel`` and the running statistics that old versions of PyTorch saved
-    with InstanceNorm layers. Dropout is a layer of pytorch-CycleGAN-and-pix2pix's residual blocks and moves their
-    second convolution from 5 to 6; here it is 5 again.
+    Taken away are what wrappers put into names (:func:`without_wrappers`) and the running statistics that old versions
+    of PyTorch saved with InstanceNorm layers, which have no weights. Those of BatchNorm, which has, stay; PyTorch
+    before 0.4.1 did not count its batches. Dropout is a layer of pytorch-CycleGAN-and-pix2pix's residual blocks and
+    moves what is behind it, the second convolution and its norm, from 5 and 6 to 6 and 7; here they are 5 and 6 again.
 
     Raises:
-        UserError: ``state`` is anything but tensors by name, or it has BatchNorm layers: statistics with weights.
+        UserError: ``state`` is anything but tensors by name.
     """
     if not isinstance(state, Mapping) or not state:
         raise UserError(f"{path} holds no weights: expected a state_dict, tensors by name")
     if wrong := [key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]:
         raise UserError(f"{path} holds no plain weights: {wrong[0]!r} is no tensor; expected a state_dict")
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    layers = [key.removesuffix(".running_mean") for key in state if key.endswith(".running_mean")]
-    weighted = [layer for layer in layers if f"{layer}.weight" in state]
-    # A convolution's weights have four dimensions, a norm layer's one.
-    if norms := [f"{layer}.weight" for layer in weighted if state[f"{layer}.weight"].dim() == 1]:
-        raise UserError(
-            f"{path} has a norm layer with weights ({norms[0]}), as BatchNorm has; the networks here have instance "
-            "norm without any: train it with instance norm (--norm instance in pytorch-CycleGAN-and-pix2pix)"
-        )
-    stray = {f"{layer}.{name}" for layer in set(layers) - set(weighted)
-             for name in ("running_mean", "running_var", "num_batches_tracked")}  # fmt: skip
-    here = {key: key.replace(".conv_block.6.", ".conv_block.5.") for key in state}
-    return {key if here[key] in state else here[key]: value for key, value in state.items() if key not in stray}
+    state = without_wrappers(state)
+    for layer in [key.removesuffix(".running_mean") for key in state if key.endswith(".running_mean")]:
+        # A convolution's weights have four dimensions, a norm layer's one.
+        weighted = f"{layer}.weight" in state
+        if weighted and state[f"{layer}.weight"].dim() == 1:
+            state.setdefault(f"{layer}.num_batches_tracked", torch.tensor(0))
+        elif not weighted:
+            for name in ("running_mean", "running_var", "num_batches_tracked"):
+                state.pop(f"{layer}.{name}", None)
+    blocks = {key.removesuffix("6.weight") for key, value in state.items()
+              if key.endswith(".conv_block.6.weight") and value.dim() == 4}  # fmt: skip
+    for block in [block for block in blocks if f"{block}5.weight" not in state]:
+        for behind, here in (("6.", "5."), ("7.", "6.")):
+            moved = {key: block + here + key.removeprefix(block + behind) for key in state
+                     if key.startswith(block + behind)}  # fmt: skip
+            state = {moved.get(key, key): value for key, value in state.items()}
+    return state
 
 
 def find(folder: Path, epoch: int = 0) -> dict[str, Path]:

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 GAN_MODES = ("lsgan", "vanilla", "wgangp")
 DISTANCES = ("l1", "l2")
+NORMS = ("instance", "batch")
 PIXELS = ("auto", "pictures", "labels", "flow")  # what the pixels of frames mean, see datasets.pixels
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, PIXELS
+from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS
 from timecyclegan.util.errors import UserError, suggestion
 from timecyclegan.util.files import write_json
 
@@ -54,6 +54,8 @@ class ModelOptions:
                                          "dcgan's, dcgan_enc recurrent DCGANs'")  # fmt: skip
     generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
     n_frames_generator: int = option(1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE)
+    norm: str = option("instance", None, "of the generator's and the discriminators' layers; batch as in weights of "
+                       "pytorch-CycleGAN-and-pix2pix's pix2pix", choices=NORMS)  # fmt: skip
     source_pixels: str = option("auto", None, _PIXELS.format("source"), choices=PIXELS)
     target_pixels: str = option("auto", None, _PIXELS.format("target"), choices=PIXELS)
     upsample: str = option("transposed", None, "how a ResNet generator enlarges; resize has no checkerboard, but old "
