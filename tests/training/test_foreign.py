@@ -136,7 +136,43 @@ def test_names():
         "latest_net_F": (0, "F"), "iter_500_net_G": (0, "iter_500_net_G"),
     }  # fmt: skip
     for stem, expected in found.items():
-        assert foreign.identify(stem) == expected, stem
+        assert foreign.identify(stem) == (*expected, ""), stem
+
+
+@pytest.mark.parametrize(("stem", "others", "expected"), [
+    ("discriminator_seq", (), (0, "sequence_discriminator_0")),
+    ("discriminator_target_seq_12_5", (), (5, "sequence_discriminator_11_target")),
+    ("discriminator_source_seq", (), (0, "sequence_discriminator_0_source")),
+    # Alone, a number is that of a discriminator; where others have this epoch, it is an epoch,
+    ("discriminator_seq_2", (), (0, "sequence_discriminator_1")),
+    ("discriminator_seq_2", ("generator_2",), (2, "sequence_discriminator_0")),
+    ("discriminator_seq_10", ("generator_10", "generator_5"), (10, "sequence_discriminator_0")),
+    ("discriminator_seq_1", (), (1, "sequence_discriminator_0")),
+    # but not where that discriminator has epochs: its newest weights were written last.
+    ("discriminator_seq_2", ("generator_2", "discriminator_seq_2_2"), (0, "sequence_discriminator_1")),
+])  # fmt: skip
+def test_sequence_discriminators_of_2020(stem, others, expected):
+    assert foreign.identify(stem, (stem, *others)) == (*expected, "")
+
+
+def test_motion_models_of_2020(tmp_path):
+    """A shared one was written twice; two are two."""
+    for name in ("timecycle_source_motion_model_forward", "timecycle_source_motion_model_backward"):
+        save(f"{name}_3.pth", parallel(generator()), tmp_path)
+    shared = {f"backward_model.{key}": value for key, value in generator().items()}
+    assert same(stored(tmp_path, "timecycles_source", 3), shared)
+    save("timecycle_source_motion_model_forward_3.pth", generator(seed=1), tmp_path)
+    forward = {f"forward_model.{key}": value for key, value in generator(seed=1).items()}
+    assert same(stored(tmp_path, "timecycles_source", 3), shared | forward)
+
+
+def test_an_encoder_of_2020(tmp_path):
+    """The recurrent DCGAN's stood apart from what it calls the generator."""
+    save("encoder_4.pth", generator(), tmp_path)
+    save("generator_4.pth", generator(seed=1), tmp_path)
+    expected = {f"encoder.{key}": value for key, value in generator().items()}
+    expected |= {f"decoder.{key}": value for key, value in generator(seed=1).items()}
+    assert same(stored(tmp_path, epoch=4), expected)
 
 
 @pytest.mark.parametrize("change", [
@@ -407,6 +443,30 @@ def test_weights_of_every_network_of_timecyclegan(data):
     assert networks.keys() == expected.keys()
     for name, network in networks.items():
         assert same(dict(network.state_dict()), dict(expected[name])), name
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_folder_of_2020_begins_every_network(data, separate, capsys):
+    """Its files for P, with two sequence discriminators."""
+    options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 4, "n_frames_discriminator": 2,
+               "discriminator_temporal_scales": 2, "timecycle_motion_model_architecture": "resnet_6blocks",
+               "timecycle_separate_motion_models": separate}  # fmt: skip
+    files = {"generator": generator(inputs=6), "discriminator": discriminator(), "discriminator_seq": discriminator(),
+             "discriminator_seq_2": parallel(discriminator()),
+             "timecycle_target_motion_model_backward": generator(inputs=6, seed=1),
+             "timecycle_target_motion_model_forward": generator(inputs=6, seed=2 if separate else 1)}  # fmt: skip
+    for name, state in files.items():
+        save(f"{name}.pth", state)
+    model = begin(data, **options).model
+    out = capsys.readouterr().out
+    assert "begun anew" not in out and "not used" not in out and out.count(" -> ") == len(files)
+    assert same(dict(model.sequence_discriminator_1.state_dict()), dict(discriminator()))
+    walk = model.timecycles["target"]
+    assert same(dict(walk.backward_model.state_dict()), dict(generator(inputs=6, seed=1)))
+    assert hasattr(walk, "forward_model") is separate
+    if separate:
+        found = message(begin, data, **{**options, "timecycle_separate_motion_models": False})
+        assert "forward_model" in found and "use --timecycle_separate_motion_models" in found
 
 
 # --- what does not fit

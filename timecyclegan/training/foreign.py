@@ -3,12 +3,13 @@
 Besides its own checkpoints the package reads two layouts of a folder, one plain ``state_dict`` to a file:
 
 - the 2020 release's: ``generator.pth`` is the newest, ``generator_5.pth`` that of epoch 5; networks are called as here,
-  so that our own weight files are read as these are;
+  so that our own weight files are read as these are. But ``discriminator_seq``, ``_seq_2``, ... are the sequence
+  discriminators, a motion model has a file for each way, and a recurrent DCGAN's ``encoder`` one of its own;
 - pytorch-CycleGAN-and-pix2pix's: ``latest_net_G.pth``, ``5_net_G.pth``. Its CycleGAN translates domain A to B with
   ``G_A`` and back with ``G_B``; ``D_A`` judges what ``G_A`` makes, that is pictures of B, and ``D_B`` those of A.
 """
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.weights import without_wrappers
+from timecyclegan.util.weights import load, without_wrappers
 
 # pytorch-CycleGAN-and-pix2pix's names, with A as the source and B as the target.
 PIX2PIX = {
@@ -25,14 +26,53 @@ PIX2PIX = {
 }  # fmt: skip
 
 
-def identify(stem: str) -> tuple[int, str]:
-    """What the name of a weight file says: the epoch, 0 for the newest, and the network."""
+# The 2020 release's, where they are not ours: two files for one network, told apart by how its parameters begin here.
+_MOTION_MODEL = re.compile(r"timecycle_(target|source)_motion_model_(forward|backward)(?:_([1-9]\d*))?")
+_SEQUENCES = re.compile(r"discriminator(_target|_source|)_seq(?:_([1-9]\d*))?(?:_([1-9]\d*))?")
+
+Parts = dict[str, Path]  # the files of a network, by how the names of their parameters begin: "" for one that has all
+
+
+def identify(stem: str, others: Collection[str] = ()) -> tuple[int, str, str]:
+    """What the name of a weight file says: the epoch, 0 for the newest, the network, and which part of it.
+
+    Args:
+        others: the names of the files beside it. In the 2020 release ``discriminator_seq_2`` is the first sequence
+            discriminator of epoch 2 as well as the newest of the second one; what else there is tells.
+    """
     if match := re.fullmatch(r"(latest|[1-9]\d*)_net_(\w+)", stem):
         epoch, name = match.groups()
-        return 0 if epoch == "latest" else int(epoch), PIX2PIX.get(name, name)
+        return 0 if epoch == "latest" else int(epoch), PIX2PIX.get(name, name), ""
+    if match := _MOTION_MODEL.fullmatch(stem):
+        domain, way, epoch = match.groups()
+        return int(epoch or 0), f"timecycles_{domain}", f"{way}_model."
+    if match := _SEQUENCES.fullmatch(stem):
+        domain, number, epoch = match.groups()
+        if number and not epoch:
+            second = any(re.fullmatch(rf"{stem}_\d+", other) for other in others)
+            saved = any(other.endswith(f"_{number}") and not _SEQUENCES.fullmatch(other) for other in others)
+            if number == "1" or (saved and not second):
+                number, epoch = None, number
+        return int(epoch or 0), f"sequence_discriminator_{int(number or 1) - 1}{domain}", ""
     # The number of a sequence discriminator is not an epoch.
     name, epoch = re.fullmatch(r"(sequence_discriminator_\d+|.+?)(?:_([1-9]\d*))?", stem).groups()
-    return int(epoch or 0), name
+    return int(epoch or 0), name, ""
+
+
+def read(parts: Parts) -> dict[str, Tensor]:
+    """A network's parameters by their names here, from its files.
+
+    Of two motion models that are the same the backward one is taken: the 2020 release wrote a shared one twice.
+
+    Raises:
+        UserError: see :func:`plain_parameters` and ``util.weights.load``.
+    """
+    states = {prefix: plain_parameters(load(path), path) for prefix, path in parts.items()}
+    if {"backward_model.", "forward_model."} == states.keys():
+        back, forth = states["backward_model."], states["forward_model."]
+        if back.keys() == forth.keys() and all(torch.equal(back[key], forth[key]) for key in back):
+            del states["forward_model."]
+    return {prefix + key: value for prefix, state in states.items() for key, value in state.items()}
 
 
 def plain_parameters(state: Any, path: Path) -> dict[str, Tensor]:
@@ -69,23 +109,25 @@ def plain_parameters(state: Any, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def find(folder: Path, epoch: int = 0) -> dict[str, Path]:
+def find(folder: Path, epoch: int = 0) -> dict[str, Parts]:
     """The weight files of an epoch in a folder, by network; 0 is the newest.
 
     Raises:
         UserError: there are none (names the epochs that there are), or two files are the same network.
     """
-    files: dict[str, Path] = {}
+    files: dict[str, Parts] = {}
     epochs: set[int] = set()
-    for path in sorted(folder.glob("[!.]*.pth")):
-        if path.stem == "latest":  # our own, the whole state of a run
-            continue
-        number, name = identify(path.stem)
+    paths = [path for path in sorted(folder.glob("[!.]*.pth")) if path.stem != "latest"]  # our own: a run's whole state
+    stems = [path.stem for path in paths]
+    for path in paths:
+        number, name, part = identify(path.stem, stems)
         epochs |= {number} - {0}
-        if number == epoch and files.setdefault(name, path) != path:
-            raise UserError(f"{files[name]} and {path} are both weights for {name}: move one of them away")
+        if number == epoch and files.setdefault(name, {}).setdefault(part, path) != path:
+            raise UserError(f"{files[name][part]} and {path} are both weights for {name}: move one of them away")
     if not files:
         there = f"there are epochs {', '.join(map(str, sorted(epochs)))}, ask for one" if epochs else ""
         what = f"weights of epoch {epoch} in {folder}" if epoch else f"checkpoint {folder / 'latest.pth'}"
         raise UserError(f"no {what}, nor weights of another program: {there or 'train first, or check the name'}")
+    if "encoder" in files and "generator" in files:  # the 2020 release's recurrent DCGAN
+        files["generator"] = {"encoder.": files.pop("encoder")[""], "decoder.": files["generator"][""]}
     return files

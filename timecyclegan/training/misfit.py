@@ -25,7 +25,8 @@ def describe(state: State) -> dict[str, Any]:
     Its "architecture" (as ``models.networks`` names it), "filters", "upsample" and "norm", and its "channels": how many
     it sees and how many it makes.
     """
-    state = {key.removeprefix("backward_model."): value for key, value in state.items()}
+    state = {key.removeprefix("backward_model."): value for key, value in state.items()
+             if not key.startswith("forward_model.")}  # fmt: skip
     kernels = [key for key, value in state.items() if key.endswith(".weight") and value.dim() == 4]
     if not kernels:
         return {}
@@ -90,6 +91,8 @@ def check_fit(name: str, found: State, own: State, origin: object) -> None:
     flags = {"architecture": f"{stem}_architecture", "filters": f"{stem}_filters", "upsample": "--upsample",
              "norm": "--norm"}  # fmt: skip
     differing = [f"{flag} {theirs[key]}" for key, flag in flags.items() if theirs[key] != ours[key]]
+    if any(key.startswith("forward_model.") for key in found) > any(key.startswith("forward_model.") for key in own):
+        differing.append("--timecycle_separate_motion_models")
     advice = [f"use {' '.join(differing)}"] if differing else []
     if theirs["channels"] != ours["channels"]:
         (seen, made), (see, make) = theirs["channels"], ours["channels"]
