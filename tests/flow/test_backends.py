@@ -110,6 +110,15 @@ def test_raft_at_any_size(tmp_path):
         any_size(backend, height, width)
 
 
+def test_raft_out_of_a_wrapper(tmp_path):
+    """Its authors trained with nn.DataParallel."""
+    plain = raft_with_weights("raft_small", tmp_path / "plain.pth").network.state_dict()
+    wrapped = {f"module._orig_mod.{key}": value for key, value in plain.items()}
+    torch.save(wrapped, tmp_path / "wrapped.pth")
+    found = flow_backend("raft_small", str(tmp_path / "wrapped.pth")).network.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in plain.items())
+
+
 @pytest.mark.slow
 def test_large_raft_at_any_size(tmp_path):
     backend = raft_with_weights("raft", tmp_path / "raft.pth")
