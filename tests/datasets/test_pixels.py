@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from tests.training.helpers import P, train, trainer, write_data
+from timecyclegan.data import resize_images
 from timecyclegan.data.prepare_video import Settings, prepare_video
 from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.pixels import mirror, pixels_of
+from timecyclegan.datasets.video_dataset import PairedVideoDataset, UnpairedVideoDataset
 from timecyclegan.flow.pictures import flow_picture
 from timecyclegan.inference import folders, translator
 from timecyclegan.inference.trained import load_options
@@ -194,3 +196,18 @@ def test_unpaired_label_maps_of_the_target(tmp_path):
     run = trainer(data, **options)
     assert (run.options.source_pixels, run.options.target_pixels) == ("pictures", "labels")
     assert colours(to_uint8(run.loader.dataset[0, 0]["target"])) <= colours(CLASSES)
+
+
+def test_a_dataset_by_itself_finds_out_too():
+    data = write_labels(Path("data"))
+    for kind in (PairedVideoDataset, UnpairedVideoDataset):
+        dataset = kind(*data, 3, 12, 20)
+        assert dataset.pixels == {"source": "labels", "target": "pictures"}
+        assert colours(to_uint8(dataset[0, 0]["source"])) <= colours(CLASSES)
+
+
+def test_resizing_label_maps_smoothly_is_noted(capsys):
+    data = write_labels(Path("data"))
+    for folder, flags, noted in ((data[0], [], True), (data[0], ["--nearest"], False), (data[1], [], False)):
+        resize_images.main([str(folder), f"out{folder.name}{len(flags)}", "--height", "20", *flags])
+        assert ("few exact colours: for label maps say --nearest" in capsys.readouterr().out) is noted

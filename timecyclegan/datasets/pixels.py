@@ -53,6 +53,12 @@ def settle_pixels(sequences: Mapping[str, Mapping[str, Sequence[Frame]]], roots:
     return found
 
 
+def find_pixels(sequences: Mapping[str, Mapping[str, Sequence[Frame]]], roots: Mapping[str, str | Path | None]
+                ) -> dict[str, str]:  # fmt: skip
+    """By domain, what :func:`pixels_of` says of its frames."""
+    return {domain: pixels_of(Path(roots[domain]), clips)[0] for domain, clips in sequences.items()}
+
+
 def pixels_of(root: Path, sequences: Mapping[str, Sequence[Frame]]) -> tuple[str, int]:
     """What the frames below ``root`` are: what the tool that made them says, else ``labels`` where their colours do.
 
@@ -69,9 +75,10 @@ def pixels_of(root: Path, sequences: Mapping[str, Sequence[Frame]]) -> tuple[str
     frames = [frame for clip in sequences.values() for frame in clip]
     found: set[int] = set()
     areas = False
-    for place in np.unique(np.linspace(0, len(frames) - 1, LOOKED_AT).round().astype(int)):
+    places = np.linspace(0, len(frames) - 1, LOOKED_AT).round().astype(int) if frames else ()
+    for frame in dict.fromkeys(frames[place] for place in places):
         try:
-            colours, several = exact_colours(read_image(frames[place]))
+            colours, several = exact_colours(read_image(frame))
         except UserError:
             continue
         found |= colours

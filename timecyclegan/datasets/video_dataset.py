@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from timecyclegan.datasets.pixels import mirror
+from timecyclegan.datasets.pixels import find_pixels, mirror
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import Frame, few, find_sequences, match_sequences, read_image, resize_image, to_video
 
 Key = tuple[int, int]  # (epoch, index within the epoch)
-PICTURES = {"source": "pictures", "target": "pictures"}  # what the pixels of the domains mean
 
 
 class View(NamedTuple):
@@ -99,7 +98,7 @@ class PairedVideoDataset(Dataset):
     ``dataset[epoch, index]`` is ``{"source", "target": float32 (T, 3, height, width) in [-1, 1], "sequence": str,
     "start": int}``: T = ``n_frames`` successive frames that start anywhere in a sequence. Images are resized to the
     load size (0: to height x width), cropped at random to height x width and, with ``flip``, mirrored half the time, as
-    ``pixels`` says of each domain's (``datasets.pixels``).
+    ``pixels`` says of each domain's (``datasets.pixels``; None finds out).
 
     Raises:
         UserError: see :func:`find_sequences`, :func:`match_sequences`, :class:`Framing`, :class:`Clips`; and, from
@@ -108,11 +107,12 @@ class PairedVideoDataset(Dataset):
 
     def __init__(self, source_dir: str | Path, target_dir: str | Path, n_frames: int, height: int, width: int,
                  load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0,
-                 pixels: Mapping[str, str] = PICTURES):
-        self.seed, self.pixels = seed, pixels
+                 pixels: Mapping[str, str] | None = None):
+        self.seed = seed
         self.framing = Framing(height, width, load_height, load_width, flip)
         self.pairs = match_sequences(find_sequences(source_dir), find_sequences(target_dir), source_dir, target_dir)
         self.clips = Clips({name: len(pairs) for name, pairs in self.pairs.items()}, n_frames, source_dir)
+        self.pixels = pixels or find_pixels(self.sequences, {"source": source_dir, "target": target_dir})
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -157,13 +157,14 @@ class UnpairedVideoDataset(Dataset):
 
     def __init__(self, source_dir: str | Path | None, target_dir: str | Path, n_frames: int, height: int, width: int,
                  load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0,
-                 pixels: Mapping[str, str] = PICTURES):
-        self.seed, self.pixels = seed, pixels
+                 pixels: Mapping[str, str] | None = None):
+        self.seed = seed
         self.framing = Framing(height, width, load_height, load_width, flip)
         roots = {"source": source_dir, "target": target_dir}
         self.sequences = {domain: find_sequences(roots[domain]) for domain in self.domains}
         self.clips = {domain: Clips({name: len(frames) for name, frames in sequences.items()}, n_frames, roots[domain])
                       for domain, sequences in self.sequences.items()}
+        self.pixels = pixels or find_pixels(self.sequences, roots)
 
     def __len__(self) -> int:
         return max(map(len, self.clips.values()))
