@@ -103,6 +103,21 @@ def test_whose_motion_it_is(made):
         assert pixels_of(root, find_sequences(root)) == ("flow", 0)
 
 
+def test_motion_of_which_nothing_is_known_is_asked_about(capsys):
+    """A folder that was moved. It is not turned unless that is said."""
+    data = write_data(Path("data"))
+    for path in data[0].rglob("*.png"):
+        flow = np.random.default_rng(int(path.stem)).normal(0, 3, (12, 20, 2))
+        write_image(path, flow_picture(flow, 5.0))
+    assert trainer(data, **P).options.source_pixels == "pictures"
+    said = capsys.readouterr().out
+    assert said.count("look like motion in colours") == 1 and "--source_pixels flow" in said and str(data[0]) in said
+    trainer(data, **P, source_pixels="flow")
+    trainer(data, **P, flip=False)
+    trainer(data[::-1], **P, target_pixels="pictures")
+    assert "look like" not in capsys.readouterr().out
+
+
 # --- label maps
 
 def rounded_gray():

@@ -5,7 +5,7 @@ of them a smooth filter would invent a third class, so the nearest pixel is take
 (``flow.pictures``): in a mirror it leads the other way.
 """
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,6 +48,9 @@ def settle_pixels(sequences: Mapping[str, Mapping[str, Sequence[Frame]]], roots:
             if found[flag] == "labels":
                 print(f"note: the frames of {roots[domain]} have few exact colours ({colours}) and are taken for label "
                       f"maps: they are resized to the nearest pixel; for a smooth filter say --{flag} pictures")
+            elif found[flag] == "pictures" and options.flip and _may_be_motion(clips):
+                print(f"note: the frames of {roots[domain]} look like motion in colours, of which nothing is known: if "
+                      f"they are, say --{flag} flow, else mirrored clips show the wrong direction")
             elif found[flag] == "flow" and options.flip:
                 print(f"note: {roots[domain]} holds motion in colours, which are turned round where clips are mirrored")
     return found
@@ -72,20 +75,35 @@ def pixels_of(root: Path, sequences: Mapping[str, Sequence[Frame]]) -> tuple[str
         with suppress(OSError, ValueError):
             if set(_DRAWN) <= set(json.loads((folder / "flow.json").read_text())):
                 return "flow", 0
-    frames = [frame for clip in sequences.values() for frame in clip]
     found: set[int] = set()
     areas = False
-    places = np.linspace(0, len(frames) - 1, LOOKED_AT).round().astype(int) if frames else ()
-    for frame in dict.fromkeys(frames[place] for place in places):
-        try:
-            colours, several = exact_colours(read_image(frame))
-        except UserError:
-            continue
+    for picture in _some(sequences):
+        colours, several = exact_colours(picture)
         found |= colours
         areas |= several
         if not colours or len(found) > MOST:
             return "pictures", 0
     return ("labels", len(found)) if areas else ("pictures", 0)
+
+
+def _some(sequences: Mapping[str, Sequence[Frame]]) -> Iterator[np.ndarray]:
+    """Frames to look at, from all over the sequences; those that cannot be read are left out."""
+    frames = [frame for clip in sequences.values() for frame in clip]
+    places = np.linspace(0, len(frames) - 1, LOOKED_AT).round().astype(int) if frames else ()
+    for frame in dict.fromkeys(frames[place] for place in places):
+        with suppress(UserError):
+            yield read_image(frame)
+
+
+def _may_be_motion(sequences: Mapping[str, Sequence[Frame]]) -> bool:
+    """Whether hues on white are all that there is (``flow.pictures.flow_picture``), as in no photograph."""
+    coloured = False
+    for picture in _some(sequences):
+        high = picture.max(-1)
+        if (high < 250).mean() > 0.001:  # resized they may miss white a little
+            return False
+        coloured |= (high - picture.min(-1) > 40).mean() > 0.01
+    return coloured
 
 
 def exact_colours(picture: np.ndarray) -> tuple[set[int], bool]:
