@@ -72,7 +72,7 @@ def pixels_of(root: Path, sequences: Mapping[str, Sequence[Frame]]) -> tuple[str
     if made := settings_of(root).get("source"):
         return "flow" if made == "flow" else "pictures", 0
     for folder in [place := root.resolve(), *place.parents[:2]]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError):  # it is not there, or somebody else's
             if set(_DRAWN) <= set(json.loads((folder / "flow.json").read_text())):
                 return "flow", 0
     found: set[int] = set()
