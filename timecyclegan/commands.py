@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
+from timecyclegan.models.notes import idle_in_testing, idle_options, missing_losses
 from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.dry_run import print_dry_run
@@ -20,11 +21,8 @@ from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.options import (
     ControlOptions,
-    DiscriminatorOptions,
-    LossOptions,
     Options,
     TestOptions,
-    TimeCycleOptions,
     VideoOptions,
 )
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from timecyclegan.evaluation.base import Evaluation
     from timecyclegan.evaluation.evaluate import Evaluator
 
-VIDEO_TESTS = "test_init_epoch", "test_seed", "test_unpaired_target_to_source"  # test options that --video reads
 STOPPED = 3  # exit code of a training that a signal ended before its end: neither finished nor wrong
 
 
@@ -61,7 +58,11 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
     if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
         backend = choose_backend(options.flow_backend, options.flow_weights)
         options = dataclasses.replace(options, flow_backend=backend)
-    _note_unused(arguments, options)
+    notes = idle_options(options, arguments.given)
+    if not (resume and (CHECKPOINTS / arguments.name / OPTIONS).exists()):
+        notes += missing_losses(options, arguments.given)
+    for line in notes:
+        print(f"note: {line}")
     _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
     run = Run(arguments.name, *folders, options, resume, overwrite)
@@ -82,15 +83,6 @@ def _training_options(arguments: Arguments) -> Options:
     return options
 
 
-def _note_unused(arguments: Arguments, options: Options) -> None:
-    """A flag that the model does not know does nothing: say so rather than let the user believe otherwise."""
-    concerns = DiscriminatorOptions, LossOptions, TimeCycleOptions
-    optional = ["n_frames_generator", *(field.name for concern in concerns for field in dataclasses.fields(concern))]
-    for name in optional:
-        if arguments.given.get(name) and name not in model_class(options.model_type).uses:
-            print(f"note: --{name} has no effect on --model_type {options.model_type}")
-
-
 def _note_unread(arguments: Arguments, model_type: str, prefix: str) -> None:
     """Unconditional models read no source, and flow is drawn of the source alone; ``prefix``: of the folders' names."""
     unread = {"unconditional": "source_dir", "other": "target_dir"}.get(get_task(model_type), "")
@@ -108,7 +100,10 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
     _note_unread(arguments, options.model_type, "test_")
-    if arguments.given_for(VideoOptions):
+    video, saved = arguments.given_for(VideoOptions), (CHECKPOINTS / arguments.name / OPTIONS).exists()
+    for line in idle_in_testing(options, arguments.given, metrics, bool(video), saved):
+        print(f"note: {line}")
+    if video:
         _translate_video(arguments, options)
         return
     directions = find_directions(arguments, options.model_type)
@@ -142,8 +137,6 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
         raise UserError("--source, --side_by_side, --scene_cuts and --no-sound are for --video: give the file to write")
-    for name in arguments.given_for(TestOptions).keys() - {*VIDEO_TESTS}:
-        print(f"note: --{name} has no effect on --video")
     clip, domain = find_clip(arguments)
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
     translator = Translator(arguments.name, options, test.test_init_epoch, own_size, domain, video.source)

@@ -58,6 +58,15 @@ def test_good_data_would_be_trained_on_and_nothing_is_written(data, run, tmp_pat
     assert int(estimate[1]) == 8 // 3 + 7 // 3
 
 
+def test_few_exact_colours_are_said_once(data, run):
+    areas = np.kron([[0, 90], [200, 30]], np.ones((6, 10)))[..., None].repeat(3, -1)
+    for path in data[0].rglob("*.png"):
+        write_image(path, areas.astype(np.uint8))
+    for folders in (data, data[:1]):
+        said = run(*folders).out
+        assert said.count("exact colours") == 1 and f"note: the frames of {data[0]} have few exact colours (4)" in said
+
+
 def break_number(source, target):
     (target / "s0/3.png").unlink()
 

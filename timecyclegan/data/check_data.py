@@ -17,10 +17,12 @@ import torch
 
 from timecyclegan.data import CommandParser
 from timecyclegan.datasets.frame_facts import Facts, look_at
+from timecyclegan.datasets.pixels import settle_pixels
 from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
+from timecyclegan.models.notes import idle_options, missing_losses
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option
@@ -92,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
     if source and unconditional:
         print(f"note: --model_type {options.model_type} is unconditional: {source} is not read")
         source = None
+    for line in (*idle_options(options, given), *missing_losses(options, given)) if trained else ():
+        print(f"note: {line}")
     errors: list[str] = []  # what training would stop at
 
     def report(error: Any) -> None:
@@ -125,12 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
         if trained:
-            Run(_NAME, source, target, options, overwrite=True)
+            options = Run(_NAME, source, target, options, overwrite=True).options
         else:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
                                                 options.image_width)
             for line in dataset.warnings():
                 print(f"note: {line}")
+            settle_pixels(dataset.sequences, {"target": target}, options)
     except UserError as error:
         report(error)
     if contact_sheet:

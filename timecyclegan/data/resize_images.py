@@ -11,6 +11,7 @@ from PIL import Image
 
 from timecyclegan.data import folder_parser
 from timecyclegan.datasets.folders import images_below, make_folder
+from timecyclegan.datasets.pixels import pixels_of
 from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.raw_images import encode_image, has_deep_colours, open_image
 from timecyclegan.util.errors import UserError, command
@@ -43,7 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
         return encode_image(image.resize(size[::-1], how), path.suffix)
 
     names = images_below(given.folder, given.out)
-    for path in (given.folder / name for name in names if names[name]):
+    paths = [given.folder / name for name in names if names[name]]
+    if not given.nearest and pixels_of(given.folder, {"": [path for path in paths if new_size(path)]})[0] == "labels":
+        print(f"note: the images of {given.folder} have few exact colours: for label maps say --nearest, the bicubic "
+              "filter makes new colours between them")
+    for path in paths:
         if new_size(path) and has_deep_colours(path):
             raise UserError(f"{path} has colours of more than 8 bits, which would be lost; turn it into 8 bits, or "
                             "move it away")

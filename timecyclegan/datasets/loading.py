@@ -84,8 +84,11 @@ def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, p
                        pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 
 
-def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int = 1) -> Iterator[np.ndarray]:
+def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int = 1, nearest: bool = False
+                ) -> Iterator[np.ndarray]:
     """Read frames in order as uint8 (height, width, 3), with ``threads`` threads (0: none) that read ahead.
+
+    They are resized as :func:`resize_image` does it, bicubic or to the ``nearest`` pixel.
 
     At most ``2 * threads`` frames beside the current one are held, however long the sequence.
 
@@ -93,7 +96,7 @@ def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int =
         UserError: when its turn comes, a frame that cannot be read (see :func:`read_image`).
     """
     def read(frame: Frame) -> np.ndarray:
-        return resize_image(read_image(frame), height, width)
+        return resize_image(read_image(frame), height, width, nearest)
 
     frames = iter(frames)
     if threads < 1:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.inference.streaming import stream
-from timecyclegan.models.base_model import BaseModel
+from timecyclegan.models.base_model import OTHER, BaseModel
 from timecyclegan.report.sequences import ReportSequence
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video, write_image
@@ -34,11 +34,12 @@ def translate_folders(
     """
     written: dict[str, list[Path]] = {name: [] for name in sequences}
     names, size = list(sequences), (options.image_height, options.image_width)
+    nearest = options.label_maps(OTHER[domain])  # as in training
 
     def frames(paths: list[Path]):
         if model.task == "unconditional":
             return (torch.empty(0, *size) for _ in paths)
-        return (to_video(frame[None])[0] for frame in read_frames(paths, *size, options.threads))
+        return (to_video(frame[None])[0] for frame in read_frames(paths, *size, options.threads, nearest))
 
     with tqdm(total=sum(map(len, sequences.values())), desc="translating", unit="frame", dynamic_ncols=True) as bar:
         for start in range(0, len(names), batch_size):

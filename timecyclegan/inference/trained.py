@@ -20,7 +20,8 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     Raises:
         UserError: there is no such run, or an option would change the trained model (only ``RunOptions`` do not).
     """
-    folder, given = checkpoint.CHECKPOINTS / name, given or {}
+    folder = checkpoint.CHECKPOINTS / name
+    given = {key: value for key, value in (given or {}).items() if value != "auto"}  # which is what the run has found
     path = folder / checkpoint.OPTIONS
     if not path.exists():
         options = default_options(**given)

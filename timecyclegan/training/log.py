@@ -1,4 +1,5 @@
 """What a run reports while it trains: TensorBoard events and ``losses.csv``, both in ``runs/NAME``."""
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ class Means:
         self.sums = dict(sums or {})
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Count a step's ``values`` in."""
+        """Count a step's ``values`` in; those that are not finite belong to an update that float16 left out."""
         for name, value in values.items():
+            if not math.isfinite(value):
+                continue
             total, steps = self.sums.get(name, (0.0, 0))
             self.sums[name] = total + value, steps + 1
 

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from timecyclegan.datasets.loading import make_loader
+from timecyclegan.datasets.pixels import settle_pixels
 from timecyclegan.datasets.prepared import keep_settings
 from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
@@ -22,7 +23,7 @@ from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.log import Means, TrainingLog
-from timecyclegan.training.schedule import Position, growth_stages
+from timecyclegan.training.schedule import Position, check_growth, growth_stages
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.logs import RUNS, log_training
@@ -32,6 +33,7 @@ from timecyclegan.util.weights import load, save
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
 RESUMABLE = {"gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes"}
+PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What every ``latest.pth`` holds. Older ones lack "model", which only some models need, and "means".
 STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
 
@@ -66,11 +68,15 @@ class Run:
         longest = max(self.stages, key=lambda stage: stage.block_size)
         check(dataclasses.replace(longest, temporal_scaling=(1.0,)))
         saved = self._find(resume)
+        if saved is None:
+            check_growth(options)
         self.position = Position(**saved["position"]) if saved else Position()
         self.means = Means(saved.get("means") if saved else None)
         self.log: TrainingLog | None = None  # while it is open
         # The data of every stage are listed before anything is written.
-        self._dataset(longest)  # long enough for all stages?
+        dataset = self._dataset(longest)  # long enough for all stages?
+        if saved is None:
+            self._settle(**settle_pixels(dataset.sequences, {"source": self.source, "target": target}, options))
         self.begin_stage()
         self.initialised = saved is None and bool(options.init_epoch or options.init_checkpoint_dir)
         if saved is not None:
@@ -111,12 +117,18 @@ class Run:
         if not isinstance(saved, dict) or not saved.keys() >= STATE:
             raise UserError(f"checkpoint {path} is not one of this program's")
         before = Options.from_dict(saved["options"]).to_dict()
+        self._settle(**{key: before[key] for key in PIXEL_OPTIONS if getattr(self.options, key) == "auto"})
         free = RESUMABLE - {"num_epochs"} if len(self.stages) > 1 else RESUMABLE  # growing, all stages have as many
         for key, value in self.options.to_dict().items():
             if value != before[key] and key not in free:
                 raise UserError(f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the "
                                 "flag out, or train under another name")
         return saved
+
+    def _settle(self, **options: Any) -> None:
+        """Say what "auto" was for an option that no loss and no network depends on."""
+        self.options = dataclasses.replace(self.options, **options)
+        self.stages = [dataclasses.replace(stage, **options) for stage in self.stages]
 
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
@@ -159,6 +171,7 @@ class Run:
         dataset = DATASETS[get_task(stage.model_type)](
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
+            {"source": stage.source_pixels, "target": stage.target_pixels},
         )  # fmt: skip
         kind = model_class(stage.model_type)
         if not stage.flow_cache or "flow_cache" not in kind.uses:

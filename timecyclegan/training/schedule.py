@@ -3,6 +3,7 @@ import dataclasses
 import math
 
 from timecyclegan.models import calculate_block_size
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 
@@ -21,6 +22,21 @@ def learning_rate(options: Options, epoch: int) -> float:
     constant = (options.num_epochs + 1) // 2
     steps = options.num_epochs - constant + 1
     return options.learning_rate * min(1.0, (options.num_epochs - epoch) / steps)
+
+
+def check_growth(options: Options) -> None:
+    """Refuse growing that ends before the full size: what testing generates would never have been trained.
+
+    Raises:
+        UserError: the last one of ``--spatial_scaling`` or ``--temporal_scaling`` is not 1.
+    """
+    for flag, full in (("spatial_scaling", "--image_height and --image_width"), ("temporal_scaling", "--block_size")):
+        scales = getattr(options, flag)
+        grown = flag == "spatial_scaling" and len(options.temporal_scaling) > 1  # growing in time is done at full size
+        if scales[-1] != 1 and not grown:
+            given = " ".join(f"{scale:g}" for scale in scales)
+            raise UserError(f"--{flag} {given} ends at {scales[-1]:g} of {full}, but testing is at all of it: let it "
+                            f"end with 1 (--{flag} {given} 1), or give a smaller {full}")  # fmt: skip
 
 
 def growth_stages(options: Options) -> list[Options]:

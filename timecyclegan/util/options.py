@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
+from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS
 from timecyclegan.util.errors import UserError, suggestion
 from timecyclegan.util.files import write_json
 
@@ -39,6 +39,10 @@ def _weight(short: str, help: str) -> Any:
     return option(0.0, short, f"weight of {help}; 0 neither builds nor computes it", NON_NEGATIVE)
 
 
+_PIXELS = ("what the pixels of the {} are: pictures; labels (label maps, which are resized to the nearest pixel); flow "
+           "(motion in colours, which is turned round in a mirror); auto finds out when training begins")  # fmt: skip
+
+
 @dataclasses.dataclass
 class ModelOptions:
     """What a trained generator is: fixed once the training began."""
@@ -54,6 +58,10 @@ class ModelOptions:
                                          "dcgan's, dcgan_enc recurrent DCGANs'")  # fmt: skip
     generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
     n_frames_generator: int = option(1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE)
+    norm: str = option("instance", None, "of the generator's and the discriminators' layers; batch as in weights of "
+                       "pytorch-CycleGAN-and-pix2pix's pix2pix", choices=NORMS)  # fmt: skip
+    source_pixels: str = option("auto", None, _PIXELS.format("source"), choices=PIXELS)
+    target_pixels: str = option("auto", None, _PIXELS.format("target"), choices=PIXELS)
     upsample: str = option("transposed", None, "how a ResNet generator enlarges; resize has no checkerboard, but old "
                            "weights do not fit", choices=("transposed", "resize"))  # fmt: skip
 
@@ -147,6 +155,11 @@ class TrainingOptions:
 @dataclasses.dataclass
 class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeCycleOptions, TrainingOptions):
     """Everything that makes a training run; saved with its checkpoints."""
+
+    def label_maps(self, domain: str) -> bool:
+        """Whether the frames of ``domain`` are label maps. What a run that began before there was a choice has, "auto",
+        means pictures."""
+        return getattr(self, f"{domain}_pixels") == "labels"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON, checkpoints and the hparams log."""

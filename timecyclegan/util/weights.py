@@ -1,6 +1,7 @@
 """Files of tensors and plain values. They are written under a temporary name, synced and renamed, so that a killed
 process leaves whole files; they are read with ``weights_only=True``, so that they cannot run code."""
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,22 @@ def load(path: Path) -> Any:
         ) from error
     except Exception as error:  # zip, pickle, EOF and storage errors: what a damaged file raises is anyone's guess
         raise UserError(f"checkpoint {path} cannot be read, it seems damaged ({type(error).__name__})") from error
+
+
+# What wrappers put into the names of the parameters below them: nn.DataParallel and DistributedDataParallel,
+# torch.compile, and activation checkpointing.
+WRAPPERS = {"module", "_orig_mod", "_checkpoint_wrapped_module"}
+
+
+def without_wrappers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by their names without what wrappers put in front of them or amid them, in any order.
+
+    Raises:
+        UserError: two names become one.
+    """
+    found: dict[str, str] = {}
+    for key in state:
+        name = ".".join(part for part in key.split(".") if part not in WRAPPERS)
+        if found.setdefault(name, key) != key:
+            raise UserError(f"the parameters {found[name]} and {key} are both called {name}: expected one of them")
+    return {name: state[key] for name, key in found.items()}

@@ -235,11 +235,13 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"cannot read image {path}: it is damaged or no image ({reason}); replace or remove it")
 
 
-def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize uint8 (H, W, 3) to (height, width, 3), bicubic; the very same array if it has that size."""
+def resize_image(image: np.ndarray, height: int, width: int, nearest: bool = False) -> np.ndarray:
+    """Resize uint8 (H, W, 3) to (height, width, 3), bicubic, or to the ``nearest`` pixel; the very same array if it has
+    that size."""
     if image.shape[:2] == (height, width):
         return image
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    resampling = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(image).resize((width, height), resampling))
 
 
 def to_video(frames: np.ndarray | Iterable[np.ndarray]) -> torch.Tensor:

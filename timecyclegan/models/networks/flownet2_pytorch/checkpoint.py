@@ -7,6 +7,7 @@ import torch
 
 from timecyclegan.models.networks.flownet2_pytorch.flownet2 import FlowNet2
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.weights import without_wrappers
 
 NAME = "FlowNet2_checkpoint.pth.tar"
 SOURCE = f"{NAME}, 650 MB, is linked at https://github.com/NVIDIA/flownet2-pytorch"
@@ -38,7 +39,7 @@ def load_checkpoint(path: str | Path, rgb_max: float = 255.0) -> FlowNet2:
     with torch.device("meta"):  # no time is spent on drawing 162 million numbers that the file replaces
         network = FlowNet2(rgb_max)
     try:
-        state = {name: value.float() for name, value in checkpoint["state_dict"].items()}
+        state = {name: value.float() for name, value in without_wrappers(checkpoint["state_dict"]).items()}
         network.load_state_dict(state, assign=True)
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:  # other names or shapes, or no state dict
         raise UserError(f"{path} does not hold FlowNet2's weights. {SOURCE}") from error
