@@ -79,7 +79,7 @@ def test_conflicts_are_found_before_anything_is_written(tmp_path):
         ({"a/1": "x", "a/2": "x/y"}, "would become x and x/y, which"),
         ({"a/1": "x/y", "a/2": "x"}, "would become x/y and x, which"),
         ({"a/1": "taken/below"}, f"{out}/taken is a file where a folder must be"),
-        ({"a/1": 231 * "n"}, "a longer name than file systems take"), ({"gone": "1"}, "is no file that can be read"),
+        ({"a/1": 256 * "n"}, "a longer name than file systems take"), ({"gone": "1"}, "is no file that can be read"),
         ({"a/1": "../x"}, "no name below"), ({"a/1": "/x"}, "no name below"), ({"a/1": ""}, "no name below"),
         ({"a/1": "back/new"}, f"is or lies in {folder}, which is only read"),
     ]:

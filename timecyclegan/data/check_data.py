@@ -25,6 +25,7 @@ from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.names import user_path
 from timecyclegan.util.options import ControlOptions, Options
 from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
 from timecyclegan.video.panels import side_by_side
@@ -64,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser("check_data", __doc__)
     parser.add_argument("source", metavar="SRC", help="frames to translate from; - for unconditional models")
     parser.add_argument("target", metavar="TGT", nargs="?", help="frames to translate to")
-    parser.add_argument("--contact_sheet", metavar="FILE", type=Path, help="write a PNG with frames of the sequences")
+    parser.add_argument("--contact_sheet", metavar="FILE", type=user_path,
+                        help="write a PNG with frames of the sequences")
     parser.add_argument("--headers_only", action="store_true",
                         help="do not read the pixels: faster, but finds no damage, no cuts, no copies")
     parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,

@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         last, name = frame, frame.sequence_name(own)
         sequences.setdefault(name, []).append(frame)
     try:
-        remembered = json.loads((out / SNIPPETS).read_text()) if (out / SNIPPETS).exists() else {}
+        remembered = json.loads((out / SNIPPETS).read_text("utf-8")) if (out / SNIPPETS).exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {out / SNIPPETS}: {error}; prepare the pictures in another folder") from error
     begins = own | remembered

@@ -10,12 +10,14 @@ from timecyclegan.data import folder_parser
 from timecyclegan.datasets.folders import files_below, make_folder
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
+from timecyclegan.util.logs import TEXT
+from timecyclegan.util.names import user_path
 from timecyclegan.video.frames import few, find_sequences
 
 
 def _read_names(path: Path) -> list[tuple[str, str]]:
     try:
-        with open(path, newline="") as file:
+        with open(path, **TEXT) as file:
             head, *rows = csv.reader(file)
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read names from {path}: {error}") from error
@@ -29,8 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = folder_parser("rename_images", __doc__)
     parser.add_argument("--digits", type=int, default=5, help="of a number, at least (default: 5)")
     parser.add_argument("--first", type=int, default=0, help="number of a folder's first image (default: 0)")
-    parser.add_argument("--names", metavar="FILE", type=Path, help="write the new and old names to this CSV file")
-    parser.add_argument("--undo", metavar="FILE", type=Path, help="give back the old names of such a file")
+    parser.add_argument("--names", metavar="FILE", type=user_path, help="write the new and old names to this CSV file")
+    parser.add_argument("--undo", metavar="FILE", type=user_path, help="give back the old names of such a file")
     given = parser.parse_args(arguments)
     folder, first, undo = given.folder, given.first, given.undo
     if given.digits < 1 or first < 0:
@@ -54,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     def remember() -> None:
         if given.names and not undo:
-            with replacing(given.names) as temporary, open(temporary, "w", newline="") as file:
+            with replacing(given.names) as temporary, open(temporary, "w", **TEXT) as file:
                 csv.writer(file).writerows([("new", "old"), *rows])
 
     make_folder(folder, given.out, {name: renamed.get(name) for name in files}, copy=given.copy, dry_run=given.dry_run,

@@ -13,6 +13,7 @@ from timecyclegan.evaluation.base import UNCONDITIONAL, Evaluation
 from timecyclegan.util.argparser import Parser
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.logs import write_csv
+from timecyclegan.util.names import user_path
 
 
 def format_metrics(evaluation: Evaluation) -> str:
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _load(path: Path) -> Evaluation:
     try:
-        evaluation = Evaluation.from_json(json.loads(path.read_text()))
+        evaluation = Evaluation.from_json(json.loads(user_path(path).read_text("utf-8")))
         next(iter(evaluation.values.values()))
         return evaluation
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:

@@ -10,6 +10,7 @@ from timecyclegan.datasets.loading import read_frames
 from timecyclegan.inference.streaming import stream
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.report.sequences import ReportSequence
+from timecyclegan.util.names import fitting, one_form
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.video.panels import side_by_side
@@ -44,7 +45,7 @@ def translate_folders(
         for start in range(0, len(names), batch_size):
             sources = {name: frames(sequences[name]) for name in names[start : start + batch_size]}
             for name, frame in stream(model, sources, seed, domain):
-                path = output / name / f"{sequences[name][len(written[name])].stem}.png"
+                path = output / name / f"{one_form(sequences[name][len(written[name])].stem)}.png"
                 write_image(path, to_uint8(frame))
                 written[name].append(path)
                 bar.update()
@@ -60,7 +61,8 @@ def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[
             for paths in zip(*panels.values(), strict=True):
                 picture = side_by_side([resize_image(read_image(path), *size) for path in paths], list(panels))
                 if writer is None:
-                    video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
+                    place = folder / "videos" / ("video" if sequence.name == "." else sequence.name)
+                    video = place.with_name(fitting(place.name, ".webm"))
                     writer = stack.enter_context(VideoWriter(video, fps, *picture.shape[:2]))
                 writer.write(picture)
     print(f"frames and side-by-side videos are in {folder}")

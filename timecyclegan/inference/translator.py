@@ -17,6 +17,7 @@ from timecyclegan.inference.trained import load_model, load_options
 from timecyclegan.models import get_task, model_class
 from timecyclegan.training.checkpoint import CHECKPOINTS
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.names import present, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.video import panels
 from timecyclegan.video.frames import resize_image, to_uint8, to_video
@@ -74,7 +75,7 @@ class Translator:
         self.model = load_model(name, options, epoch, {domain})
         self.size, self.own_size, self.domain = (options.image_height, options.image_width), own_size, domain
         # (height, width) of the frames that the source is made of, as for ``data.prepare_video``; None: ``size``.
-        self.maker, self.prepared = MAKERS.get(source), kept_size(CHECKPOINTS / name, source)
+        self.maker, self.prepared = MAKERS.get(source), kept_size(present(CHECKPOINTS / name), source)
 
     def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
         """Translate frames one by one.
@@ -113,7 +114,7 @@ class Translator:
         Raises:
             UserError: ``source`` cannot be read or ``output`` cannot be written; then there is no new ``output``.
         """
-        source, output = Path(source), Path(output)
+        source, output = user_path(source), user_path(output)
         if output.exists() and source.exists() and output.samefile(source):
             raise UserError(f"{output} is the video to translate; give another file to write")
         with VideoFile(source) as video:

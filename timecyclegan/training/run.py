@@ -26,6 +26,7 @@ from timecyclegan.training.schedule import Position, growth_stages
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.logs import RUNS, log_training
+from timecyclegan.util.names import fitting, present, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.util.weights import load, save
 
@@ -55,9 +56,9 @@ class Run:
 
     def __init__(self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
                  overwrite: bool = False):  # fmt: skip
-        self.name, self.target, self.options, self.overwrite = name, target, options, overwrite
-        self.source = None if get_task(options.model_type) == "unconditional" else source
-        self.folder = checkpoint.CHECKPOINTS / name
+        self.name, self.target, self.options, self.overwrite = name, user_path(target), options, overwrite
+        self.source = None if get_task(options.model_type) == "unconditional" or source is None else user_path(source)
+        self.folder = present(checkpoint.CHECKPOINTS / name)
         self.device = pick_device(options.gpu)
         self.stages = growth_stages(options)
         for stage in self.stages:  # before any data are read
@@ -294,7 +295,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is inside this block for the same folder, or the lock cannot be written.
     """
-    lock = folder.parent / f".{folder.name}.lock"
+    lock = folder.parent / fitting(f".{folder.name}", ".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, "w")  # noqa: SIM115 (closed below)

@@ -9,11 +9,16 @@ from typing import Any
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import one_line
 
 TRAIN_LOG = Path("train_log.csv")
 METRICS = Path("metrics.csv")
 COMMAND_LOG = Path("command_log.txt")
 RUNS = Path("runs")
+CHECKPOINTS = Path("checkpoints")
+
+# How tables and logs are stored whatever the locale: a name whose bytes are no UTF-8 keeps them.
+TEXT: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
 def now() -> str:
@@ -24,24 +29,33 @@ def now() -> str:
 def log_command() -> None:
     """Append the running command to ``command_log.txt``."""
     try:
-        with open(COMMAND_LOG, "a") as file:
-            file.write(f"{now()} {shlex.join(sys.argv)}\n")
+        with open(COMMAND_LOG, "a", **TEXT) as file:
+            file.write(f"{now()} {' '.join(map(_quoted, sys.argv))}\n")
     except OSError as error:
         raise UserError(f"cannot write {COMMAND_LOG.absolute()}: {error.strerror}; run in another folder") from error
+
+
+def _quoted(word: str) -> str:
+    """A word of a command for a shell, in one line: bash's $'...' where it holds line breaks or the like."""
+    escaped = one_line(word)
+    if escaped == word:
+        return shlex.quote(word)
+    plain = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{one_line(plain)}'"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table by column; none where there is no file."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
+    with open(path, **TEXT) as file:
         # A row with more cells than the head, edited by hand, has the surplus under None.
         return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
     """Write a whole table; a row without a column's value leaves it empty."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", **TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
@@ -51,7 +65,7 @@ def append_csv(path: Path, row: dict[str, Any]) -> None:
     """Append a row; a table that lacks one of its columns is rewritten with it."""
     known = columns(path)
     if known and set(row) <= set(known):
-        with open(path, "a", newline="") as file:
+        with open(path, "a", **TEXT) as file:
             csv.DictWriter(file, known, restval="").writerow(row)
     else:
         write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])
@@ -61,7 +75,7 @@ def columns(path: Path) -> list[str]:
     """The head of a table; empty where there is no file."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
+    with open(path, **TEXT) as file:
         return next(csv.reader(file), [])
 
 

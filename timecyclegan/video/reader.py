@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import expanded
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 
@@ -42,7 +43,7 @@ class VideoFile:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = path = expanded(path)
         try:
             self.container = av.open(f"file:{path}")  # else a name with a colon would be taken for a URL
         except (av.error.FFmpegError, OSError) as error:

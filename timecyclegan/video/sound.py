@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import expanded
 
 
 class SoundCopy:
@@ -18,10 +19,10 @@ class SoundCopy:
     """
 
     def __init__(self, source: str | Path, container: av.container.OutputContainer):
-        self._source, self._container = source, container
+        self._source, self._container = expanded(source), container
         self.refused: list[str] = []
         try:
-            self._file = av.open(f"file:{source}")
+            self._file = av.open(f"file:{self._source}")
             pictures = self._file.streams.best("video")
             self._start = (pictures.start_time or 0) * pictures.time_base if pictures else Fraction(0)
             self.tracks = {}

@@ -14,6 +14,7 @@ from PIL import Image
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import expanded
 from timecyclegan.video.reader import ACCURATE, HD_LINES
 from timecyclegan.video.sound import SoundCopy
 
@@ -60,7 +61,7 @@ class VideoWriter:
     def __init__(self, path: str | Path, fps: float | Fraction, height: int, width: int, *,
                  tick: Fraction | None = None, sound: str | Path | None = None,
                  pixel_aspect: Fraction | None = None):  # fmt: skip
-        self.path = Path(path)
+        self.path = expanded(path)
         self.encoder = find_encoder(self.path)
         self.fps, self.height, self.width = Fraction(fps).limit_denominator(60000), height, width
         self.tick = 1 / self.fps
