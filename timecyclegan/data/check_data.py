@@ -24,7 +24,7 @@ from timecyclegan.models import calculate_block_size, default_options, get_task
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.errors import UserError, command, note
 from timecyclegan.util.names import user_path
 from timecyclegan.util.options import ControlOptions, Options
 from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_arguments(Arguments(_NAME, {"source_dir": source, "target_dir": target}, {}), options.model_type,
                         metrics=True)
     if source and unconditional:
-        print(f"note: --model_type {options.model_type} is unconditional: {source} is not read")
+        note(f"--model_type {options.model_type} is unconditional: {source} is not read")
         source = None
     errors: list[str] = []  # what training would stop at
 
@@ -118,11 +118,11 @@ def main(arguments: list[str] | None = None) -> int:
                          "--image_height and --image_width")
             print(f"{root}: {facts.summary}")
             for line in (*facts.notes, *[stretched] * (change > _SQUEEZED)):
-                print(f"note: {root}: {line}")
+                note(f"{root}: {line}")
             for line in facts.broken:
                 report(line)
     if len(found) == 2 and (shared := found[0].shared(found[1])):
-        print(f"note: {len(shared)} pictures are both in {source} and in {target}, for example {shared[0]}")
+        note(f"{len(shared)} pictures are both in {source} and in {target}, for example {shared[0]}")
 
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
                                                 options.image_width)
             for line in dataset.warnings():
-                print(f"note: {line}")
+                note(line)
     except UserError as error:
         report(error)
     if contact_sheet:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.files import replacing, temporary_parts
 from timecyclegan.util.names import LONGEST, difference, one_form
-from timecyclegan.video.frames import check_root, few, natural_key
+from timecyclegan.video.frames import few, natural_key
 from timecyclegan.video.listing import HIDDEN, IMAGE_SUFFIXES, list_folder
 
 _SHOWN = 10  # files that a dry run lists
@@ -70,8 +70,13 @@ def torn_files(out: Path, names: Iterable[str]) -> list[Path]:
 
 def check_apart(root: Path, out: Path) -> None:
     """Raise a UserError if ``out`` is ``root`` or lies in it, also by links."""
-    if out.resolve().is_relative_to(root.resolve()):
+    if _real(out).is_relative_to(_real(root)):
         raise UserError(f"{out} is or lies in {root}, which is only read; choose another OUT")
+
+
+def _real(path: Path) -> Path:
+    """Without links, but where one leads to itself: there is an error when it is used."""
+    return Path(os.path.realpath(path))
 
 
 def files_below(root: Path, out: Path) -> list[str]:
@@ -82,10 +87,10 @@ def files_below(root: Path, out: Path) -> list[str]:
             pipe or the like is called like a frame, or ``out`` lies in ``root``.
     """
     def below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-        real = folder.resolve()
+        real = _real(folder)
         if real in above:
             raise UserError(f"{folder} is a link to a folder above it; remove the link")
-        if real.is_relative_to(into) and not root.resolve().is_relative_to(into):
+        if real.is_relative_to(into) and not _real(root).is_relative_to(into):
             raise UserError(f"{folder} leads into {out}; choose another OUT")
         here = list_folder(folder)
         lost.extend(here.lost)
@@ -96,8 +101,7 @@ def files_below(root: Path, out: Path) -> list[str]:
             yield from below(inside, (*above, real))
 
     check_apart(root, out)
-    check_root(root)
-    into, lost, hidden = out.resolve(), [], []
+    into, lost, hidden = _real(out), [], []
     found = sorted(below(root, ()), key=lambda path: [natural_key(part) for part in path.parts])
     if lost:
         raise UserError(f"{root} holds what cannot be read: {few(lost)}; mend or remove it")

@@ -11,10 +11,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from timecyclegan.datasets.raw_images import has_deep_colours
+from timecyclegan.datasets.raw_images import deep_pixels, has_deep_colours
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import Frame, few, image_size, read_image
+from timecyclegan.video.listing import OFTEN_SEVERAL, holds_more
 from timecyclegan.video.scene_cuts import mark_cuts
+
+_SLIVER = 128  # of 256 levels; pictures of 16 bits that use more are taken as they are meant
 
 _MODES = {"1": "1-bit", "L": "8-bit gray", "LA": "8-bit gray with alpha", "P": "palette", "RGB": "8-bit colour",
           "RGBA": "8-bit colour with alpha", "CMYK": "8-bit CMYK", "F": "floating-point"}
@@ -40,7 +43,7 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
     """Look at every frame. Without ``pixels`` only names and headers are read: no damage, cuts or copies are found."""
     sizes, depths = Counter(), Counter()
     digests: dict[bytes, list[str]] = {}
-    broken, gaps, cuts, still, disorder = [], [], [], [], []
+    broken, gaps, cuts, still, disorder, several, extremes = [], [], [], [], [], [], []
     lengths = sorted(map(len, sequences.values()))
     progress = tqdm(total=sum(lengths), unit="frame", disable=None)
 
@@ -51,7 +54,12 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
                 if isinstance(frame, Path) or frame is frames[0]:  # the frames of a video are alike
                     count = 1 if isinstance(frame, Path) else len(frames)
                     sizes[image_size(frame)] += count
-                    depths[_depth(frame)] += count
+                    depths[depth := _depth(frame)] += count
+                    # Of the other files find_sequences has said it.
+                    if (frame is not frames[0] and frame.suffix.lower() not in OFTEN_SEVERAL) and holds_more(frame):
+                        several.append(labels[frame])
+                    if pixels and depth.startswith("16") and (deep := deep_pixels(frame)) is not None:
+                        extremes.extend((int(deep.min()), int(deep.max())))
                 if pixels:
                     yield frame, read_image(frame)
             except UserError as error:
@@ -88,11 +96,19 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
         notes.append(f"frames differ in size; all are resized to one: {few(counted, 5)}")
     if any(kind.startswith("16") for kind in depths):
         notes.append("pixels of 16 bits are read with 8")
+    if extremes:
+        low, high = min(extremes), max(extremes)
+        levels = (high + 128) // 257 - (low + 128) // 257 + 1  # as read_image has them
+        if low < high and levels <= _SLIVER:
+            notes.append(f"pixels of 16 bits use a sliver of their range, {low} to {high}: {levels} of 256 levels when "
+                         f"they are read; python -m timecyclegan.data.resize_images FOLDER OUT --range {low} {high} "
+                         "spreads them")
     if any("alpha" in kind for kind in depths):
         notes.append("alpha is dropped, the colours below it are kept")
     notes += [f"{what} ({len(found)}): {few(found, 5)}" for what, found in (
         ("numbers are missing between", gaps), ("scene cuts, which training takes for motion, at", cuts),
         ("frames with the very picture of the frame before", still),
+        ("of several pictures in one file only the first is used", several),
         ("pictures in several places", [" = ".join(names) for names in elsewhere if len(names) > 1]),
         ("by the alphabet the order would be another one (10 before 9) in", disorder)) if found]
     span = f"{lengths[0]}" if lengths[0] == lengths[-1] else f"{lengths[0]} to {lengths[-1]}"

@@ -24,7 +24,7 @@ from timecyclegan.training import checkpoint
 from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, growth_stages
 from timecyclegan.util.device import pick_device
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.logs import RUNS, log_training
 from timecyclegan.util.names import fitting, present, user_path
 from timecyclegan.util.options import Options
@@ -130,7 +130,7 @@ class Run:
         self.stage = stage = self.stages[self.position.stage]
         dataset = self._dataset(stage)
         for warning in dataset.warnings():
-            print(f"note: {warning}")
+            note(warning)
         # What tells the data of a run from other data: the names of all frames, and the folders.
         self.data = {
             "digest": hashlib.sha256(json.dumps(dataset.names()).encode()).hexdigest(),

@@ -63,7 +63,7 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
             that holds videos (their results would overwrite each other); a video is damaged.
     """
     root = user_path(root)
-    check_root(root)
+    _check_root(root)
     if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
         return {".": video_frames(root)}
     if not root.is_dir():
@@ -93,7 +93,7 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
     return {name: found[named[name]] if folders else video_frames(found[named[name]]) for name in names}
 
 
-def check_root(root: Path) -> None:
+def _check_root(root: Path) -> None:
     """Raise a UserError that says why there is nothing at ``root``, if there is not."""
     try:
         root.stat()
@@ -276,11 +276,13 @@ def read_image(frame: Frame) -> np.ndarray:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode == "F":
-                raise UserError(f"image {frame} has floating-point pixels; convert it to 8 or 16 bits per channel")
+                raise UserError(f"image {frame} has floating-point pixels; convert it to 8 or 16 bits per channel, for "
+                                "example with timecyclegan.data.resize_images --range")
             if image.mode == "I" or image.mode.startswith("I;16"):
                 gray = np.asarray(image).astype(np.int64)
                 if gray.min() < 0 or gray.max() > 65535:
-                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel")
+                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel, for "
+                                    "example with timecyclegan.data.resize_images --range")
                 image = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
             with warnings.catch_warnings():
                 # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.
