@@ -46,8 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
         for number, frame in enumerate(frames, first):
             if not isinstance(frame, Path):
                 raise UserError(f"{folder / name} is a video; make frames of it with timecyclegan.data.prepare_video")
-            new = Path(name, f"{number:0{width}}{frame.suffix.lower()}")
-            renamed[Path(name, frame.name).as_posix()] = new.as_posix()
+            old = frame.relative_to(folder)
+            renamed[old.as_posix()] = old.with_name(f"{number:0{width}}{frame.suffix.lower()}").as_posix()
     rows = [(new, old) for old, new in renamed.items()]
     if given.names and given.names.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"--names {given.names} lies in {folder}, which is only read; choose another file")

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,11 @@ class Run:
             note(warning)
         # What tells the data of a run from other data: the names of all frames, and the folders.
         self.data = {
-            "digest": hashlib.sha256(json.dumps(dataset.names()).encode()).hexdigest(),
+            "digest": _digest(dataset.names(), "NFC"),
             "source": str(self.source.resolve()) if self.source else "",
             "target": str(self.target.resolve()),
         }
+        self.other_digest = _digest(dataset.names(), "NFD")  # that of older runs on names of this Unicode form
         self.loader = make_loader(
             dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
         )
@@ -181,7 +183,7 @@ class Run:
         """
         now, before = ((data["source"], data["target"]) for data in (self.data, saved["data"]))
         known = " and ".join(filter(None, before))
-        if self.data["digest"] != saved["data"]["digest"] or now == before[::-1] != before:
+        if saved["data"]["digest"] not in (self.data["digest"], self.other_digest) or now == before[::-1] != before:
             raise UserError(f"the data changed: the run to resume was trained on other sequences, those of {known} as "
                             f"they were; restore them, or begin anew with --init_checkpoint_dir {self.folder}")
         if now != before:
@@ -286,6 +288,12 @@ class Run:
                 raise
             self.save()
             raise UserError(f"{error}. What was learnt is saved: mend the file, then go on with --resume") from error
+
+
+def _digest(names: list, form: str) -> str:
+    """Of the names of all frames, in one of Unicode's forms."""
+    text = unicodedata.normalize(form, json.dumps(names, ensure_ascii=False))
+    return hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
 
 
 @contextlib.contextmanager

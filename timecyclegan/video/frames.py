@@ -101,7 +101,7 @@ def _check_root(root: Path) -> None:
         where = root.absolute()
         if error.errno == errno.ELOOP:
             raise UserError(f"{where} is a link to itself, or leads through one; give the folder itself") from error
-        if root.is_symlink():
+        if os.path.islink(root):  # pathlib's own raises where a name is too long
             raise UserError(f"{where} is a link to {os.readlink(root)}, which is not there; give a folder that is "
                             "there") from error
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
