@@ -19,7 +19,7 @@ from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.folders import check_apart
 from timecyclegan.datasets.prepared import MANIFEST, SPLITS, begin, check_begun, picture_size
 from timecyclegan.util.errors import UserError, command
-from timecyclegan.util.names import fitting, one_form, user_path
+from timecyclegan.util.names import fitting, one_form, one_line, user_path
 from timecyclegan.util.options import NON_NEGATIVE, POSITIVE, option
 from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
 from timecyclegan.video.random_access import VideoFrame, video_times
@@ -125,7 +125,7 @@ def prepare_video(videos: Path, out: Path, options: Settings, dry_run: bool = Fa
 
 
 def _find_scenes(name: str, frames: list[VideoFrame]) -> list[int]:
-    with tqdm(frames, f"cuts in {name}", unit="frame", disable=None) as progress:
+    with tqdm(frames, f"cuts in {one_line(name)}", unit="frame", disable=None) as progress:
         marked = mark_cuts(((frame.index, read_image(frame)) for frame in progress), lambda item: item[1])
         return [index for (index, _), begins in marked if begins]
 

@@ -1,4 +1,5 @@
 """What can be said about the frames of a folder by looking at each once: what check_data reports."""
+import contextlib
 import hashlib
 import re
 from collections import Counter
@@ -58,8 +59,9 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
                     # Of the other files find_sequences has said it.
                     if (frame is not frames[0] and frame.suffix.lower() not in OFTEN_SEVERAL) and holds_more(frame):
                         several.append(labels[frame])
-                    if pixels and depth.startswith("16") and (deep := deep_pixels(frame)) is not None:
-                        extremes.extend((int(deep.min()), int(deep.max())))
+                    with contextlib.suppress(UserError):  # what keeps training from reading it, is said below
+                        if pixels and depth.startswith("16") and (deep := deep_pixels(frame)) is not None:
+                            extremes.extend((int(deep.min()), int(deep.max())))
                 if pixels:
                     yield frame, read_image(frame)
             except UserError as error:
