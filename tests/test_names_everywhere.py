@@ -96,3 +96,20 @@ def test_renaming_and_back(data):
     before, after = ({path.relative_to(root).as_posix() for path in root.rglob("*.png")}
                      for root in (data[1], Path("back")))  # fmt: skip
     assert after == before and len(before) == 3 * len(SEQUENCES)
+
+
+def test_a_damaged_frame_is_named_in_one_line(data, script, capsys):  # noqa: F811
+    (data[0] / "new\nline/new\nline1.png").write_bytes(b"no image")
+    assert script("train", "run", *data, *SMALL, "-t", "1") == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1 and "in/new\\nline/new\\nline1.png: it is damaged" in errors[0]
+
+
+def test_names_that_look_like_flags_or_like_our_own_folders(data, script):  # noqa: F811
+    names = ["videos", "epoch1", "source_to_target"]
+    roots = [write(Path(name), sequences=names) for name in ("-b", "-gpu")]
+    assert script("train", *SMALL, "--", "-run", *roots) == 0
+    assert script("val", "-gpu", "-1", "--", "-run", *roots) == 0
+    folder = Path("results/-run")
+    assert list(find_sequences(folder)) == sorted(names)
+    assert sorted(path.stem for path in folder.glob("videos_/*")) == sorted(names)

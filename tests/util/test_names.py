@@ -96,6 +96,15 @@ def test_look_alikes_are_told_apart(name, other, said):
     assert look_alike(name, ["else", name]) == ""
 
 
+def test_a_dash_that_a_text_processor_made_is_pointed_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        parse("train", ["run", "a", "b", "–batch_size", "4"])
+    assert str(caught.value) == (
+        "–batch_size is not known; did you mean --batch_size?; '–batch_size' and '--batch_size' differ in characters "
+        "that look alike or are not seen: U+2013 EN DASH against U+002D HYPHEN-MINUS, U+002D HYPHEN-MINUS (see --help)")
+
+
 def test_messages_stay_one_line_and_notes_are_said_once(capsys):
     name = "a\nb\x1b[31m\u202e\u2028\r"
     assert str(UserError(f"cannot read {name}")) == "cannot read a\\nb\\x1b[31m\\u202e\\u2028\\r"

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from timecyclegan.data import folder_parser
-from timecyclegan.datasets.folders import files_below, make_folder
+from timecyclegan.datasets.folders import files_below, make_folder, real_path
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import replacing
 from timecyclegan.util.logs import TEXT
-from timecyclegan.util.names import user_path
+from timecyclegan.util.names import one_form, user_path
 from timecyclegan.video.frames import few, find_sequences
 
 
@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.digits < 1 or first < 0:
         raise UserError(f"--digits {given.digits} --first {first}: expected 1 or more, and 0 or more")
     files = files_below(folder, given.out)
-    renamed = dict(_read_names(undo)) if undo else {}
+    stored = {one_form(name): name for name in files}
+    renamed = {stored.get(one_form(new), new): old for new, old in (_read_names(undo) if undo else ())}
     if lost := renamed.keys() - set(files):
         raise UserError(f"{undo} lists files that {folder} lacks: {few(sorted(lost))}")
     for name, frames in {} if undo else find_sequences(folder).items():
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             old = frame.relative_to(folder)
             renamed[old.as_posix()] = old.with_name(f"{number:0{width}}{frame.suffix.lower()}").as_posix()
     rows = [(new, old) for old, new in renamed.items()]
-    if given.names and given.names.resolve().is_relative_to(folder.resolve()):
+    if given.names and real_path(given.names).is_relative_to(real_path(folder)):
         raise UserError(f"--names {given.names} lies in {folder}, which is only read; choose another file")
     if given.names and given.names.exists() and _read_names(given.names) != rows:
         raise UserError(f"--names {given.names} holds other names already; choose another file")

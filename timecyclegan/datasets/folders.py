@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.files import replacing, temporary_parts
-from timecyclegan.util.names import LONGEST, difference, one_form
+from timecyclegan.util.names import LONGEST, difference, one_form, one_line
 from timecyclegan.video.frames import few, natural_key
 from timecyclegan.video.listing import HIDDEN, IMAGE_SUFFIXES, list_folder
 
@@ -39,14 +39,14 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
     check_apart(root, out)
     chosen = {old: new for old, new in names.items() if new is not None}
     if left := [old for old, new in names.items() if new is None]:
-        print(f"note: {len(left)} file{'s' * (len(left) > 1)} of {root} left out: {few(left)}")
+        note(f"{len(left)} file{'s' * (len(left) > 1)} of {root} left out: {few(left)}")
     _check_names(root, out, chosen)
     todo = {old: new for old, new in tqdm(chosen.items(), "checking", unit="file", leave=False, disable=None)
             if not _is_there(root / old, out / new, make, copy)}
     there = f" ({len(chosen) - len(todo)} were there already)" if len(todo) < len(chosen) else ""
     if dry_run:
         for old, new in list(todo.items())[:_SHOWN]:
-            print(f"{root / old} -> {out / new}")
+            print(one_line(f"{root / old} -> {out / new}"))
         more = f", {len(todo) - _SHOWN} of them not shown" if len(todo) > _SHOWN else ""
         print(f"nothing was written; without --dry_run: {len(todo)} files{more}{there}")
         return
@@ -70,11 +70,11 @@ def torn_files(out: Path, names: Iterable[str]) -> list[Path]:
 
 def check_apart(root: Path, out: Path) -> None:
     """Raise a UserError if ``out`` is ``root`` or lies in it, also by links."""
-    if _real(out).is_relative_to(_real(root)):
+    if real_path(out).is_relative_to(real_path(root)):
         raise UserError(f"{out} is or lies in {root}, which is only read; choose another OUT")
 
 
-def _real(path: Path) -> Path:
+def real_path(path: Path) -> Path:
     """Without links, but where one leads to itself: there is an error when it is used."""
     return Path(os.path.realpath(path))
 
@@ -87,10 +87,10 @@ def files_below(root: Path, out: Path) -> list[str]:
             pipe or the like is called like a frame, or ``out`` lies in ``root``.
     """
     def below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-        real = _real(folder)
+        real = real_path(folder)
         if real in above:
             raise UserError(f"{folder} is a link to a folder above it; remove the link")
-        if real.is_relative_to(into) and not _real(root).is_relative_to(into):
+        if real.is_relative_to(into) and not real_path(root).is_relative_to(into):
             raise UserError(f"{folder} leads into {out}; choose another OUT")
         here = list_folder(folder)
         lost.extend(here.lost)
@@ -101,7 +101,7 @@ def files_below(root: Path, out: Path) -> list[str]:
             yield from below(inside, (*above, real))
 
     check_apart(root, out)
-    into, lost, hidden = _real(out), [], []
+    into, lost, hidden = real_path(out), [], []
     found = sorted(below(root, ()), key=lambda path: [natural_key(part) for part in path.parts])
     if lost:
         raise UserError(f"{root} holds what cannot be read: {few(lost)}; mend or remove it")

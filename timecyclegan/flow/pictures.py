@@ -15,7 +15,7 @@ from timecyclegan.datasets.loading import read_frames
 from timecyclegan.flow import FlowBackend
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
-from timecyclegan.util.names import one_form
+from timecyclegan.util.names import one_form, user_path
 from timecyclegan.video.frames import to_video, write_image
 
 
@@ -94,6 +94,7 @@ def draw_folders(
     Returns:
         The pictures by sequence, in order, and each sequence's scale in pixels.
     """
+    output = user_path(output)
     written, scales = {}, {}
     total = sum(map(len, sequences.values()))
     with _scratch(output) as scratch, tqdm(total=total, desc="flow", unit="frame", dynamic_ncols=True) as bar:

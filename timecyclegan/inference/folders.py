@@ -1,5 +1,6 @@
 """Folders of frames through a trained model, into folders of PNG files, and videos of the two beside each other."""
 import contextlib
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from timecyclegan.datasets.loading import read_frames
 from timecyclegan.inference.streaming import stream
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.report.sequences import ReportSequence
-from timecyclegan.util.names import fitting, one_form
+from timecyclegan.util.names import fitting, one_form, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.video.panels import side_by_side
@@ -33,6 +34,7 @@ def translate_folders(
     Returns:
         The written files by sequence, in order.
     """
+    output = user_path(output)
     written: dict[str, list[Path]] = {name: [] for name in sequences}
     names, size = list(sequences), (options.image_height, options.image_width)
 
@@ -53,7 +55,14 @@ def translate_folders(
 
 
 def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[int, int], fps: float) -> None:
-    """Show what there is of each sequence side by side, captioned, in a video in ``folder/videos``."""
+    """Show what there is of each sequence side by side, captioned, in a video in ``folder/videos``.
+
+    Where frames of a sequence of that name lie there, it is ``folder/videos_``.
+    """
+    folder, sequences = user_path(folder), list(sequences)
+    taken = {sequence.name.split("/")[0] for sequence in sequences}
+    names = ("videos" + "_" * count for count in itertools.count())
+    videos = folder / next(name for name in names if name not in taken)
     for sequence in sequences:
         panels = sequence.panels()
         with contextlib.ExitStack() as stack:
@@ -61,7 +70,7 @@ def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[
             for paths in zip(*panels.values(), strict=True):
                 picture = side_by_side([resize_image(read_image(path), *size) for path in paths], list(panels))
                 if writer is None:
-                    place = folder / "videos" / ("video" if sequence.name == "." else sequence.name)
+                    place = videos / ("video" if sequence.name == "." else sequence.name)
                     video = place.with_name(fitting(place.name, ".webm"))
                     writer = stack.enter_context(VideoWriter(video, fps, *picture.shape[:2]))
                 writer.write(picture)

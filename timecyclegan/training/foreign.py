@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import look_alike
 
 # pytorch-CycleGAN-and-pix2pix's names, with A as the source and B as the target.
 PIX2PIX = {
@@ -81,5 +82,7 @@ def find(folder: Path, epoch: int = 0) -> dict[str, Path]:
     if not files:
         there = f"there are epochs {', '.join(map(str, sorted(epochs)))}, ask for one" if epochs else ""
         what = f"weights of epoch {epoch} in {folder}" if epoch else f"checkpoint {folder / 'latest.pth'}"
-        raise UserError(f"no {what}, nor weights of another program: {there or 'train first, or check the name'}")
+        beside = [] if folder.is_dir() else [path.name for path in folder.parent.glob("*/")]
+        raise UserError(f"no {what}, nor weights of another program: {there or 'train first, or check the name'}"
+                        + look_alike(folder.name, beside))
     return files

@@ -3,6 +3,7 @@ import argparse
 import dataclasses
 import inspect
 import os
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -117,7 +118,13 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
             train on.
     """
     folders, _, kinds = COMMANDS[command]
-    given = vars(build_parser(command).parse_intermixed_args(argv))  # folders may stand between flags
+    argv = sys.argv[1:] if argv is None else argv
+    # Folders may stand between flags. What comes after -- is no flag, which argparse then forgets: a NUL, which no word
+    # can hold, keeps it from being taken for one.
+    end = argv.index("--") if "--" in argv else len(argv)
+    marked = [*argv[:end], *(f"\0{word}" for word in argv[end + 1:])]
+    given = vars(build_parser(command).parse_intermixed_args(marked))
+    given = {key: value.removeprefix("\0") if isinstance(value, str) else value for key, value in given.items()}
     name = given.pop("name")
     if name in ("", ".", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST:
         raise UserError(f"NAME must be a plain folder name of at most {LONGEST} bytes, not {name!r}")

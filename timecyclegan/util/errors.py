@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable
 
-from timecyclegan.util.names import one_line
+from timecyclegan.util.names import look_alike, one_line
 
 # What may be wrong with a path itself, wherever it is first looked at.
 UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
@@ -35,8 +35,10 @@ def note(text: str) -> None:
 
 def suggestion(value: str, known: Iterable[str]) -> str:
     """What an error may end with: "; did you mean ...?" with the nearest ``known`` name, if one is near."""
-    near = difflib.get_close_matches(value, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    known = list(known)
+    near = difflib.get_close_matches(value, known, n=1)
+    alike = "" if value.isascii() else look_alike(value, known)  # a dash that a text processor made of two, say
+    return (f"; did you mean {near[0]}?" if near else "") + alike
 
 
 def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:

@@ -102,7 +102,7 @@ def _looks(name: str) -> str:
     plain = unicodedata.normalize("NFKC", readable).casefold().translate(_TWINS)
     seen = ("-" if unicodedata.category(c) == "Pd" or c == "\u2212" else c for c in plain
             if unicodedata.category(c) not in ("Cf", "Cc") and not "\ufe00" <= c <= "\ufe0f")
-    return " ".join("".join(seen).split())
+    return re.sub("-+", "-", " ".join("".join(seen).split()))  # text processors make one dash of two hyphens
 
 
 def _points(text: str, shown: int = 4) -> str:
