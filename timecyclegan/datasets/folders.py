@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.files import replacing, temporary_parts
-from timecyclegan.util.names import LONGEST, difference, one_form, one_line
+from timecyclegan.util.names import LONGEST, difference, one_form, one_line, user_path
 from timecyclegan.video.frames import few, natural_key
 from timecyclegan.video.listing import HIDDEN, IMAGE_SUFFIXES, list_folder
 
@@ -36,6 +36,7 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
         UserError: an old file cannot be read; two new names exclude each other; one leads out of ``out`` or into
             ``root``, is too long, or is there with other content; a file cannot be written.
     """
+    root, out = user_path(root), user_path(out)
     check_apart(root, out)
     chosen = {old: new for old, new in names.items() if new is not None}
     if left := [old for old, new in names.items() if new is None]:
@@ -100,6 +101,7 @@ def files_below(root: Path, out: Path) -> list[str]:
         for inside in here.folders:
             yield from below(inside, (*above, real))
 
+    root, out = user_path(root), user_path(out)
     check_apart(root, out)
     into, lost, hidden = real_path(out), [], []
     found = sorted(below(root, ()), key=lambda path: [natural_key(part) for part in path.parts])

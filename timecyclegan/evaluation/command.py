@@ -97,7 +97,8 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
     args = _parsed(_frames_parser(prog, description, metrics, by_name), arguments)
     pick_device(args.gpu)
     if args.flow and not Path(args.flow).is_dir():
-        raise UserError(f"flow folder {args.flow} does not exist")
+        wrong = "is a file" if Path(args.flow).exists() else "does not exist"
+        raise UserError(f"flow folder {args.flow} {wrong}; give the one with a folder of .npz files for each sequence")
     if args.unconditional and (args.flow or args.source):
         raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
                         "what a generated one should")

@@ -70,6 +70,8 @@ def find(folder: Path, epoch: int = 0) -> dict[str, Path]:
     Raises:
         UserError: there are none (names the epochs that there are), or two files are the same network.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; give the folder that holds the weights")
     files: dict[str, Path] = {}
     epochs: set[int] = set()
     for path in sorted(folder.glob("[!.]*.pth")):

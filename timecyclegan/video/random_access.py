@@ -13,6 +13,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from timecyclegan.util.names import expanded
 from timecyclegan.video.reader import VideoFile, no_frames, to_rgb, unreadable
 
 RECENT = 8  # decoded frames that a decoder keeps, for threads that ask a little out of order
@@ -62,11 +63,13 @@ def video_frames(path: Path) -> list[VideoFrame]:
     Raises:
         UserError: it is missing, damaged, cut off, no video, or has no frames.
     """
+    path = expanded(path)
     return [VideoFrame(path, place) for place in range(len(_index(path, *_version(path)).times))]
 
 
 def video_times(path: Path) -> list[Fraction]:
     """When each frame of a video file is shown, in seconds after the first; raises as :func:`video_frames`."""
+    path = expanded(path)
     index = _index(path, *_version(path))
     with VideoFile(path) as video:
         return [(time - index.times[0]) * (video.tick if index.timed else 1 / video.rate) for time in index.times]
