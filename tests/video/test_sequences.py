@@ -188,11 +188,13 @@ def test_one_name_in_two_unicode_forms_is_one_name(tmp_path):
     assert [(s.stem, t.stem) for s, t in pairs] == [(f"1{NFC}", f"1{NFD}"), (f"2{NFD}", f"2{NFC}")]
     touch(tmp_path, f"two/{NFC}/1.png", f"two/{NFD}/1.png", f"same/{NFC}.png", f"same/{NFD}.png")
     assert "holds two sequences of one name" in (text := message(find_sequences, tmp_path / "two"))
-    assert "differ in their Unicode form (NFC, NFD): U+00E9" in text or "(NFC, NFD): U+0065" in text
+    assert "differ in their Unicode form (NFC, NFD): U+0" in text
     assert "holds the same frame twice" in (text := message(find_sequences, tmp_path / "same"))
     assert "their Unicode form (NFC, NFD)" in text
-    touch(tmp_path, f"{NFD}/1.png")
+    touch(tmp_path, f"{NFD}/1.png", f"inside/{NFC}/1.png", f"inside/{NFD}/x/1.png", f"v/{NFC}.mp4", f"v/{NFD}.mov")
     assert list(find_sequences(tmp_path / NFC)) == ["."]
+    assert "is called like the folder of x beside it" in message(find_sequences, tmp_path / "inside")
+    assert f"holds two videos of one name: {NFD}.mov and {NFC}.mp4" in message(find_sequences, tmp_path / "v")
 
 
 def test_any_name_is_found(tmp_path):

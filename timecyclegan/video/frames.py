@@ -82,15 +82,10 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
         raise UserError(f"folder {root.absolute()} holds no images and no videos{f', but {there}' if there else ''}; "
                         f"known file types are {known}")
     _note_left(root, tree.left)
-    found = dict(folders) if folders else _name_videos(tree.videos)
-    named: dict[str, Path] = {}
-    for path in found:
-        name = one_form(path.relative_to(root).as_posix())
-        if (other := named.setdefault(name, path)) is not path:
-            raise UserError(f"{root} holds two sequences of one name: {difference(str(other), str(path))}; rename one "
-                            "of them")
+    found = dict(folders) if folders else {video: [] for video in sorted(tree.videos)}
+    named = _name(root, found, "sequences" if folders else "videos")
     names = sorted(named, key=lambda name: [natural_key(part) for part in Path(name).parts])
-    return {name: found[named[name]] if folders else video_frames(found[named[name]]) for name in names}
+    return {name: found[named[name]] or video_frames(named[name]) for name in names}
 
 
 def _check_root(root: Path) -> None:
@@ -160,16 +155,19 @@ def _below(root: Path, paths: Iterable[Path]) -> list[str]:
     return [path.relative_to(root).as_posix() for path in paths]
 
 
-def _name_videos(videos: list[Path]) -> dict[Path, Path]:
-    """The videos by their path without the suffix."""
-    named: dict[Path, Path] = {}
-    for video in videos:
-        if (other := named.setdefault(video.with_suffix(""), video)) is not video:
-            raise UserError(f"folder {video.parent.absolute()} holds two videos of one name: {other.name} and "
-                            f"{video.name}; rename or remove one of them")
-    for name in named:
-        if clash := next((named[folder] for folder in name.parents if folder in named), None):
-            raise UserError(f"video {clash.absolute()} is called like the folder of {named[name].name} beside it; "
+def _name(root: Path, places: Iterable[Path], what: str) -> dict[str, Path]:
+    """Folders or videos below ``root`` by what their sequences are called."""
+    named: dict[str, Path] = {}
+    for place in places:
+        name = one_form((place.with_suffix("") if what == "videos" else place).relative_to(root).as_posix())
+        if (other := named.setdefault(name, place)) is not place:
+            one, two = _below(root, (other, place))
+            how = f" ({difference(one, two)})" if one_form(one) == one_form(two) else ""
+            raise UserError(f"folder {root.absolute()} holds two {what} of one name: {one} and {two}{how}; rename or "
+                            "remove one of them")
+    for name, place in named.items():
+        if clash := next((named[str(above)] for above in Path(name).parents if str(above) in named), None):
+            raise UserError(f"{what[:-1]} {clash.absolute()} is called like the folder of {place.name} beside it; "
                             "rename one of them")
     return named
 
