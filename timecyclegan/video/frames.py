@@ -207,9 +207,10 @@ def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame
         if stems & other_stems and stems != other_stems:
             alone = next(frame for side in sides for frame in side if one_form(frame.stem) in stems ^ other_stems)
             other = next(side for side in sides if alone not in side)
-            alike = look_alike(alone.stem, [frame.stem for frame in other if frame.stem not in stems & other_stems])
+            strays = [frame.stem for frame in other if one_form(frame.stem) not in stems & other_stems]
             raise UserError(f"frame {alone} has no partner of that name in {other[0].parent}, though other frames "
-                            f"have; rename or remove frames until the two folders agree{alike}")
+                            "have; rename or remove frames until the two folders agree"
+                            + look_alike(alone.stem, strays))
     return {name: list(zip(frames, target[name], strict=True)) for name, frames in source.items()}
 
 
