@@ -150,9 +150,12 @@ def test_what_is_left_out_is_named(data, run):
     Image.fromarray(picture()).save(data[0] / "s0/9.tif", save_all=True, append_images=[Image.fromarray(picture(9))])
     Image.fromarray(picture()).save(data[1] / "s0/9.png", save_all=True, append_images=[Image.fromarray(picture(9))])
     (data[0] / "s1/5.heic").touch()
+    (data[1] / "s1/2.png").unlink()
+    Image.fromarray(picture()).save(data[1] / "s1/2.jpg", "MPO", save_all=True,
+                                    append_images=[Image.fromarray(picture())])
     said = run(*data, "--no-estimate").out
     assert f"note: {data[0]}: of several pictures in one file only the first is used: s0/9.tif\n" in said
-    assert f"note: {data[1]}: of several pictures in one file only the first is used (1): s0/9\n" in said
+    assert f"note: {data[1]}: of several pictures in one file only the first is used (2): s0/9, s1/2\n" in said
     assert f"note: {data[0]}: left out are pictures or videos of kinds that are not read: s1/5.heic\n" in said
     for root in data:  # dropped from both, training would take the jump for motion
         (root / "s0/3.png").unlink()

@@ -56,8 +56,8 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
                     count = 1 if isinstance(frame, Path) else len(frames)
                     sizes[image_size(frame)] += count
                     depths[depth := _depth(frame)] += count
-                    # Of the other files find_sequences has said it.
-                    if (frame is not frames[0] and frame.suffix.lower() not in OFTEN_SEVERAL) and holds_more(frame):
+                    said = frame is frames[0] or Path(frame.name).suffix.lower() in OFTEN_SEVERAL  # by find_sequences
+                    if isinstance(frame, Path) and not (said and holds_more(frame)) and _pictures(frame) > 1:
                         several.append(labels[frame])
                     with contextlib.suppress(UserError):  # what keeps training from reading it, is said below
                         if pixels and depth.startswith("16") and (deep := deep_pixels(frame)) is not None:
@@ -117,6 +117,12 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
     summary = (f"{len(lengths)} sequence{'s' * (len(lengths) > 1)} of {span} frames, {sum(lengths)} in all; height x "
                f"width {few(shown) or 'unknown'}; {', '.join(kind for kind, _ in depths.most_common()) or 'unknown'}")
     return Facts(summary, notes, broken, sizes, digests)
+
+
+def _pictures(frame: Path) -> int:
+    """How many pictures a readable image file holds; phones and stereo cameras put several into a JPEG, too."""
+    with Image.open(frame) as image:
+        return getattr(image, "n_frames", 1)
 
 
 def _depth(frame: Frame) -> str:
