@@ -184,6 +184,19 @@ def test_videos_are_frames_too(tmp_path, run):
     assert str(clip) in said.err and said.err.count("\n") == 1
 
 
+def test_paths_as_users_write_them(data, run, tmp_path, monkeypatch):
+    """Home folders, a folder that is called ~ (which is another one), and names that look like flags."""
+    monkeypatch.setenv("HOME", str(tmp_path / "data"))
+    assert "training would start" in run("~/source", "~/target", "--no-estimate").out
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    (tmp_path / "here/~").symlink_to(tmp_path / "data")
+    assert "training would start" in run("./~/source", "./~/target", "--no-estimate").out
+    assert "does not exist" in run("~/source", "~/target", "--no-estimate", code=2).err
+    for side in data:
+        (tmp_path / f"here/-{side.name}").symlink_to(side)
+    assert main([*FLAGS.split(), "--no-estimate", "--", "-source", "-target"]) == 0
+
+
 def test_other_models_and_single_folders(data, run, tmp_path):
     assert "estimate" in run(*data, "-m", "tricyclegan").out
     short = "-m timecycledcgan -ih 64 -iw 64 -gf 2 -df 2 -b 3 -gpu -1"

@@ -23,7 +23,7 @@ from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
-from timecyclegan.util.argparser import Arguments, add_option
+from timecyclegan.util.argparser import Arguments, add_option, parse_words
 from timecyclegan.util.errors import UserError, command, note
 from timecyclegan.util.names import user_path
 from timecyclegan.util.options import ControlOptions, Options
@@ -75,8 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     preset = next(field for field in dataclasses.fields(ControlOptions) if field.name == "preset")
     for field in (preset, *dataclasses.fields(Options)):
         add_option(group, field)
-    given = vars(parser.parse_intermixed_args(arguments))
-    source, target = (None if (path := given.pop(side)) in ("-", None) else Path(path) for side in ("source", "target"))
+    given = parse_words(parser, arguments)
+    source, target = (None if (path := given.pop(side)) in ("-", None) else user_path(path)
+                      for side in ("source", "target"))
     contact_sheet, headers_only, estimate = map(given.pop, ("contact_sheet", "headers_only", "estimate"))
     if source is target is None:
         raise UserError("SRC is -: give TGT, the frames to train on")

@@ -110,6 +110,16 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parse_words(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> dict[str, Any]:
+    """What was given, by name; folders may stand between flags, and what comes after ``--`` is none."""
+    argv = sys.argv[1:] if argv is None else argv
+    end = argv.index("--") if "--" in argv else len(argv)
+    # argparse forgets the end when words may be mixed: a NUL, which no word can hold, keeps those after it from being
+    # taken for flags.
+    given = vars(parser.parse_intermixed_args([*argv[:end], *(f"\0{word}" for word in argv[end + 1:])]))
+    return {key: value.removeprefix("\0") if isinstance(value, str) else value for key, value in given.items()}
+
+
 def parse(command: str, argv: list[str] | None = None) -> Arguments:
     """Parse and check a command line.
 
@@ -118,13 +128,7 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
             train on.
     """
     folders, _, kinds = COMMANDS[command]
-    argv = sys.argv[1:] if argv is None else argv
-    # Folders may stand between flags. What comes after -- is no flag, which argparse then forgets: a NUL, which no word
-    # can hold, keeps it from being taken for one.
-    end = argv.index("--") if "--" in argv else len(argv)
-    marked = [*argv[:end], *(f"\0{word}" for word in argv[end + 1:])]
-    given = vars(build_parser(command).parse_intermixed_args(marked))
-    given = {key: value.removeprefix("\0") if isinstance(value, str) else value for key, value in given.items()}
+    given = parse_words(build_parser(command), argv)
     name = given.pop("name")
     if name in ("", ".", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST:
         raise UserError(f"NAME must be a plain folder name of at most {LONGEST} bytes, not {name!r}")
