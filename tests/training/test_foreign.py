@@ -312,3 +312,11 @@ def test_a_motion_model_that_does_not_fit(data):
     found = message(begin, data, **options)
     assert "theirs/timecycles_target.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
+
+
+def test_a_file_where_a_folder_is_meant_and_the_other_way_round(tmp_path):
+    weights.save(tmp_path / "run/generator.pth", {})
+    assert message(foreign.find, tmp_path / "run/generator.pth") == (
+        f"{tmp_path}/run/generator.pth is a file; give the folder that holds the weights")
+    assert message(weights.load, tmp_path / "run") == f"cannot read checkpoint {tmp_path}/run: Is a directory"
+    assert "; 'Run' and 'run' differ in case" in message(foreign.find, tmp_path / "Run")

@@ -105,13 +105,13 @@ def main(arguments: list[str] | None = None) -> None:
     evaluations = {}
     for text in parser.parse_args(arguments).files:
         label, _, path = text.rpartition("=")
-        evaluations[label or path] = _load(Path(path))
+        evaluations[label or path] = _load(user_path(path))
     print(format_comparison(evaluations) if len(evaluations) > 1 else format_metrics(*evaluations.values()))
 
 
 def _load(path: Path) -> Evaluation:
     try:
-        evaluation = Evaluation.from_json(json.loads(user_path(path).read_text("utf-8")))
+        evaluation = Evaluation.from_json(json.loads(path.read_text("utf-8")))
         next(iter(evaluation.values.values()))
         return evaluation
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
