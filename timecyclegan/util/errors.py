@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable
 
-from timecyclegan.util.names import look_alike, one_line
+from timecyclegan.util.names import look_alike, one_line, readable
 
 # What may be wrong with a path itself, wherever it is first looked at.
 UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
@@ -30,7 +30,7 @@ def note(text: str) -> None:
     """Print a note, in one line, and only once in a command: folders may be searched, and models built, again."""
     if text not in _noted:
         _noted.add(text)
-        print(f"note: {one_line(text)}")
+        print(f"note: {one_line(readable(text))}")  # any UTF-8 terminal takes it, also where no command prepared it
 
 
 def suggestion(value: str, known: Iterable[str]) -> str:
