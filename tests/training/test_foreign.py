@@ -314,9 +314,8 @@ def test_a_motion_model_that_does_not_fit(data):
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
 
 
-def test_a_file_where_a_folder_is_meant_and_the_other_way_round(tmp_path):
+def test_a_file_where_a_folder_is_meant_and_a_name_that_looks_like_another(tmp_path):
     weights.save(tmp_path / "run/generator.pth", {})
     assert message(foreign.find, tmp_path / "run/generator.pth") == (
         f"{tmp_path}/run/generator.pth is a file; give the folder that holds the weights")
-    assert message(weights.load, tmp_path / "run") == f"cannot read checkpoint {tmp_path}/run: Is a directory"
     assert "; 'Run' and 'run' differ in case" in message(foreign.find, tmp_path / "Run")

@@ -1,5 +1,4 @@
 """Names: what users write for a path, one name in several Unicode forms, look-alikes, names that are too long."""
-import errno
 import json
 import os
 import subprocess
@@ -120,18 +119,6 @@ def test_messages_stay_one_line_and_notes_are_said_once(capsys):
     main()
     assert capsys.readouterr().out == 2 * ("note: about a\\nb\\x1b[31m\\u202e\\u2028\\r\n"
                                            "note: about caf\\xe9 \\xff\n")
-
-
-def test_a_path_that_cannot_be_used_is_one_line(capsys):
-    assert command(lambda: os.stat("n\n" * 150))() == 2
-    assert capsys.readouterr().err == "error: cannot use " + "n\\n" * 150 + ": File name too long; give another path\n"
-
-    @command
-    def broken():
-        raise OSError(errno.EIO, "of another kind")
-
-    with pytest.raises(OSError, match="another kind"):
-        broken()
 
 
 def test_a_terminal_without_unicode_prints_all_names():

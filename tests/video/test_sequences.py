@@ -236,3 +236,10 @@ def test_paths_that_cannot_be_are_user_errors(tmp_path, monkeypatch):
     assert "File name too long" in message(find_sequences, tmp_path / ("n" * 300))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert list(find_sequences("~/in")) == list(find_sequences(Path("~/in"))) == ["."]
+
+
+def test_what_is_left_to_the_caller_is_not_looked_at(tmp_path, capsys):
+    touch(tmp_path, "a/1.png", "videos/x.mp4", "epoch1/a/1.png", "notes.txt", "a/notes.txt")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert list(find_sequences(tmp_path, without=["videos", "epoch1", "notes.txt", "gone"])) == ["a"]
+    assert capsys.readouterr().out == f"note: {tmp_path}: left out are other files: a/notes.txt\n"

@@ -1,16 +1,11 @@
 """Errors that the user can cause and mend: one clear line, exit code 2, no traceback."""
 import difflib
-import errno
 import functools
 import io
 import sys
 from collections.abc import Callable, Iterable
 
 from timecyclegan.util.names import look_alike, one_line, readable
-
-# What may be wrong with a path itself, wherever it is first looked at.
-UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
-
 
 class UserError(Exception):
     """What was given, what was expected, which file or flag, and what to do, in one line.
@@ -50,8 +45,7 @@ def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorate a command's ``main``: a :class:`UserError` is one line on stderr and exit code 2, without traceback.
 
-    So is a path that cannot be used, a GPU's memory that is too small, and Ctrl-C, with the exit code that shells give
-    it, 130. What the terminal's encoding lacks (names may hold anything) is printed escaped.
+    So is a GPU's memory that is too small, and Ctrl-C, with the exit code that shells give it, 130. What the terminal's encoding lacks (names may hold anything) is printed escaped.
     """
 
     @functools.wraps(main)
@@ -64,12 +58,6 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
             return main(*args, **kwargs) or 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 2
-        except OSError as error:
-            if error.errno not in UNUSABLE or error.filename is None:
-                raise
-            print(f"error: cannot use {one_line(str(error.filename))}: {error.strerror}; give another path",
-                  file=sys.stderr)
             return 2
         except Exception as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which takes seconds to import

@@ -31,8 +31,6 @@ def load(path: Path) -> Any:
         return torch.load(expanded(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
-    except OSError as error:
-        raise UserError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise UserError(
             f"checkpoint {path} was refused: it is damaged, or holds objects that could run code instead of weights "

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,16 @@ def natural_key(name: str) -> tuple:
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
-def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
+def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str, list[Frame]]:
     """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
 
     Names that differ only in their Unicode form are one name. What is left out is named in notes: hidden files, files
     that are neither image nor video, folders without any, further pictures in a file. Links to folders are followed,
     but not to one above them. Where there are images anywhere, videos are not used: they may well have been made of
     the images.
+
+    Args:
+        without: names of folders and files right below ``root`` that are not looked at; the caller names them.
 
     Returns:
         relative posix path of the folder, or of the video without its suffix, in Unicode's form NFC ("." for ``root``
@@ -69,7 +72,7 @@ def find_sequences(root: str | Path) -> dict[str, list[Frame]]:
     if not root.is_dir():
         raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
     tree = Listing()  # of all that lies below
-    folders = _search(root, (), tree)
+    folders = _search(root, (), tree, without)
     if tree.lost:
         raise UserError(f"{root} holds what cannot be read: {few(tree.lost)}; mend or remove it, and in the other "
                         "folder what belongs to it")
@@ -107,13 +110,14 @@ def _check_root(root: Path) -> None:
                         f"that holds image sequences or videos{look_alike(where.name, beside)}") from error
 
 
-def _search(folder: Path, above: tuple[str, ...], tree: Listing) -> list[tuple[Path, list[Path]]]:
+def _search(folder: Path, above: tuple[str, ...], tree: Listing,
+            without: Collection[str] = ()) -> list[tuple[Path, list[Path]]]:
     """The folders with images below ``folder`` with their images; ``tree`` gets the rest of what lies there."""
     real = os.path.realpath(folder)
     if real in above:  # a link to a folder above: following it would never end
         tree.leave(CIRCLES, folder)
         return []
-    here = list_folder(folder)
+    here = list_folder(folder, without)
     tree.lost += here.lost
     for what, paths in here.left.items():
         tree.left.setdefault(what, []).extend(paths)

@@ -2,6 +2,7 @@
 import errno
 import mimetypes
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,8 +48,8 @@ class Listing:
         self.left.setdefault(what, []).append(path)
 
 
-def list_folder(folder: Path) -> Listing:
-    """All entries of a folder, by kind; links count as what they lead to.
+def list_folder(folder: Path, without: Collection[str] = ()) -> Listing:
+    """All entries of a folder but those called as in ``without``, by kind; links count as what they lead to.
 
     Raises:
         UserError: the folder cannot be read.
@@ -56,7 +57,7 @@ def list_folder(folder: Path) -> Listing:
     found = Listing()
     try:
         with os.scandir(folder) as entries:
-            entries = sorted(entries, key=lambda entry: entry.name)
+            entries = sorted((entry for entry in entries if entry.name not in without), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"cannot read folder {folder.absolute()}: {error.strerror}; give a folder that is there and "
                         "may be read") from error

@@ -33,8 +33,6 @@ def load_checkpoint(path: str | Path, rgb_max: float = 255.0) -> FlowNet2:
             checkpoint = torch.load(expanded(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"FlowNet2's weights are not at {path}. {SOURCE}") from error
-    except OSError as error:
-        raise UserError(f"cannot read FlowNet2's weights {path}: {error.strerror or error}. {SOURCE}") from error
     except Exception as error:  # what a damaged file raises is anyone's guess
         raise UserError(f"{path} cannot be read: it is damaged, or holds more than weights "
                         f"({type(error).__name__}). {SOURCE}") from error
