@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from timecyclegan.util.names import look_alike, one_line, readable
 
+
 class UserError(Exception):
     """What was given, what was expected, which file or flag, and what to do, in one line.
 
@@ -45,7 +46,8 @@ def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorate a command's ``main``: a :class:`UserError` is one line on stderr and exit code 2, without traceback.
 
-    So is a GPU's memory that is too small, and Ctrl-C, with the exit code that shells give it, 130. What the terminal's encoding lacks (names may hold anything) is printed escaped.
+    So is a GPU's memory that is too small, and Ctrl-C, with the exit code that shells give it, 130. What the terminal's
+    encoding lacks (names may hold anything) is printed escaped.
     """
 
     @functools.wraps(main)
