@@ -22,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for the tests' oracle, the yardstick
 from tests import naive_models
-from timecyclegan.losses.gan import frozen
 from timecyclegan.models import get_model
 from timecyclegan.util.options import Options
 
@@ -59,8 +58,11 @@ def naive_step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
         model.optimizers[role].step()
 
     update("D", plain.discriminator_losses())
-    with frozen(*model.networks("D").values()):
-        losses = plain.generator_losses()
+    for network in model.networks("D").values():  # not trained by the generators' losses
+        network.requires_grad_(False)
+    losses = plain.generator_losses()
+    for network in model.networks("D").values():
+        network.requires_grad_(True)
     update("G", losses)
 
 

@@ -14,7 +14,11 @@ def cat(*images):
     return torch.cat(images, dim=1)
 
 
-def objective(prediction, is_real, mode):
+def objective(prediction, is_real, mode, of_discriminator):
+    if mode == "hinge" and of_discriminator:
+        return (1 - prediction if is_real else 1 + prediction).clip(min=0).mean()
+    if mode == "hinge":
+        return -prediction.mean()
     if mode == "wgangp":
         return -prediction.mean() if is_real else prediction.mean()
     if mode == "vanilla":
@@ -112,11 +116,12 @@ class Step:
 
     # ---- adversarial terms
 
-    def says(self, D, pictures, is_real):
-        return mean(objective(D(picture), is_real, self.options.gan_mode) for picture in pictures)
+    def says(self, D, pictures, is_real, of_discriminator=False):
+        mode = self.options.gan_mode
+        return mean(objective(D(picture), is_real, mode, of_discriminator) for picture in pictures)
 
     def half(self, D, reals, fakes):
-        return (self.says(D, reals, True) + self.says(D, [fake.detach() for fake in fakes], False)) / 2
+        return (self.says(D, reals, True, True) + self.says(D, [fake.detach() for fake in fakes], False, True)) / 2
 
     def against(self, stem, domain, D, reals, fakes, singly=by_sample):
         """A discriminator's loss, with the gradient penalty where the objective has one."""

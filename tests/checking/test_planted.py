@@ -176,10 +176,6 @@ PLANTED = {
     "walked without gradients": ("motion model gets no gradient", {
         "plain_class": [(WALK["plain_class"], f"torch.no_grad()(lambda: {WALK['plain_class']})()")],
     }),
-    "the discriminator hides its parameters": ("discriminator trained by the generator's term", {
-        "dcgan_script": [("cycle.add_discriminator(netD)", "hide = nn.Identity(); hide.forward = netD.__call__\n"
-                                                           "cycle.add_discriminator(hide)")],
-    }),
     "an error of the host's": ("the step failed", {
         "plain_class": [("10 * (self.fake", "10 / 0 * (self.fake")],
         "lightning_style": [("maps, real = batch", "maps, real, more = batch")],

@@ -1,12 +1,15 @@
-"""Adversarial objectives against their closed forms, and the freezing of discriminators."""
+"""Adversarial objectives and criteria against their closed forms."""
+import functools
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from timecyclegan.losses import Term, total
-from timecyclegan.losses.gan import frozen, gan_loss, gradient_penalty
+from timecyclegan.losses.gan import gan_loss, gradient_penalty, objective
+from timecyclegan.util.errors import UserError
 
 PREDICTION = (0.5, -1.0, 2.0, 0.0)
 
@@ -24,6 +27,8 @@ def softplus(x):
         ("vanilla", False, sum(softplus(x) for x in PREDICTION) / 4),
         ("wgangp", True, -1.5 / 4),
         ("wgangp", False, 1.5 / 4),
+        ("hinge", True, (0.5 + 2 + 0 + 1) / 4),
+        ("hinge", False, (1.5 + 0 + 3 + 1) / 4),
     ],
 )
 def test_closed_forms(mode, is_real, expected):
@@ -33,11 +38,12 @@ def test_closed_forms(mode, is_real, expected):
     assert loss.item() == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["lsgan", "vanilla", "wgangp"])
+@pytest.mark.parametrize("mode", ["lsgan", "vanilla", "wgangp", "hinge"])
 @pytest.mark.parametrize("is_real", [True, False])
 def test_gradients(mode, is_real):
     prediction = torch.randn(2, 1, 2, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda p: gan_loss(p, is_real, mode), prediction)
+    assert torch.autograd.gradcheck(lambda p: gan_loss(p, is_real, mode, for_discriminator=False), prediction)
 
 
 def test_lsgan_is_the_default():
@@ -47,8 +53,157 @@ def test_lsgan_is_the_default():
 
 
 def test_unknown_mode_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"lsgan, vanilla, wgangp.*'hinge'"):
-        gan_loss(torch.zeros(1), True, "hinge")
+    with pytest.raises(ValueError, match=r"lsgan, vanilla, wgangp, hinge.*'hing'"):
+        gan_loss(torch.zeros(1), True, "hing")
+
+
+# ---- criteria as people have them
+
+REAL, FAKE = torch.tensor(PREDICTION).double(), torch.tensor((0.25, -2.0, 1.5)).double()
+
+
+def relu(x):
+    return max(0.0, x)
+
+
+def mean(f, values):
+    return sum(f(value) for value in values.tolist()) / len(values)
+
+
+# The generator's and the discriminator's loss, by hand: of Lim and Ye 2017, eq. 2 and 3; the latter's half.
+HINGE = (0.25 / 3, (mean(lambda p: relu(1 - p), REAL) + mean(lambda p: relu(1 + p), FAKE)) / 2)
+LSGAN = (mean(lambda p: (p - 1) ** 2, FAKE), (mean(lambda p: (p - 1) ** 2, REAL) + mean(lambda p: p * p, FAKE)) / 2)
+L1 = (mean(lambda p: abs(p - 1), FAKE), (mean(lambda p: abs(p - 1), REAL) + mean(abs, FAKE)) / 2)
+VANILLA = (mean(lambda p: softplus(-p), FAKE),
+           (mean(lambda p: softplus(-p), REAL) + mean(softplus, FAKE)) / 2)  # fmt: skip
+
+
+class Sided(nn.Module):
+    """As in SPADE: (input, target_is_real, for_discriminator)."""
+
+    def forward(self, input, target_is_real, for_discriminator=True):
+        if not for_discriminator:
+            assert target_is_real
+            return -input.mean()
+        return -torch.min((input if target_is_real else -input) - 1, torch.zeros_like(input)).mean()
+
+
+class Called(Sided):
+    """SPADE's has no ``forward``."""
+
+    forward = nn.Module.forward
+
+    def __call__(self, input, target_is_real, for_discriminator=True):
+        return Sided.forward(self, input, target_is_real, for_discriminator)
+
+
+def by_disc(x, is_real, is_disc=False):
+    return F.relu(1 + (-x if is_real else x)).mean() if is_disc else -x.mean()
+
+
+def for_generator(x, is_real, *, for_generator):
+    return Sided()(x, is_real, not for_generator)
+
+
+def hinge_G(fake_pred):
+    return -fake_pred  # a value for each sample
+
+
+def hinge_D(prediction, is_real):
+    return F.relu(1 - prediction if is_real else 1 + prediction)
+
+
+def halves(dis_fake, dis_real):
+    """As in BigGAN: two parts, to be added."""
+    return F.relu(1 - dis_real).mean() / 2, F.relu(1 + dis_fake).mean() / 2
+
+
+def whole(logits_real, logits_fake):
+    return 0.5 * (F.relu(1 - logits_real).mean() + F.relu(1 + logits_fake).mean())
+
+
+def on_targets(prediction, target):
+    return (prediction - target.to(prediction)).square()  # True has no .to
+
+
+class Method:
+    def of(self, prediction, is_real):
+        return F.mse_loss(prediction, prediction * 0 + is_real)
+
+
+def truth_or_target(prediction, target):
+    assert target is True or target is False or target.shape == prediction.shape
+    return F.binary_cross_entropy_with_logits(prediction, target)
+
+
+@pytest.mark.parametrize(("criterion", "expected"), [
+    ("hinge", HINGE), ("lsgan", LSGAN), ("vanilla", VANILLA),
+    ("wgangp", (-FAKE.mean(), (FAKE.mean() - REAL.mean()) / 2)),
+    (gan_loss, LSGAN), (functools.partial(gan_loss, mode="hinge"), HINGE),
+    (Sided(), HINGE), (Called(), HINGE), (by_disc, HINGE), (for_generator, HINGE), (Sided().forward, HINGE),
+    ((hinge_G, hinge_D), HINGE), ([hinge_G, halves], HINGE), ((hinge_G, whole), HINGE), ((hinge_D, hinge_G), HINGE),
+    ((whole, hinge_G), HINGE), ((nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss()), VANILLA), ((Sided(), Sided()), HINGE),
+    ((hinge_D, hinge_D), (mean(lambda p: relu(1 - p), FAKE), HINGE[1])),
+    (nn.MSELoss(), LSGAN), (nn.MSELoss(reduction="none"), LSGAN), (F.mse_loss, LSGAN), (nn.L1Loss(), L1),
+    (functools.partial(F.mse_loss, reduction="none"), LSGAN), (nn.BCEWithLogitsLoss(), VANILLA),
+    (lambda p, label=1: (p - float(label)).square(), LSGAN), ((lambda p, weight=2.0: -p * weight / 2, halves), HINGE),
+    ((whole, lambda p, is_real: -p), HINGE), (on_targets, LSGAN), (truth_or_target, VANILLA), (Method().of, LSGAN),
+    (lambda prediction, is_real: (prediction - is_real).square(), LSGAN),
+])  # fmt: skip
+def test_sides_of_a_criterion(criterion, expected):
+    sides = objective(criterion)
+    made = sides.generator(FAKE), sides.discriminator(REAL, FAKE)
+    for value, wanted in zip(made, expected, strict=True):
+        assert value.shape == () and value.item() == pytest.approx(float(wanted), abs=1e-12)
+
+
+def test_probabilities_and_targets():
+    sides = objective(nn.BCELoss())
+    assert sides.generator(torch.tensor([0.25, 0.5])).item() == pytest.approx((math.log(4) + math.log(2)) / 2)
+    assert sides.discriminator(torch.tensor([0.5]), torch.tensor([0.75])).item() == pytest.approx(math.log(8) / 2)
+
+
+@pytest.mark.parametrize(("criterion", "says"), [
+    ("hing", "did you mean hinge"), (3, "criterion_GAN 3 is no criterion"), ((hinge_G,), "is no criterion"),
+    ((hinge_G, hinge_D, hinge_D), "is no criterion"), ((hinge_G, "hinge"), "is no criterion"),
+    (nn.CrossEntropyLoss(), "CrossEntropyLoss does not compare predictions with 1 and 0: give one of lsgan"),
+    (F.hinge_embedding_loss, "hinge_embedding_loss does not compare"), (nn.SoftMarginLoss(), "SoftMarginLoss does not"),
+    (whole, "whole is one side of a criterion: give a pair"), (hinge_G, "hinge_G is one side of a criterion"),
+    ((whole, halves), "halves takes predictions on real pictures too"),
+])  # fmt: skip
+def test_what_is_no_criterion_is_refused(criterion, says):
+    with pytest.raises(UserError, match=says):
+        objective(criterion)
+
+
+@pytest.mark.parametrize("returned", [None, 3, "loss", torch.tensor(3)])
+def test_what_is_no_loss_is_refused(returned):
+    def own(prediction, is_real):
+        return returned
+
+    with pytest.raises(UserError, match=r"criterion_GAN .*own returned .*, not a loss"):
+        objective(own).generator(FAKE)
+
+
+def test_an_error_of_a_criterion_is_its_own():
+    def own(prediction, is_real):
+        raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match="of its own"):
+        objective(own).generator(FAKE)
+
+
+def test_the_discriminators_hinge_is_no_generators_loss():
+    """0.990 where the host's own is -0.009: max(0, 1 - D) for -D."""
+    def own(prediction, is_real):
+        return F.relu(1 - prediction if is_real else 1 + prediction).mean()
+
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"own is the discriminator's side of the hinge loss.*give \"hinge\" \("):
+            objective(own).generator(FAKE)
+    # What agrees with it on some values is another: |D - 1| below 1, and everything of a network that says 0.
+    for other in (lambda p, is_real: (p - is_real).abs(), lambda p, is_real: (p - is_real).square()):
+        assert objective(other).generator(torch.zeros(3)).item() == 1
 
 
 class Linear(nn.Module):
@@ -107,29 +262,6 @@ def test_penalty_gradcheck():
         return gradient_penalty(lambda z: torch.tanh(nn.functional.conv2d(z, weight)), real, fake)
 
     assert torch.autograd.gradcheck(penalty, w)
-
-
-def test_frozen_passes_gradients_through_but_not_in():
-    network = nn.Conv2d(1, 1, 3)
-    x = torch.randn(1, 1, 5, 5, requires_grad=True)
-    with frozen(network):
-        loss = network(x).sum()
-    loss.backward()  # after the block: what counts is where the graph was made
-    assert x.grad.abs().sum() > 0
-    assert all(p.grad is None for p in network.parameters())
-    assert all(p.requires_grad for p in network.parameters())
-    network(x).sum().backward()
-    assert all(p.grad is not None for p in network.parameters())
-
-
-def test_frozen_restores_flags_as_they_were():
-    network = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
-    network[0].requires_grad_(False)
-    before = [p.requires_grad for p in network.parameters()]
-    with pytest.raises(RuntimeError, match="inside"), frozen(network):
-        assert not any(p.requires_grad for p in network.parameters())
-        raise RuntimeError("inside")
-    assert [p.requires_grad for p in network.parameters()] == before == [False, False, True, True]
 
 
 def test_total_is_weighted():

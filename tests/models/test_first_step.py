@@ -40,13 +40,13 @@ CASES += [
     for model_type in ("recyclegan", "seqrecyclegan", "timerecyclegan", "timerecycleganv2") for block in (3, 5, 6)
     if (model_type, block) != ("timerecycleganv2", 3)
 ]  # fmt: skip
-CASES += [(model_type, {"gan_mode": mode}) for mode in ("vanilla", "wgangp") for model_type in
+CASES += [(model_type, {"gan_mode": mode}) for mode in ("vanilla", "wgangp", "hinge") for model_type in
           ("dcgan", "pix2pix", "seqcyclegan", "recyclegan", "timecycle", "tricyclegan", "timerecyclegan")]  # fmt: skip
 CASES += [(model_type, {"n_frames_discriminator": n, "discriminator_temporal_scales": 2, "block_size": block,
                         "gan_mode": mode})
           for model_type, n, block, mode in (("timecycle", 3, 8, "lsgan"), ("timerecyclegan", 2, 6, "wgangp"),
                                              ("vid2vid", 2, 6, "lsgan"), ("vid2vid", 3, 8, "lsgan"),
-                                             ("timecyclevid2vid", 2, 4, "wgangp"))
+                                             ("timecyclevid2vid", 2, 4, "wgangp"), ("timecyclep2", 2, 5, "hinge"))
 ]  # fmt: skip
 CASES += [("vid2vid", {"n_frames_generator": 2, "n_frames_discriminator": n}) for n in (2, 3)]
 CASES += [("tricyclegan", {"discriminator_temporal_scales": 0}), ("recyclegan", {"recycle_loss_weight": 6.0}),

@@ -1,13 +1,17 @@
 """One judge for everything that a step shows to a discriminator: how often it is called, and that it says the same."""
+import copy
+import functools
+
 import pytest
 import torch
 from torch import nn
 
-from timecyclegan import SeqDMixin, TimeCycleMixin
+from timecyclegan import SeqDMixin, TimeCycle, TimeCycleMixin
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models import default_options, get_model, get_task
-from timecyclegan.models.judge import Case, Judge, discriminator_terms, judges_each_alone
+from timecyclegan.models.judge import Case, Judge, discriminator_terms, generator_terms, judges_each_alone
 from timecyclegan.models.networks.patchgan import PatchGAN
+from timecyclegan.util.errors import UserError
 
 N, T, H, W = 2, 5, 16, 18
 
@@ -183,3 +187,437 @@ def test_a_motion_model_of_the_host_s_is_looked_up_too():
     counted(gan.motion, calls, "M")
     gan.timecycle_forward(video().float(), video().float())
     assert calls["M"] > 0 and set(parameters) == set(gan.motion.parameters()) == set(gan.timecycle_parameters())
+
+
+# ---- discriminators as people have them
+
+
+def conv(channels=3, seed=0, out=1):
+    torch.manual_seed(seed)
+    return nn.Conv2d(channels, out, 3).double()
+
+
+class MultiScale(nn.Module):
+    """Two scales, the second at half the size; ``form`` says what it returns of features f and predictions p."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form, self.inner = form, nn.ModuleList([conv(out=5), conv(5, 1), conv(out=5, seed=2), conv(5, 3)])
+
+    def forward(self, x):
+        small = nn.functional.avg_pool2d(x, 2)
+        f, g = self.inner[0](x).tanh(), self.inner[2](small).tanh()
+        return self.form(f, self.inner[1](f), g, self.inner[3](g))
+
+    def plain(self, x):
+        """The predictions."""
+        self.form, form = lambda f, p, g, q: (p, q), self.form
+        found = self(x)
+        self.form = form
+        return found
+
+
+def first(f, p, g, q):
+    return p
+
+
+FORMS = {  # what is returned, how many of (p, q) are its predictions, and prediction=
+    "a list of one": (lambda f, p, g, q: [p], 1, None),
+    "scales": (lambda f, p, g, q: [p, q], 2, None),
+    "scales as a tuple": (lambda f, p, g, q: (p, q), 2, None),
+    "scales of one": (lambda f, p, g, q: [[p], [q]], 2, None),
+    "scales with features": (lambda f, p, g, q: [[f, p], [g, q]], 2, None),
+    "scales of pairs": (lambda f, p, g, q: ((p, [f]), (q, [g])), 2, None),
+    "features, prediction": (lambda f, p, g, q: (f, p), 1, None),
+    "prediction, features": (lambda f, p, g, q: (p, f), 1, None),
+    "prediction, list of features": (lambda f, p, g, q: (p, [f, g]), 1, None),
+    "features, prediction of numbers": (lambda f, p, g, q: (f, p.mean(dim=(1, 2, 3))), 1, None),
+    "no features": (lambda f, p, g, q: (p, None), 1, None),
+    "names": (lambda f, p, g, q: {"features": f, "logits": p}, 1, None),
+    "an index": (lambda f, p, g, q: (q, p), 1, 1),
+    "a key": (lambda f, p, g, q: {"a": q, "b": p}, 1, "b"),
+    "a function": (lambda f, p, g, q: (q, {"x": (f, p)}), 1, lambda output: output[1]["x"][1]),
+    "a function to several": (lambda f, p, g, q: [[p, f], [q, g]], 2, lambda output: [one[0] for one in output]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("entry", ["TimeCycle", "TimeCycleMixin", "SeqDMixin"])
+def test_each_prediction_is_judged(entry, name):
+    """Sums over scales of (p - 1)^2 and so on; gradients reach the pictures in one phase, the network in the other."""
+    form, count, prediction = FORMS[name]
+    network, real, fake = MultiScale(form), video(3, seed=1), video(3, seed=2).requires_grad_(True)
+    if name == "features, prediction of numbers":
+        def plain(x):
+            return [network.plain(x)[0].mean(dim=(1, 2, 3))]
+    else:
+        def plain(x):
+            return network.plain(x)[:count]
+    generator, discriminator = terms_of(entry, network, fake, real, prediction=prediction)
+    shown, truth = shown_by(entry, fake, real)
+    wanted = sum((p - 1).square().mean() for p in plain(shown))
+    torch.testing.assert_close(generator, wanted, rtol=0, atol=1e-12)
+    wanted_D = sum(((p - 1).square().mean() + q.square().mean()) / 2
+                   for p, q in zip(plain(truth), plain(shown.detach()), strict=True))  # fmt: skip
+    torch.testing.assert_close(discriminator, wanted_D, rtol=0, atol=1e-12)
+    (plain_gradient,) = torch.autograd.grad(wanted, fake)
+    generator.backward()
+    torch.testing.assert_close(fake.grad, plain_gradient, rtol=0, atol=1e-12)
+    assert all(p.grad is None for p in network.parameters())
+    fake.grad = None
+    discriminator.backward()
+    assert fake.grad is None and network.inner[1].weight.grad.abs().sum() > 0
+
+
+def terms_of(entry, network, fake, real, condition=None, criterion="lsgan", **more):
+    """The adversarial terms, of the generator and of the discriminator, on clips; a walk's motion model copies."""
+    if entry == "SeqDMixin":
+        host = type("WithSeqD", (SeqDMixin, PlainHost), {})(seq_D_criterion_GAN=criterion)
+        host.define_seq_D(1, discriminators=[network], conditional=condition is not None, **more)
+        host.set_seq_D_input(fake, real, condition)
+        return host.seq_D_backward(), host.seq_D_backward_D()
+    if entry == "TimeCycle":
+        cycle = TimeCycle(lambda z: z[:, -3:], "conditional", weight=0.0, criterion_GAN=criterion)
+        cycle.add_discriminator(network, **more)
+        cycle(fake, fake[:, :, :1].detach())
+        cycle.set_discriminator_input(real, condition)
+        return cycle.generator_loss(), cycle.discriminator_loss()
+    host = type("WithTimeCycle", (TimeCycleMixin, PlainHost), {})(timecycle_loss_weight=0.0,
+                                                                  timecycle_criterion_GAN=criterion)  # fmt: skip
+    host.define_timecycle(4, 3, motion_model=lambda z: z[:, -3:])
+    host.add_timecycle_discriminator(network, **more)
+    host.timecycle_forward(fake, fake[:, :, :1].detach())
+    host.set_timecycle_discriminator_input(real, condition)
+    return host.timecycle_backward(), host.timecycle_backward_D()
+
+
+def shown_by(entry, fake, real):
+    """The generated and the real pictures that are judged: every image of a copying walk is the last frame."""
+    if entry == "SeqDMixin":
+        return fake.flatten(0, 1), real.flatten(0, 1)
+    return fake[:, -1], real[:, :-1].flatten(0, 1)
+
+
+UNCLEAR = {
+    "features alone": (lambda f, p, g, q: (f, g.mean(dim=(2, 3))), "no tensor in it has one channel"),
+    "two of one channel beside features": (lambda f, p, g, q: (p, f, p * 2), "several tensors in it have one channel"),
+    "a map of one channel among features": (lambda f, p, g, q: (p, [f[:, :1], f]), "several tensors"),
+    "names": (lambda f, p, g, q: {"a": p, "b": p}, "several tensors"),
+    "scales that differ": (lambda f, p, g, q: [p, [f, p]], "several tensors"),
+    "nothing": (lambda f, p, g, q: None, "no tensor is in it"),
+    "an object": (lambda f, p, g, q: object(), "returned object: no tensor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_what_is_not_clear_is_refused(name):
+    form, says = UNCLEAR[name]
+    with pytest.raises(UserError, match=says) as error:
+        terms_of("TimeCycle", MultiScale(form), video(3), video(3, seed=1), name="D of frames")
+    message = str(error.value)
+    assert "\n" not in message and "D of frames (MultiScale) returned" in message
+    assert "prediction=" in message and ("(16, 5, 14, 16)" in message) == ("features" in name or "differ" in name)
+
+
+@pytest.mark.parametrize("prediction", [1, "p", lambda output: output.nothing, lambda output: None])
+def test_a_prediction_that_cannot_be_picked_is_refused(prediction):
+    for form in (first, lambda *_: (_[1],), lambda f, p, g, q: [p, [q]]):
+        with pytest.raises(UserError, match=r"discriminator 0 \(MultiScale\) returned .*prediction="):
+            terms_of("TimeCycle", MultiScale(form), video(3), video(3, seed=1), prediction=prediction)
+
+
+# ---- two arguments
+
+
+def by_cond(frame, condition):
+    return 3 * frame.mean(dim=(1, 2, 3)) - condition.mean(dim=(1, 2, 3)) ** 2
+
+
+TWO = {
+    "by its names": (by_cond, None),
+    "by its names, the other way round": (lambda cond_map, x: by_cond(x, cond_map), None),
+    "a partial": (functools.partial(lambda scale, x, condition: scale * by_cond(x, condition), 1.0), None),
+    "frame first": (lambda a, b: by_cond(a, b), ("frame", "condition")),
+    "condition first": (lambda a, b: by_cond(b, a), ["condition", "frame"]),
+    "one may be left out": (lambda x, y=None: by_cond(x, y), ("frame", "condition")),
+    "any number": (lambda *both: by_cond(*both), ("frame", "condition")),
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_frame_and_condition_as_two_arguments(name, n_frames):
+    """Each frame, or window, with its own condition: (mean D - 1)^2 by hand."""
+    network, inputs = TWO[name]
+    judge = Judge(network, n_frames, inputs=inputs)
+    real, fake, condition = video(4, seed=1), video(4, seed=2).requires_grad_(True), video(4, 1, seed=3)
+    case = Case("gan", judge, judge.show(fake, condition), judge.show(real, condition), penalised=True)
+
+    def says(clip):
+        windows = range(0, 4 - (n_frames - 1), max(n_frames - 1, 1))
+        return torch.stack([by_cond(*(v[:, t : t + n_frames].flatten(1, 2) for v in (clip, condition)))
+                            for t in windows])  # fmt: skip
+
+    value = generator_terms([case], "lsgan")["gan"].value
+    torch.testing.assert_close(value, (says(fake) - 1).square().mean())
+    (ours,), (plain,) = (torch.autograd.grad(one, fake) for one in (value, (says(fake) - 1).square().mean()))
+    torch.testing.assert_close(ours, plain)
+    losses = discriminator_terms([case], "lsgan")
+    torch.testing.assert_close(losses["gan"].value, ((says(real) - 1).square().mean() + says(fake).square().mean()) / 2)
+    assert losses["gan_gradient_penalty"].value > 0
+
+
+@pytest.mark.parametrize("entry", ["TimeCycle", "TimeCycleMixin", "SeqDMixin"])
+def test_two_arguments_are_those_of_one_picture(entry):
+    """What a concatenating function is shown in two parts is what a module is shown in one."""
+    D, clips = conv(4), (video(3).requires_grad_(True), video(3, seed=1), video(3, 1, seed=2))
+    one = terms_of(entry, D, *clips)
+    two = terms_of(entry, lambda x, cond: D(torch.cat([cond, x], dim=1)), *clips)
+    for ours, plain in zip(two, one, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad(terms[0], clips[0])[0] for terms in (two, one)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
+def test_two_arguments_of_which_it_is_not_clear_which_is_which():
+    clips = video(3), video(3, seed=1)
+    with pytest.raises(UserError, match=r"discriminator 0 .*takes two arguments, a and b, .*inputs=\('frame', 'cond"):
+        terms_of("TimeCycle", lambda a, b: a, *clips, video(3, 1))
+    with pytest.raises(UserError, match=r"inputs of discriminator 0 are .*not \(\)"):
+        terms_of("TimeCycle", by_cond, *clips, inputs=())
+    with pytest.raises(UserError, match="takes a frame and a condition, and there is no condition"):
+        terms_of("TimeCycle", by_cond, *clips)
+    with pytest.raises(UserError, match=r"inputs of discriminator 0 are .*not 'frame'"):
+        terms_of("TimeCycle", by_cond, *clips, inputs="frame")
+    with pytest.raises(UserError, match=r"discriminator 0 \(Conv2d\) was called with \(16, 4, 16, 18\).*RuntimeError.*"
+                                        r"expected input.*conditional.*inputs"):  # fmt: skip
+        terms_of("TimeCycle", conv(), *clips, video(3, 1))
+    with pytest.raises(UserError, match="discriminator 0 is a list, which cannot be called"):
+        terms_of("TimeCycle", [conv()], *clips)
+
+
+# ---- no trace of the generator's term
+
+
+class Owner:
+    def __init__(self, network):
+        self.network, self.nets = network, {"D": network}
+
+    def judge(self, x):
+        return self.network(x)
+
+
+class Hidden(nn.Module):
+    """Has a network that is not among its modules."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.inner = (network,)
+
+    def forward(self, x):
+        return self.inner[0](x)
+
+
+WAYS = {
+    "module": lambda network: network,
+    "function": lambda network: lambda x: network(x),
+    "function of a list": lambda network: lambda x, nets=(network,): nets[0](x),
+    "bound method": lambda network: Owner(network).judge,
+    "method of a module": lambda network: network.forward,
+    "partial": lambda network: functools.partial(lambda scale, D, x: scale * D(x), 1.0, network),
+    "hidden": Hidden,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("entry", ["TimeCycle", "TimeCycleMixin", "SeqDMixin"])
+def test_no_discriminator_is_trained_by_the_generators_term(entry, way):
+    network = batch_normed()
+    fake, real, start = video(3).requires_grad_(True), video(3, seed=1), copy.deepcopy(network.state_dict())
+    terms = functools.partial(terms_of, entry, WAYS[way](network), fake, real)
+    generator, _ = terms()
+    generator.backward(retain_graph=True)
+    assert fake.grad.abs().sum() > 0 and all(p.grad is None and p.requires_grad for p in network.parameters())
+    once = fake.grad.clone()
+    generator.backward()  # a graph that was kept is walked again
+    torch.testing.assert_close(fake.grad, 2 * once)
+    with pytest.raises(RuntimeError, match="second time"):
+        generator.backward()
+    network.load_state_dict(start)
+    _, discriminator = terms()
+    discriminator.backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("hidden", "function of a list")])
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, functools.partial(nn.BatchNorm2d, momentum=None),
+                                  functools.partial(nn.InstanceNorm2d, track_running_stats=True)])  # fmt: skip
+def test_the_generators_term_leaves_running_statistics_as_they_are(norm, way):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), norm(4), nn.Conv2d(4, 1, 3)).double()
+    judge, fake = Judge(WAYS[way](network)), video(3).requires_grad_(True)
+    case, before = Case("gan", judge, judge.show(fake), judge.show(video(3, seed=1))), state(network)
+    value = generator_terms([case], "lsgan")["gan"].value
+    assert equal(state(network), before) and network[1].track_running_stats
+    torch.testing.assert_close(value, (network(fake.transpose(0, 1).flatten(0, 1)) - 1).square().mean())
+    network.load_state_dict(before)
+    discriminator_terms([case], "lsgan")  # as its own training does: one call for each kind of pictures
+    ours, _ = state(network), network.load_state_dict(before)
+    for clip in (video(3, seed=1), fake):
+        network(clip.transpose(0, 1).flatten(0, 1))
+    assert equal(state(network), ours) and not equal(ours, before)
+
+
+def test_a_walk_that_is_too_short_leaves_a_loss_that_can_be_back_propagated():
+    generator, discriminator = terms_of("TimeCycle", lambda x: x, video(1), video(1, seed=1))
+    assert generator == 0 and discriminator == 0
+    discriminator.backward()
+
+
+def state(network):
+    return copy.deepcopy(network.state_dict())
+
+
+def equal(one, other):
+    return all(torch.allclose(one[key], other[key], rtol=0, atol=1e-12) for key in one)
+
+
+def test_a_module_of_which_a_method_judges_sequences_is_known_to_the_host():
+    gan = type("WithSeqD", (SeqDMixin, Host), {})()
+    network = Owner(conv())
+    gan.define_seq_D(1, discriminators=[conv().forward], seq_D_name="method")
+    gan.define_seq_D(1, discriminators=[network.judge], seq_D_name="function")
+    assert len(gan.seq_D_parameters()) == 2 and "seq_D_networks.method_0.weight" in gan.state_dict()
+
+
+# ---- feature matching, penalties and criteria of lists
+
+
+def test_features_that_are_returned_are_matched():
+    network = MultiScale(lambda f, p, g, q: [[f, p], [g, q]])
+    real, fake = video(2), video(2, seed=1).requires_grad_(True)
+    host = type("WithSeqD", (SeqDMixin, PlainHost), {})(seq_D_feature_matching_weight=2.0)
+    host.define_seq_D(1, discriminators=[network])
+    host.set_seq_D_input(fake, real)
+    terms = host.seq_D_terms()
+    (f, _), (g, _) = network(fake.flatten(0, 1))
+    (f_real, _), (g_real, _) = network(real.flatten(0, 1))
+    wanted = ((f - f_real).abs().mean() + (g - g_real).abs().mean()) / 2
+    torch.testing.assert_close(terms["feature_matching_sequence_0"].value, wanted)
+    assert terms["feature_matching_sequence_0"].weight == 2
+    host.seq_D_backward().backward()
+    assert fake.grad.abs().sum() > 0 and all(p.grad is None for p in network.parameters())
+    network.form = lambda f, p, g, q: [p, q]
+    host.set_seq_D_input(fake, real)
+    with pytest.raises(UserError, match=r"needs features, and sequence discriminator 0 \(MultiScale\) has neither"):
+        host.seq_D_terms()
+
+
+def test_each_scale_has_its_penalty():
+    """D_k(z) = <w_k, z> has the gradient w_k: the penalties are (|w_k| - 1)^2."""
+    w = torch.randn(2, 3, H, W, dtype=torch.double, generator=torch.Generator().manual_seed(0)) / 10
+    judge = Judge(lambda x: [(x * one).sum(dim=(1, 2, 3)) for one in w])
+    case = Case("gan", judge, judge.show(video(3)), judge.show(video(3, seed=1)), penalised=True)
+    penalty = discriminator_terms([case], "wgangp")["gan_gradient_penalty"].value
+    torch.testing.assert_close(penalty, sum((one.norm() - 1) ** 2 for one in w))
+
+
+class OfLists(nn.Module):
+    """As pix2pixHD has it: of scales with features; of a tensor it would judge the last sample alone."""
+
+    def __call__(self, given, target_is_real):
+        if isinstance(given[0], list):
+            return sum(self(scale, target_is_real) for scale in given)
+        return (given[-1] - float(target_is_real)).square().mean()
+
+
+@pytest.mark.parametrize(("criterion", "share"), [
+    (OfLists(), 1), (lambda p, is_real: sum(OfLists()(one, is_real) for one in p) / len(p), 0.5),
+    (lambda p, is_real: (p - float(is_real)).square().mean(dim=(1, 2, 3)), 1),  # of a tensor
+])  # fmt: skip
+def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion, share):
+    network, fake = MultiScale(lambda f, p, g, q: [[f, p], [g, q]]), video(3)
+    generator, _ = terms_of("TimeCycle", network, fake, video(3, seed=1), criterion=criterion)
+    p, q = network.plain(fake[:, -1])
+    torch.testing.assert_close(generator, share * ((p - 1).square().mean() + (q - 1).square().mean()))
+
+
+def test_an_error_of_a_criterion_names_the_discriminator():
+    with pytest.raises(UserError, match=r"RuntimeError on the predictions of S \(Conv2d\), \(8, 1, 14, 16\): .*"):
+        terms_of("TimeCycle", conv(), 1e3 * video(2), video(2, seed=1), criterion=nn.BCELoss(), name="S")
+
+
+# ---- what the caller gives
+
+
+class WithCriterion:
+    def __init__(self, *args, **kwargs):
+        self.criterionGAN = nn.MSELoss()
+
+
+@pytest.mark.parametrize(("given", "wanted"), [
+    ({}, lambda p: (p - 1).square().mean()),
+    ({"gan_mode": "hinge"}, lambda p: -p.mean()),
+    ({"criterion_GAN": nn.L1Loss()}, lambda p: (p - 1).abs().mean()),
+    ({"gan_mode": "hinge", "criterion_GAN": nn.L1Loss()}, lambda p: (p - 1).abs().mean()),
+])  # fmt: skip
+@pytest.mark.parametrize("mixin", [TimeCycleMixin, SeqDMixin])
+def test_what_the_caller_gives_beats_what_the_host_has(mixin, given, wanted):
+    start, network, fake = "timecycle_" if mixin is TimeCycleMixin else "seq_D_", conv(), video(3)
+    gan = type("Gan", (mixin, WithCriterion), {})(**{start + name: value for name, value in given.items()})
+    if mixin is SeqDMixin:
+        gan.define_seq_D(1, discriminators=[network])
+        gan.set_seq_D_input(fake, video(3, seed=1))
+        torch.testing.assert_close(gan.seq_D_backward(), wanted(network(fake.flatten(0, 1))))
+        return
+    gan.define_timecycle(4, 3, motion_model=lambda z: z[:, -3:])
+    gan.add_timecycle_discriminator(network)
+    gan.timecycle_forward(fake, fake[:, :, :1])
+    gan.set_timecycle_discriminator_input(video(3, seed=1))
+    torch.testing.assert_close(gan.timecycle_terms()["timecycle_gan_target"].value, wanted(network(fake[:, -1])))
+
+
+# ---- methods of the host and of its networks
+
+
+class Critic(nn.Module):
+    def __init__(self, seed=0):
+        super().__init__()
+        self.layer = conv(seed=seed)
+
+    def rate(self, x):
+        return self.layer(x)
+
+
+class MethodHost:
+    def __init__(self):
+        super().__init__()
+        self.critic = Critic()
+
+    def judge(self, x):
+        return self.critic.rate(x)
+
+
+class MethodModule(MethodHost, nn.Module):
+    pass
+
+
+@pytest.mark.parametrize("which", [lambda gan: gan.judge, lambda gan: gan.critic.rate])
+@pytest.mark.parametrize("base", [MethodHost, MethodModule])
+def test_a_method_is_that_of_the_network_which_is_there_now(base, which):
+    """Of another network in its place, and in a copy of the host of the copy's."""
+    gan = type("WithTimeCycle", (TimeCycleMixin, base), {})(timecycle_loss_weight=0.0)
+    gan.define_timecycle(4, 3, motion_model=Last())
+    gan.add_timecycle_discriminator(which(gan))
+    gan.critic = Critic(seed=5)
+    for one in (gan, copy.deepcopy(gan)):
+        one.timecycle_forward(video(3), video(3)[:, :, :1])
+        one.set_timecycle_discriminator_input(video(3, seed=1))
+        one.timecycle_backward_D().backward()
+        assert one.critic.layer.weight.grad.abs().sum() > 0
+        plain = (Critic(seed=5).rate(video(3)[:, -1]) - 1).square().mean()
+        torch.testing.assert_close(one.timecycle_backward(), plain)
+
+
+class Last(nn.Module):
+    def forward(self, z):
+        return z[:, -3:]

@@ -4,7 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from timecyclegan.models.networks import define_discriminator, define_generator, discriminator, generator
+from timecyclegan.models.networks import (
+    define_discriminator,
+    define_generator,
+    define_motion_model,
+    discriminator,
+    generator,
+)
 from timecyclegan.models.networks.patchgan import PatchGAN
 from timecyclegan.models.networks.resnet import ResnetGenerator
 from timecyclegan.models.networks.unet import UnetGenerator
@@ -210,6 +216,19 @@ def test_initialisation_is_normal(name):
     # normal, not uniform: the fourth moment of N(0, s) is 3 s^4, that of a uniform one 1.8 s^4
     weight = layers[-2].weight
     assert (weight**4).mean().item() / 0.02**4 == pytest.approx(3, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["resnet_1blocks", "unet_128", "dcgan_enc"])
+def test_a_motion_model_begins_at_the_nearest_known_frame(name):
+    """The last frame of its input, give or take a hundredth of what such a network would make of it."""
+    side = 64 if name == "dcgan_enc" else 128
+    known = torch.rand(2, 6, side, side) * 2 - 1
+    predicted = define_motion_model(name, 6, 3, 4, size=side)(known)
+    change = (predicted - known[:, 3:]).abs()
+    assert 0 < change.max() < 0.05
+    direct = define_motion_model(name, 6, 3, 4, residual=False, size=side)
+    fresh = define_generator(name, 6, 3, 4, size=side)
+    assert {k: v.shape for k, v in direct.state_dict().items()} == {k: v.shape for k, v in fresh.state_dict().items()}
 
 
 def test_unknown_names_are_said_with_their_flag():

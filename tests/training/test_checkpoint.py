@@ -93,6 +93,14 @@ def test_a_misfit_names_network_parameter_and_both_shapes(run, data):
     assert not Path("checkpoints/new").exists() and not Path("runs/new").exists()
 
 
+@pytest.mark.parametrize("residual", [True, False])
+def test_motion_models_of_the_other_kind_are_told_by_their_flag(data, residual):
+    train(data, **{**P, "timecycle_motion_model_residual": residual})
+    found = message(trainer, data, "new", init_checkpoint_dir="checkpoints/run",
+                    **{**P, "timecycle_motion_model_residual": not residual})  # fmt: skip
+    assert found.endswith(f"; use --{'' if residual else 'no-'}timecycle_motion_model_residual")
+
+
 def test_missing_and_surplus_parameters_are_named(run, data):
     path = Path("checkpoints/run/generator_1.pth")
     state = load(path)

@@ -248,7 +248,8 @@ def test_a_run_that_grows_begins_with_them(data, capsys):
 def test_weights_of_every_network_of_timecyclegan(data):
     """Also of our own files, without the rest of the checkpoint."""
     options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 3,
-               "timecycle_motion_model_architecture": "resnet_6blocks"}  # fmt: skip
+               "timecycle_motion_model_architecture": "resnet_6blocks",
+               "timecycle_motion_model_residual": False}  # fmt: skip
     expected = {"generator": generator(inputs=6), "discriminator": discriminator(),
                 "sequence_discriminator_0": discriminator(inputs=6), "timecycles_target": generator(inputs=6, seed=3)}
     expected["timecycles_target"] = {f"backward_model.{k}": v for k, v in expected["timecycles_target"].items()}
@@ -308,7 +309,8 @@ def test_a_sequence_discriminator_that_does_not_fit(data):
 
 def test_a_motion_model_that_does_not_fit(data):
     save("timecycles_target.pth", {f"backward_model.{k}": v for k, v in generator(inputs=6, filters=3).items()})
-    options = {"model_type": "timecycle", "timecycle_loss_weight": 1.0, "block_size": 3}
+    options = {"model_type": "timecycle", "timecycle_loss_weight": 1.0, "block_size": 3,
+               "timecycle_motion_model_residual": False}  # fmt: skip
     found = message(begin, data, **options)
     assert "theirs/timecycles_target.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found

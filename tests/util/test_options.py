@@ -75,7 +75,7 @@ def test_values_out_of_range():
         ("l1_loss_weight", float("nan"), "0 or more"), ("l1_loss_weight", float("inf"), "0 or more"),
         ("gpu", -2, "-1 or more"), ("threads", -1, "0 or more"), ("seed", -1, "0 or more"), ("seed", 2**63, "2**63"),
         ("spatial_scaling", (0.5, 0.0), "above 0 and at most 1, not 0.0"), ("temporal_scaling", (1.5,), "not 1.5"),
-        ("gan_mode", "lsgam", "one of lsgan, vanilla, wgangp, not 'lsgam'; did you mean lsgan"),
+        ("gan_mode", "lsgam", "one of lsgan, vanilla, wgangp, hinge, not 'lsgam'; did you mean lsgan"),
         ("timecycle_type", "ping", "one of conditional"), ("batch_size", 1.5, "must be of type int, not 1.5"),
     ):  # fmt: skip
         assert complaint in check_value(fields(Options)[name], value), (name, value)
@@ -89,9 +89,10 @@ def test_options_come_back_from_a_file(tmp_path):
 
 def test_files_of_other_versions_load(tmp_path):
     values = Options(seed=7).to_dict()
-    del values["amp"]
+    del values["amp"], values["timecycle_motion_model_residual"]
     (tmp_path / "o.json").write_text(json.dumps({**values, "of_the_future": 1}))
-    assert Options.load(tmp_path / "o.json") == Options(seed=7)
+    # Before there was a choice of motion models, they predicted frames.
+    assert Options.load(tmp_path / "o.json") == Options(seed=7, timecycle_motion_model_residual=False)
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "3", '{"a": ', "\udcff"])

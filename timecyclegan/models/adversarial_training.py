@@ -94,9 +94,9 @@ class AdversarialTraining:
 
     # ---- adversarial terms
 
-    def criterion_GAN(self, prediction: Tensor, is_real: bool) -> Tensor:
+    def criterion_GAN(self, prediction: Tensor, is_real: bool, for_discriminator: bool = True) -> Tensor:
         """``losses.gan.gan_loss`` with the mode of the options."""
-        return gan_loss(prediction, is_real, self.options.gan_mode)
+        return gan_loss(prediction, is_real, self.options.gan_mode, for_discriminator)
 
     def discriminator_terms(self, cases: list[Case]) -> Losses:
         """``judge.discriminator_terms`` with the mode of the options: each discriminator is called once for all."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from timecyclegan.flow import check_backend, flow_backend
 from timecyclegan.models.judge import Judge
 from timecyclegan.models.mixins.host import Place
-from timecyclegan.models.networks import Architecture, define_generator, generator
+from timecyclegan.models.networks import Architecture, define_motion_model, generator
 from timecyclegan.util.choices import CYCLE_TYPES
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options, TimeCycleOptions
@@ -125,8 +125,7 @@ def walks(options: Options) -> bool:
 
 def walk_arguments(options: Options) -> dict[str, Any]:
     """What ``TimeCycleMixin`` is told by the options."""
-    own = {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
-    return own | {"timecycle_gan_mode": options.gan_mode}
+    return {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
 
 
 def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
@@ -148,8 +147,9 @@ def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
         model.define_timecycle(seen, model.channels, domain, motion_model=model.network("predictor", domain))
     else:
         options = model.options
-        models = [define_generator(options.timecycle_motion_model_architecture, seen, model.channels,
-                                   options.timecycle_motion_model_filters, flag=MOTION_MODEL, size=options.image_height)
+        models = [define_motion_model(options.timecycle_motion_model_architecture, seen, model.channels,
+                                      options.timecycle_motion_model_filters, options.timecycle_motion_model_residual,
+                                      flag=MOTION_MODEL, size=options.image_height)
                   for _ in range(2 if options.timecycle_separate_motion_models else 1)]  # fmt: skip
         model.define_timecycle(seen, model.channels, domain, motion_model=models if len(models) == 2 else models[0])
         model.add_network(f"timecycles.{domain}", model.timecycles[domain], role="G")

@@ -14,6 +14,7 @@ from timecyclegan.models.parts import (
     add_walk,
     sequence_arguments,
     walk_arguments,
+    walks,
 )
 from timecyclegan.models.sequential.sequential_recyclegan import SequentialRecycleGAN
 from timecyclegan.util.options import Options
@@ -35,6 +36,11 @@ class TimeCycleRecycleGAN(TimeCycleMixin, SeqDMixin, RecycleGANModel):
             add_sequence_discriminators(self)
             for domain in self.domains:
                 add_walk(self, domain, judges=[self.frame_judge(domain), *self.seq_Ds[domain].judges[:1]])
+
+    @staticmethod
+    def predicts_change(options: Options) -> bool:
+        """A predictor that walks is a motion model."""
+        return walks(options) and options.timecycle_type == "timerecycle" and options.timecycle_motion_model_residual
 
     def forward(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         made = super().forward(source, target)

@@ -22,10 +22,12 @@ FLAGS = {
 def describe(state: State) -> dict[str, Any]:
     """What parameters of these names and shapes say about their network; empty if that is none of ours.
 
-    Its "architecture" (as ``models.networks`` names it), "filters" and "upsample", and its "channels": how many it sees
-    and how many it makes.
+    Its "architecture" (as ``models.networks`` names it), "filters" and "upsample", whether it is "residual", and its
+    "channels": how many it sees and how many it makes.
     """
     state = {key.removeprefix("backward_model."): value for key, value in state.items()}
+    residual = all(key.removeprefix("forward_model.").startswith("network.") for key in state)
+    state = {key.removeprefix("network."): value for key, value in state.items()}
     kernels = [key for key, value in state.items() if key.endswith(".weight") and value.dim() == 4]
     if not kernels:
         return {}
@@ -44,7 +46,8 @@ def describe(state: State) -> dict[str, Any]:
         architecture = "basic" if len(kernels) == 5 else f"{len(kernels) - 2}_layers"
     else:
         return {}
-    return {"architecture": architecture, "filters": filters, "upsample": upsample, "channels": (inputs, outputs)}
+    return {"architecture": architecture, "filters": filters, "upsample": upsample, "residual": residual,
+            "channels": (inputs, outputs)}  # fmt: skip
 
 
 def check_fit(name: str, found: State, own: State, origin: object) -> None:
@@ -70,6 +73,9 @@ def check_fit(name: str, found: State, own: State, origin: object) -> None:
     stem, channels = FLAGS[kind]
     flags = {"architecture": f"{stem}_architecture", "filters": f"{stem}_filters", "upsample": "--upsample"}
     differing = [f"{flag} {theirs[key]}" for key, flag in flags.items() if theirs[key] != ours[key]]
+    if theirs["residual"] != ours["residual"]:
+        differing.append("--timecycle_motion_model_residual" if theirs["residual"] else
+                         "--no-timecycle_motion_model_residual")  # fmt: skip
     advice = [f"use {' '.join(differing)}"] if differing else []
     if theirs["channels"] != ours["channels"]:
         (seen, made), (see, make) = theirs["channels"], ours["channels"]

@@ -1,7 +1,7 @@
 """The choices that losses offer, by name. Free of torch, so that the command line can list them at once."""
 from dataclasses import dataclass
 
-GAN_MODES = ("lsgan", "vanilla", "wgangp")
+GAN_MODES = ("lsgan", "vanilla", "wgangp", "hinge")
 DISTANCES = ("l1", "l2")
 
 

@@ -24,14 +24,18 @@ SEED: Check = (lambda v: 0 <= v < 2**63, "0 or more, and below 2**63")
 SCALE: Check = (lambda v: 0 < v <= 1, "above 0 and at most 1")
 
 
-def option(default: Any, short: str | None, help: str, check: Check | None = None, choices: tuple = (),
-           path: bool = False) -> Any:  # fmt: skip
+def option(
+    default: Any, short: str | None, help: str, check: Check | None = None, choices: tuple = (), before: Any = None,
+    path: bool = False
+) -> Any:
     """A dataclass field that knows its flag: short form, help text, allowed values.
 
-    A tuple as the default makes a flag that takes several values; ``check`` then applies to each. With ``path`` it is
-    one that a user writes, see :class:`UserPaths`.
+    A tuple as the default makes a flag that takes several values; ``check`` then applies to each. ``before`` is what
+    runs did before there was this option, if that is not the default. With ``path`` it is one that a user writes, see
+    :class:`UserPaths`.
     """
-    metadata = {"short": short, "help": help, "check": check, "choices": choices, "path": path}
+    metadata = {"short": short, "help": help, "check": check, "choices": choices, "path": path,
+                "before": default if before is None else before}  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -131,6 +135,9 @@ class TimeCycleOptions:
     timecycle_loss_weight: float = _weight("-tclw", "the TimeCycle loss")
     timecycle_motion_model_architecture: str = option("resnet_1blocks", "-tcmm", "of the motion model, named as for -g")
     timecycle_motion_model_filters: int = option(64, "-tcmmf", "channels of the motion model's first layer", POSITIVE)
+    timecycle_motion_model_residual: bool = option(True, None, "the motion model predicts the change since the nearest "
+                                                   "known frame; else the frame, as the 2020 release's",
+                                                   before=False)  # fmt: skip
     timecycle_separate_motion_models: bool = option(False, "-tcsmm", "one motion model for each direction of time")
     timecycle_type: str = option("conditional", "-tct", "how the walk predicts a frame", choices=tuple(CYCLE_TYPES))
     timecycle_warp_loss_weight: float = _weight("-tcwlw", "the motion warp loss")
@@ -170,17 +177,16 @@ class Options(
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Options":
-        """The inverse of :meth:`to_dict`; options that are missing (older runs) take their defaults."""
+        """The inverse of :meth:`to_dict`; options that are missing (older runs) are what these runs did."""
         if not isinstance(values, dict):
             raise TypeError("it is no table of options")
-        given = {}
+        taken = {}
         for field in dataclasses.fields(cls):
-            if field.name in values:
-                value = values[field.name]
-                if wrong := check_value(field, value):
-                    raise ValueError(f"{field.name} {wrong}")
-                given[field.name] = tuple(value) if isinstance(value, list) else value
-        return cls(**given)
+            value = values.get(field.name, field.metadata["before"])
+            if wrong := check_value(field, value):
+                raise ValueError(f"{field.name} {wrong}")
+            taken[field.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**taken)
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

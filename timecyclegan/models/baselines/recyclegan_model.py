@@ -8,7 +8,7 @@ from timecyclegan.losses import Losses, Term
 from timecyclegan.models.base_model import OTHER, UnpairedModel
 from timecyclegan.models.judge import Case
 from timecyclegan.models.mixins.host import Step
-from timecyclegan.models.networks import Architecture, define_generator, generator
+from timecyclegan.models.networks import Architecture, define_motion_model, generator
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
@@ -34,9 +34,10 @@ class RecycleGANModel(UnpairedModel):
         self.add_generators()
         if training:
             for domain in self.domains:
-                network = define_generator(
+                network = define_motion_model(
                     options.recycle_predictor_architecture, 2 * self.channels, self.channels,
-                    options.recycle_predictor_filters, flag=PREDICTOR, size=options.image_height,
+                    options.recycle_predictor_filters, self.predicts_change(options), flag=PREDICTOR,
+                    size=options.image_height,
                 )  # fmt: skip
                 self.add_network(f"predictor_{domain}", network, role="G")
             self.add_discriminators(self.channels)
@@ -61,6 +62,11 @@ class RecycleGANModel(UnpairedModel):
                 "recycle and predictor losses: give one of them"
             )
         super().check(options, training)
+
+    @staticmethod
+    def predicts_change(options: Options) -> bool:
+        """Whether the predictor predicts the change since the newer frame; the paper's predicts the frame."""
+        return False
 
     def predict(self, domain: str, clip: Tensor) -> Tensor:
         """Frames 2 .. T of a clip (N, T, 3, H, W) of ``domain``, each from the two before it."""

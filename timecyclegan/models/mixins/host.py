@@ -1,5 +1,6 @@
 """What the mixins ask of the class that they are mixed into, which may be any class, and what they keep in it."""
 import copy
+import inspect
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
-from timecyclegan.losses.gan import gan_loss
 from timecyclegan.util.errors import UserError
 
 DEFAULT_NAME = "target"  # of the only cycle, or group of sequence discriminators, that a host has
@@ -34,12 +34,6 @@ def not_negative(name: str, weight: float) -> None:
     """Refuse a weight below 0, which would reward what a loss punishes."""
     if not 0 <= weight < float("inf"):
         raise UserError(f"{name} must be 0 or more, not {weight}")
-
-
-def host_criterion(host: Any, prediction: Tensor, is_real: bool, mode: str) -> Tensor:
-    """The host's ``criterion_GAN`` or ``criterionGAN``, where it has one, else the objective ``mode``."""
-    criterion = getattr(host, "criterion_GAN", None) or getattr(host, "criterionGAN", None)
-    return criterion(prediction, is_real) if criterion else gan_loss(prediction, is_real, mode)
 
 
 def named(parts: Mapping[str, Any], name: str | None, kind: str, remedy: str) -> dict[str, Any]:
@@ -152,16 +146,32 @@ class Place:
         return thing
 
 
+class CriterionPlace(Place):
+    """Where a host's adversarial criterion is to be found: first at ``given``, the attribute with what the caller
+    gave for it, then at ``criterion_GAN`` and ``criterionGAN``, which may come later; else it is "lsgan"."""
+
+    def __init__(self, owner: Any, *given: str):
+        super().__init__(owner, *given, "criterion_GAN", "criterionGAN")
+
+    def find(self) -> Any:
+        """The criterion that there is now, see ``losses.gan.objective``."""
+        found = (getattr(self.owner, name, None) for name in self.path)
+        return next((criterion for criterion in found if criterion is not None), "lsgan")
+
+
 def find(network: Any) -> Any:
-    """The network itself, or the one at a :class:`Place`."""
+    """The network (or criterion) itself, or the one at a :class:`Place`."""
     return network.find() if isinstance(network, Place) else network
 
 
 def locate(owner: Any, network: Any) -> Any:
     """The :class:`Place` of ``network`` among the attributes of ``owner``, in its modules and containers too; if it is
-    nowhere there, the network itself, and a place as it is."""
+    nowhere there, the network itself, and a place as it is. A method of a network is at the network's place."""
     if isinstance(network, Place):
         return network
+    if inspect.ismethod(network):  # made anew each time: what it is a method of has a place
+        place = locate(owner, network.__self__)
+        return Place(owner, *place.path, network.__name__) if isinstance(place, Place) else network
     ahead: deque[tuple[tuple[Any, ...], Any]] = deque([((), vars(owner))])
     known: set[int] = set()
     while ahead:  # breadth first: the shortest path

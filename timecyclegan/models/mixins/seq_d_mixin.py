@@ -1,20 +1,21 @@
 """Sequence discriminators: networks that judge several frames at once."""
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, total
-from timecyclegan.losses.gan import gan_loss
+from timecyclegan.losses.gan import objective
 from timecyclegan.models.judge import Case, Judge, discriminator_terms, generator_terms
 from timecyclegan.models.mixins.host import (
     DEFAULT_NAME,
+    CriterionPlace,
     Place,
     Step,
     Video,
     as_video,
     copy_host,
-    host_criterion,
     locate,
     named,
     not_negative,
@@ -36,16 +37,23 @@ class SequenceDiscriminators:
         n_frames: frames that each of them sees.
         n_frames_ignored: frames at the beginning of a sequence that are not judged.
         conditional: whether they see the condition as well.
-        matching_weight: of feature matching (the networks then need ``features``); 0 does not compute it.
-        criterion: ``(prediction, is_real) -> scalar``.
+        matching_weight: of feature matching (the networks then need ``features``, or return features beside their
+            prediction); 0 does not compute it.
+        criterion: see ``losses.gan.objective``; or the ``host.Place`` where one is found.
         penalised: whether the discriminators' loss has a gradient penalty.
+        inputs, prediction: see ``judge.Judge``.
     """
 
     def __init__(
         self, networks: Sequence[Any], n_frames: int, n_frames_ignored: int = 0, conditional: bool = False,
-        matching_weight: float = 0.0, criterion: Callable[[Tensor, bool], Tensor] = gan_loss, penalised: bool = False,
+        matching_weight: float = 0.0, criterion: Any = "lsgan", penalised: bool = False,
+        inputs: Sequence[str] | None = None, prediction: Callable[[Any], Any] | int | str | None = None,
     ):  # fmt: skip
-        self.judges = [Judge(network, n_frames, n_frames**scale, conditional) for scale, network in enumerate(networks)]
+        self.judges = [
+            Judge(network, n_frames, n_frames**scale, conditional, f"sequence discriminator {scale}", inputs,
+                  prediction)
+            for scale, network in enumerate(networks)
+        ]
         self.n_frames, self.ignored = n_frames, n_frames_ignored
         self.conditional, self.matching_weight = conditional, matching_weight
         self.criterion, self.penalised = criterion, penalised
@@ -73,7 +81,8 @@ class SequenceDiscriminators:
             raise ValueError("conditional sequence discriminators need the conditioning sequence")
         fake, real = as_video(fake), as_video(real)
         for network in self.networks:
-            network.to(fake.device)  # a host that is no nn.Module cannot move them
+            if isinstance(network, nn.Module):
+                network.to(fake.device)  # a host that is no nn.Module cannot move them
         condition = as_video(condition) if self.conditional else None
         self.step = Step("generator", "discriminator", fake=fake, real=real, condition=condition, between=between)
 
@@ -118,8 +127,7 @@ class SeqDMixin:
     """Adds sequence discriminators to a GAN class: put it before the GAN among the base classes.
 
     The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``; on an ``nn.Module`` the
-    discriminators are registered. The objective is the host's ``criterion_GAN(prediction, is_real)`` (or
-    ``criterionGAN``) where it has one::
+    discriminators are registered::
 
         self.define_seq_D(n_frames=3)                                # in __init__, after super().__init__()
         optimizer_D.add_param_group({"params": self.seq_D_parameters()})
@@ -130,16 +138,22 @@ class SeqDMixin:
     Save ``self.seq_D_networks`` with your networks where the host is no ``nn.Module``.
 
     Args:
-        seq_D_gan_mode: else this objective, see ``losses.gan.gan_loss``; "wgangp" adds the gradient penalty.
+        seq_D_gan_mode: the adversarial objective, see ``losses.gan.gan_loss``; "wgangp" adds the gradient penalty.
+            None: the host's ``criterion_GAN`` or ``criterionGAN``, else "lsgan".
+        seq_D_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
         seq_D_feature_matching_weight: weight of feature matching; 0 does not compute it.
     """
 
     def __init__(
-        self, *args: Any, seq_D_gan_mode: str = "lsgan", seq_D_feature_matching_weight: float = 0.0, **kwargs: Any
-    ):
+        self, *args: Any, seq_D_gan_mode: str | None = None, seq_D_feature_matching_weight: float = 0.0,
+        seq_D_criterion_GAN: Any = None, **kwargs: Any,
+    ):  # fmt: skip
         super().__init__(*args, **kwargs)
-        if seq_D_gan_mode not in GAN_MODES:
+        if (seq_D_gan_mode or "lsgan") not in GAN_MODES:
             raise unknown("seq_D_gan_mode", seq_D_gan_mode, GAN_MODES)
+        if seq_D_criterion_GAN is not None:
+            objective(seq_D_criterion_GAN)  # refuses what is none
+        self.seq_D_criterion_GAN = seq_D_criterion_GAN
         not_negative("seq_D_feature_matching_weight", seq_D_feature_matching_weight)
         self.seq_D_gan_mode, self._seq_D_matching = seq_D_gan_mode, seq_D_feature_matching_weight
         self.seq_Ds: dict[str, SequenceDiscriminators] = {}
@@ -147,8 +161,9 @@ class SeqDMixin:
 
     def define_seq_D(
         self, n_frames: int, temporal_scales: int = 1, n_frames_ignored: int = 0, conditional: bool = False,
-        seq_D_name: str | None = None, discriminators: Sequence[nn.Module | Place] | None = None, channels: int = 3,
-        condition_channels: int = 3, architecture: str = "basic", filters: int = 64,
+        seq_D_name: str | None = None, discriminators: Sequence[Callable[..., Any] | Place] | None = None,
+        channels: int = 3, condition_channels: int = 3, architecture: str = "basic", filters: int = 64,
+        inputs: Sequence[str] | None = None, prediction: Callable[[Any], Any] | int | str | None = None,
     ) -> None:  # fmt: skip
         """Add a group of discriminators, one per temporal scale, see :class:`SequenceDiscriminators`.
 
@@ -156,7 +171,9 @@ class SeqDMixin:
             seq_D_name: to tell it from other groups of the same model; without a name it is "target".
             discriminators: your own networks (or the places of yours that are registered already), one for each scale,
                 whatever ``temporal_scales`` is; else they are built, see ``models.networks``, for frames of
-                ``channels`` and conditions of ``condition_channels``.
+                ``channels`` and conditions of ``condition_channels``. Functions are trained by whose parameters they
+                use; a method of a module stands for the module.
+            inputs, prediction: how your own are called, and which of what they return is judged, see ``judge.Judge``.
         """
         name = seq_D_name or DEFAULT_NAME
         if name in self.seq_Ds:
@@ -168,17 +185,18 @@ class SeqDMixin:
             discriminators = [define_discriminator(architecture, seen, filters) for _ in range(temporal_scales)]
         places = []
         for scale, network in enumerate(discriminators):
-            place = locate(self, network)
-            if not isinstance(network, Place):
-                self.seq_D_networks[f"{name}_{scale}"] = network
-            places.append(place if isinstance(place, Place) else Place(self, "seq_D_networks", f"{name}_{scale}"))
+            place, key = locate(self, network), f"{name}_{scale}"
+            module = _module(network, self)
+            if module:
+                self.seq_D_networks[key] = module
+                if not isinstance(place, Place):
+                    place = Place(self, "seq_D_networks", key, *([] if module is network else [network.__name__]))
+            places.append(place)
         self.seq_Ds[name] = SequenceDiscriminators(
             places, n_frames, n_frames_ignored, conditional, self._seq_D_matching,
-            self._seq_D_criterion, self.seq_D_gan_mode == "wgangp",
+            CriterionPlace(self, "seq_D_criterion_GAN", "seq_D_gan_mode"),
+            "wgangp" in (self.seq_D_gan_mode, self.seq_D_criterion_GAN), inputs, prediction,
         )  # fmt: skip
-
-    def _seq_D_criterion(self, prediction: Tensor, is_real: bool) -> Tensor:
-        return host_criterion(self, prediction, is_real, self.seq_D_gan_mode)
 
     def set_seq_D_input(
         self, sequence: Video, real_sequence: Video, conditioning_sequence: Video | None = None,
@@ -200,7 +218,8 @@ class SeqDMixin:
     def seq_D_parameters(self) -> list[nn.Parameter]:
         """The discriminators' parameters, each once, for the discriminator's optimizer."""
         networks = [network for group in self.seq_Ds.values() for network in group.networks]
-        return list({p: None for network in networks for p in network.parameters()})
+        modules = [module for network in networks if (module := _module(network, self))]
+        return list({p: None for module in modules for p in module.parameters()})
 
     def seq_D_terms(self, seq_D_name: str | None = None) -> Losses:
         """What :meth:`seq_D_backward` adds up, as named terms with their weights."""
@@ -224,3 +243,9 @@ class SeqDMixin:
 
     def _seq_D(self, name: str | None) -> dict[str, SequenceDiscriminators]:
         return named(self.seq_Ds, name, "group of sequence discriminators", "call define_seq_D first")
+
+
+def _module(network: Any, host: Any) -> nn.Module | None:
+    """The module that a discriminator is, or is a method of, unless that is the host."""
+    module = network.__self__ if inspect.ismethod(network) else network
+    return module if isinstance(module, nn.Module) and module is not host else None

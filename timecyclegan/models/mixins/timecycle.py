@@ -1,12 +1,12 @@
 """TimeCycle as a module of its own: motion models, the last walk, and the losses on it."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term, total
-from timecyclegan.losses.gan import gan_loss
+from timecyclegan.losses.gan import objective
 from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
 from timecyclegan.models.judge import Case, Exhibit, Judge, discriminator_terms, generator_terms
 from timecyclegan.models.mixins.host import Place, Step, Video, as_video, check_ignored, find, not_negative
@@ -32,14 +32,16 @@ class TimeCycle(nn.Module):
         loss: ``"l1"`` or ``"l2"``.
         weight: of the cycle loss in :meth:`generator_loss`.
         warp_weight: of the motion warp loss there; 0 does not compute it.
-        criterion_GAN: ``(prediction, is_real) -> scalar``, a mean over the prediction's elements.
-        penalised: whether the discriminators' loss has a gradient penalty (for the criterion of "wgangp").
+        criterion_GAN: the adversarial criterion as your GAN has it, see ``losses.gan.objective``: a name ("lsgan",
+            "vanilla", "wgangp", "hinge"), a function ``(prediction, is_real)`` that may take ``for_discriminator``, a
+            pair of functions (generator's, discriminator's), ``nn.BCEWithLogitsLoss()`` and the like.
+        penalised: whether the discriminators' loss has a gradient penalty; None: if the criterion is "wgangp".
     """
 
     def __init__(
         self, motion_model: nn.Module | tuple[nn.Module, nn.Module], cycle_type: str = "conditional", loss: str = "l1",
-        weight: float = 1.0, warp_weight: float = 0.0, criterion_GAN: Callable[[Tensor, bool], Tensor] = gan_loss,
-        penalised: bool = False,
+        weight: float = 1.0, warp_weight: float = 0.0, criterion_GAN: Any = "lsgan",
+        penalised: bool | None = None,
     ):  # fmt: skip
         super().__init__()
         if cycle_type not in CYCLE_TYPES:
@@ -60,7 +62,10 @@ class TimeCycle(nn.Module):
         self.loss, self.weight, self.warp_weight = loss, weight, warp_weight
         not_negative("weight", weight)
         not_negative("warp_weight", warp_weight)
-        self.criterion_GAN, self.penalised = criterion_GAN, penalised
+        if not isinstance(criterion_GAN, Place):
+            objective(criterion_GAN)  # refuses what is none
+        self.criterion_GAN = criterion_GAN
+        self.penalised = criterion_GAN == "wgangp" if penalised is None else penalised
         self.judges: list[Judge] = []
         self.step = Step()  # of the last walk: sequence, condition, cycle, real
         self._shown = Step()  # to the discriminators: real, condition, first
@@ -81,19 +86,23 @@ class TimeCycle(nn.Module):
         return getattr(self.step, "cycle", None)
 
     def add_discriminator(
-        self, discriminator: Any, n_frames: int = 1, conditional: bool | None = None, name: str | None = None
-    ) -> None:
+        self, discriminator: Any, n_frames: int = 1, conditional: bool | None = None, name: str | None = None,
+        inputs: Sequence[str] | None = None, prediction: Callable[[Any], Any] | int | str | None = None,
+    ) -> None:  # fmt: skip
         """Let ``discriminator`` judge the images of the cycle; it stays the host's and is not registered here.
 
         Args:
-            discriminator: the network, or the ``host.Place`` where it lives.
+            discriminator: a module, a function or a bound method; or the ``host.Place`` where a network lives.
             n_frames: 1 for a frame discriminator, which sees (N, [C_c +] C, H, W); more for a sequence
                 discriminator, which sees (N, n_frames * ([C_c +] C), H, W).
             conditional: whether it sees the condition as well; None, where a conditioning sequence is given.
             name: how error messages call it.
+            inputs: ``("frame", "condition")`` or ``("condition", "frame")`` where it takes two arguments.
+            prediction: which of what it returns is judged, see ``judge.Judge``.
         """
         name = name or f"discriminator {len(self.judges)}"
-        self.judges.append(Judge(discriminator, n_frames, conditional=conditional, name=name))
+        self.judges.append(Judge(discriminator, n_frames, conditional=conditional, name=name, inputs=inputs,
+                                 prediction=prediction))  # fmt: skip
 
     def forward(self, sequence: Video, condition: Video | None = None, ignore_first_n: int = 0) -> Cycle | None:
         """Walk a generated ``sequence`` (N, T, C, H, W); returns the walk, None where there are too few frames.
@@ -164,7 +173,10 @@ class TimeCycle(nn.Module):
     def discriminator_loss(self) -> Tensor:
         """The sum of :meth:`discriminator_terms`, a scalar: add it to the discriminator's loss."""
         terms = self.discriminator_terms()
-        parameters = [p for judge in self.judges for p in judge.network.parameters()]
+        networks = [judge.network for judge in self.judges]
+        parameters = [p for network in networks if isinstance(network, nn.Module) for p in network.parameters()]
+        if self.judges and not parameters:  # those of functions are not known
+            parameters = [torch.zeros(1, requires_grad=True)]
         return _zero_of([self.step.sequence.detach(), *parameters]) + total(terms)
 
     def terms(self) -> dict[str, Tensor]:

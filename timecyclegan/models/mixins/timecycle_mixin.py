@@ -1,23 +1,24 @@
 """TimeCycle for any GAN class by inheritance."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
+from timecyclegan.losses.gan import objective
 from timecyclegan.models.judge import Case
 from timecyclegan.models.mixins.host import (
     DEFAULT_NAME,
+    CriterionPlace,
     Place,
     Video,
     as_video,
     copy_host,
-    host_criterion,
     locate,
     named,
 )
 from timecyclegan.models.mixins.timecycle import TimeCycle
-from timecyclegan.models.networks import define_generator
+from timecyclegan.models.networks import define_motion_model
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
 from timecyclegan.util.errors import UserError
 
@@ -37,10 +38,13 @@ class TimeCycleMixin:
         timecycle_loss_weight: weight of the cycle loss.
         timecycle_motion_model_architecture, timecycle_motion_model_filters: the motion model that
             :meth:`define_timecycle` builds, see ``models.networks.generator``.
+        timecycle_motion_model_residual: it predicts the change since the nearest known frame, so that gradients do not
+            grow with the length of the walk; False is the 2020 release's, for weights of that form.
         timecycle_separate_motion_models: one model for each direction of time instead of a shared one.
         timecycle_warp_loss_weight: weight of the motion warp loss; 0 does not compute it.
-        timecycle_gan_mode: the adversarial objective, where the host has no ``criterion_GAN`` (or ``criterionGAN``);
-            "wgangp" adds the gradient penalty.
+        timecycle_gan_mode: the adversarial objective, "lsgan", "vanilla", "wgangp" (which adds the gradient penalty) or
+            "hinge". None: the host's ``criterion_GAN`` or ``criterionGAN``, else "lsgan".
+        timecycle_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
     """
 
     def __init__(
@@ -51,23 +55,29 @@ class TimeCycleMixin:
         timecycle_loss_weight: float = 1.0,
         timecycle_motion_model_architecture: str = "resnet_1blocks",
         timecycle_motion_model_filters: int = 64,
+        timecycle_motion_model_residual: bool = True,
         timecycle_separate_motion_models: bool = False,
         timecycle_warp_loss_weight: float = 0.0,
-        timecycle_gan_mode: str = "lsgan",
+        timecycle_gan_mode: str | None = None,
+        timecycle_criterion_GAN: Any = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         for name, value, known in (
             ("timecycle_type", timecycle_type, CYCLE_TYPES),
             ("timecycle_loss", timecycle_loss, DISTANCES),
-            ("timecycle_gan_mode", timecycle_gan_mode, GAN_MODES),
+            ("timecycle_gan_mode", timecycle_gan_mode or "lsgan", GAN_MODES),
         ):
             if value not in known:
                 raise UserError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+        if timecycle_criterion_GAN is not None:
+            objective(timecycle_criterion_GAN)  # refuses what is none
         self.timecycle_type, self.timecycle_gan_mode = timecycle_type, timecycle_gan_mode
+        self.timecycle_criterion_GAN = timecycle_criterion_GAN
         self._timecycle_loss = {"loss": timecycle_loss, "weight": timecycle_loss_weight,
                                 "warp_weight": timecycle_warp_loss_weight}  # fmt: skip
-        self._timecycle_model = (timecycle_motion_model_architecture, timecycle_motion_model_filters)
+        self._timecycle_model = {"name": timecycle_motion_model_architecture, "filters": timecycle_motion_model_filters,
+                                 "residual": timecycle_motion_model_residual}  # fmt: skip
         self._timecycle_models = 2 if timecycle_separate_motion_models else 1
         self.timecycles: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
 
@@ -93,9 +103,8 @@ class TimeCycleMixin:
                     f"{self.timecycle_type} walks with a network of yours: give it as motion_model, or for pingpong "
                     "call define_timecycle_pingpong(generator)"
                 )
-            architecture, filters = self._timecycle_model
-            models = [define_generator(architecture, input_channels, output_channels, filters,
-                                       flag="timecycle_motion_model_architecture")
+            models = [define_motion_model(in_channels=input_channels, out_channels=output_channels,
+                                          flag="timecycle_motion_model_architecture", **self._timecycle_model)
                       for _ in range(self._timecycle_models)]  # fmt: skip
             motion_model = models[0] if len(models) == 1 else models
         else:
@@ -108,20 +117,26 @@ class TimeCycleMixin:
         self._add_timecycle(locate(self, generator), "pingpong", timecycle_name)
 
     def add_timecycle_discriminator(
-        self, discriminator: nn.Module | Place, n_frames: int = 1, discriminator_name: str | None = None,
-        timecycle_name: str | None = None, conditional: bool | None = None,
+        self, discriminator: Callable[..., Any] | Place, n_frames: int = 1, discriminator_name: str | None = None,
+        timecycle_name: str | None = None, conditional: bool | None = None, inputs: Sequence[str] | None = None,
+        prediction: Callable[[Any], Any] | int | str | None = None,
     ) -> None:  # fmt: skip
         """Let a discriminator of the host's judge the images of the cycle; several add up.
 
         Args:
-            discriminator: sees [condition, image] or just the image, (N, channels, H, W). Put another module in its
-                place among the attributes of the host (a wrapped one), and that one judges.
+            discriminator: a module, a function or a bound method; sees [condition, image] or just the image, (N,
+                channels, H, W). Put another module in its place among the attributes of the host (a wrapped one), and
+                that one judges. No generator's term trains it, wherever it has its parameters from.
             n_frames: 1 for a frame discriminator; a sequence discriminator sees this many frames as channels.
             discriminator_name: how error messages call it.
             conditional: whether it sees the condition; None, where a conditioning sequence is given.
+            inputs: ``("frame", "condition")`` or ``("condition", "frame")`` where it takes two arguments.
+            prediction: where it returns several tensors and it is not clear (see ``judge.predictions``) which of them
+                are judged: an index, or a function of all that it returns.
         """
-        place = locate(self, discriminator)
-        self._timecycle(timecycle_name).add_discriminator(place, n_frames, conditional, discriminator_name)
+        self._timecycle(timecycle_name).add_discriminator(
+            locate(self, discriminator), n_frames, conditional, discriminator_name, inputs, prediction
+        )
 
     # ---- every step
 
@@ -185,14 +200,10 @@ class TimeCycleMixin:
         name = name or DEFAULT_NAME
         if name in self.timecycles:
             raise ValueError(f"there is a TimeCycle called {name!r} already: give this one a timecycle_name")
-        host_has_one = hasattr(self, "criterion_GAN") or hasattr(self, "criterionGAN")
         self.timecycles[name] = TimeCycle(
-            motion_model, cycle_type, criterion_GAN=self._timecycle_criterion,
-            penalised=self.timecycle_gan_mode == "wgangp" and not host_has_one, **self._timecycle_loss,
+            motion_model, cycle_type, penalised="wgangp" in (self.timecycle_gan_mode, self.timecycle_criterion_GAN),
+            criterion_GAN=CriterionPlace(self, "timecycle_criterion_GAN", "timecycle_gan_mode"), **self._timecycle_loss,
         )  # fmt: skip
-
-    def _timecycle_criterion(self, prediction: Tensor, is_real: bool) -> Tensor:
-        return host_criterion(self, prediction, is_real, self.timecycle_gan_mode)
 
     def _timecycle(self, name: str | None) -> TimeCycle:
         return self._named(name or DEFAULT_NAME)[name or DEFAULT_NAME]

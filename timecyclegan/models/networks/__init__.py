@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from timecyclegan.models.networks import dcgan
 from timecyclegan.models.networks.patchgan import PatchGAN, PixelDiscriminator
@@ -93,6 +94,43 @@ def define_discriminator(name: str, in_channels: int, filters: int, **lookup) ->
     ``lookup``: the other arguments of :func:`discriminator`.
     """
     return init_weights(discriminator(name, **lookup).build(in_channels, filters))
+
+
+class ResidualMotionModel(nn.Module):
+    """The nearest known frame plus what ``network`` makes of the input; its last convolution begins near 0.
+
+    (N, in_channels, H, W), whose last ``channels`` are that frame, to (N, channels, H, W), not bounded. It begins
+    close to the identity, so that gradients neither grow nor fade along a walk of any length, while a chain of
+    networks drawn from N(0, 0.02) with instance norm multiplies them at every frame. (Residual learning: He et al.
+    2016; a last layer that begins at 0: Zhang et al. 2019, "Fixup".)
+    """
+
+    def __init__(self, network: nn.Module, channels: int):
+        super().__init__()
+        self.network, self.channels = network, channels
+        last = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))][-1]
+        with torch.no_grad():
+            last.weight.mul_(0.01)  # not 0, which would keep the other layers out of the first step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -self.channels :] + self.network(x)
+
+
+def define_motion_model(
+    name: str, in_channels: int, out_channels: int, filters: int, residual: bool = True, **lookup
+) -> nn.Module:
+    """Build and initialise a network that predicts a frame, (N, out_channels, H, W), from [condition, known frames],
+    (N, in_channels, H, W), the nearest one last.
+
+    Args:
+        residual: what it predicts is the change since the nearest known frame (:class:`ResidualMotionModel`); else
+            the frame itself, in [-1, 1], as the 2020 release's.
+        lookup: the other arguments of :func:`generator`.
+    """
+    if not residual:
+        return define_generator(name, in_channels, out_channels, filters, **lookup)
+    change = define_generator(name, in_channels, out_channels, filters, output=nn.Identity(), **lookup)
+    return ResidualMotionModel(change, out_channels)
 
 
 def init_weights(network: nn.Module, std: float = 0.02) -> nn.Module:
