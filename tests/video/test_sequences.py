@@ -109,7 +109,7 @@ def test_what_is_called_like_a_frame_but_is_no_file_is_an_error(tmp_path):
 
 def test_everything_else_is_named_once(tmp_path, capsys, monkeypatch):
     touch(tmp_path, "a/1.png", "a/2.heic", "a/.3.png", "a/Thumbs.db", "b/1.png", ".cache/1.png", "notes.txt",
-          "c/d/e.txt")
+          "c/d/e.txt", "c/d/e.zip")
     (tmp_path / "a 0.png").mkdir()
     (tmp_path / "b/up").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -119,7 +119,7 @@ def test_everything_else_is_named_once(tmp_path, capsys, monkeypatch):
         assert list(find_sequences(tmp_path)) == list(find_sequences(tmp_path)) == ["a", "b"]
     assert capsys.readouterr().out == (
         f"note: {tmp_path}: left out are pictures or videos of kinds that are not read: a/2.heic; folders without "
-        "frames: a 0.png, c; links to a folder above them: b/up; other files: notes.txt, pipe, socket and 2 more; "
+        "frames: a 0.png, c; links to a folder above them: b/up; other files: pipe, socket, a/Thumbs.db and 1 more; "
         "hidden files and folders: .cache, a/.3.png\n")
 
 
@@ -239,7 +239,7 @@ def test_paths_that_cannot_be_are_user_errors(tmp_path, monkeypatch):
 
 
 def test_what_is_left_to_the_caller_is_not_looked_at(tmp_path, capsys):
-    touch(tmp_path, "a/1.png", "videos/x.mp4", "epoch1/a/1.png", "notes.txt", "a/notes.txt")
+    touch(tmp_path, "a/1.png", "videos/x.mp4", "epoch1/a/1.png", "x.zip", "a/x.zip")
     (tmp_path / "gone").symlink_to("nowhere")
-    assert list(find_sequences(tmp_path, without=["videos", "epoch1", "notes.txt", "gone"])) == ["a"]
-    assert capsys.readouterr().out == f"note: {tmp_path}: left out are other files: a/notes.txt\n"
+    assert list(find_sequences(tmp_path, without=["videos", "epoch1", "x.zip", "gone"])) == ["a"]
+    assert capsys.readouterr().out == f"note: {tmp_path}: left out are other files: a/x.zip\n"

@@ -24,6 +24,9 @@ LEFT_OUT = UNREAD, EMPTY, CIRCLES, OTHER, HIDDEN = (
     "pictures or videos of kinds that are not read", "folders without frames", "links to a folder above them",
     "other files", "hidden files and folders")  # fmt: skip
 FURTHER = "further pictures in a file"
+TEXTS = "texts"  # nobody takes them for frames: they are left out without a note
+
+_TEXT_SUFFIXES = (".txt", ".md", ".json", ".csv", ".html", ".xml", ".yaml", ".yml", ".log")
 
 
 @dataclass
@@ -88,6 +91,9 @@ def list_folder(folder: Path, without: Collection[str] = ()) -> Listing:
         elif kind in VIDEO_SUFFIXES:
             found.videos.append(path)
         else:
+            if kind in _TEXT_SUFFIXES:
+                found.leave(TEXTS, path)
+                continue
             medium = (mimetypes.guess_type(f"x{kind}", strict=False)[0] or "").split("/")[0]
             found.leave(UNREAD if medium in ("image", "video") else OTHER, path)
     return found
