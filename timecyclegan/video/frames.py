@@ -46,10 +46,10 @@ def natural_key(name: str) -> tuple:
 def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str, list[Frame]]:
     """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
 
-    Names that differ only in their Unicode form are one name. What is left out, but for texts, is named in notes: hidden files, files
-    that are neither image nor video, folders without any, further pictures in a file. Links to folders are followed,
-    but not to one above them. Where there are images anywhere, videos are not used: they may well have been made of
-    the images.
+    Names that differ only in their Unicode form are one name. What is left out, but for texts, is named in notes:
+    hidden files, files that are neither image nor video, folders without any, further pictures in a file. Links to
+    folders are followed, but not to one above them. Where there are images anywhere, videos are not used: they may
+    well have been made of the images.
 
     Args:
         without: names of folders and files right below ``root`` that are not looked at; the caller names them.
