@@ -19,6 +19,7 @@ from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
+from timecyclegan.util.names import present
 from timecyclegan.util.options import (
     ControlOptions,
     Options,
@@ -76,7 +77,7 @@ def _training_options(arguments: Arguments) -> Options:
     """The defaults, or those of the run to go on with, changed by the preset and by what was given."""
     control, given = arguments.options(ControlOptions), arguments.given_for(Options)
     options = default_options(given.pop("model_type", None), control.preset or None, **given)
-    saved = CHECKPOINTS / arguments.name / OPTIONS
+    saved = present(CHECKPOINTS / arguments.name) / OPTIONS
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
         options = dataclasses.replace(Options.load(saved), **{**preset, **arguments.given_for(Options)})
@@ -226,7 +227,7 @@ def _earlier(output: Path, evaluation: "Evaluation") -> "tuple[str, Evaluation] 
         # there is none, or it is damaged: no comparison
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             file = epochs[epoch] / evaluation.facts["direction"] / "metrics.json"
-            found = Evaluation.from_json(json.loads(file.read_text()))
+            found = Evaluation.from_json(json.loads(file.read_text("utf-8")))
             same = ("options", "source", "target", "direction")
             if found.flow == evaluation.flow and all(found.facts[key] == evaluation.facts[key] for key in same):
                 return f"after epoch {epoch}", found

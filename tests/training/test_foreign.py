@@ -525,3 +525,10 @@ def test_a_motion_model_that_does_not_fit(data):
     found = message(begin, data, **options)
     assert "theirs/timecycles_target.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
+
+
+def test_a_file_where_a_folder_is_meant_and_a_name_that_looks_like_another(tmp_path):
+    weights.save(tmp_path / "run/generator.pth", {})
+    assert message(foreign.find, tmp_path / "run/generator.pth") == (
+        f"{tmp_path}/run/generator.pth is a file; give the folder that holds the weights")
+    assert "; 'Run' and 'run' differ in case" in message(foreign.find, tmp_path / "Run")

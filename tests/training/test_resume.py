@@ -1,4 +1,6 @@
 """A run that is interrupted and resumed ends in the same bytes as one that is not."""
+import hashlib
+import json
 import random
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from tests.training.helpers import (
     write_data,
 )
 from timecyclegan.models import MODELS, calculate_block_size, get_task
+from timecyclegan.training import checkpoint
 from timecyclegan.training import run as run_module
 from timecyclegan.util.options import Options
+from timecyclegan.util.weights import save
 
 GROWING = {"spatial_scaling": (0.5, 1.0), "temporal_scaling": (0.4, 1.0), "num_epochs": 1}
 VARIANTS = {
@@ -288,3 +292,19 @@ def test_rows_torn_by_a_power_cut_are_dropped(monkeypatch, data, tmp_path):
         file.write("1,1,0.3")  # of "1234,1,0.3..."
     train(data, "broken", resume=True, save_minutes=0.0, **P)
     assert_same_run("whole", "broken")
+
+
+def test_a_run_on_names_in_the_other_unicode_form_goes_on(data, tmp_path):
+    """Also one whose digest was made of the names as they were stored, before they were compared in one form."""
+    roots = [tmp_path / "decomposed" / side.name for side in data]
+    for side, root in zip(data, roots, strict=True):
+        for path in side.glob("*/*.png"):
+            (root / f"{path.parent.name}e\u0301").mkdir(parents=True, exist_ok=True)
+            (root / f"{path.parent.name}e\u0301" / f"e\u0301{path.name}").write_bytes(path.read_bytes())
+    train(roots, num_epochs=1, **P)
+    frames = [[f"s{s}e\u0301", [[f"e\u0301{t}.png"] * 2 for t in range(len(list((data[0] / f"s{s}").iterdir())))]]
+              for s in range(len(list(data[0].iterdir())))]  # fmt: skip
+    saved = latest("run")
+    saved["data"]["digest"] = hashlib.sha256(json.dumps(frames).encode()).hexdigest()
+    save(checkpoint.CHECKPOINTS / "run" / checkpoint.LATEST, saved)
+    assert train(roots, resume=True, num_epochs=2, **P)

@@ -60,7 +60,7 @@ class VideoLoader(DataLoader):
         try:
             yield from super().__iter__()
         except UserError as error:
-            wrong = str(error).splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: ")
+            wrong = error.args[0].splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: ")
             # Nothing may hold the workers any more: left to the garbage collector, each takes 5 s to end.
             self._iterator = error.__traceback__ = None
         if wrong:

@@ -100,6 +100,6 @@ def begin(path: Path, manifest: Mapping[str, Any], old: Iterable[Path]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(path.read_text("utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; choose another folder") from error

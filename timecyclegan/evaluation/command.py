@@ -19,6 +19,7 @@ from timecyclegan.util.argparser import Parser
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import check_writable, write_json
+from timecyclegan.util.options import path_text
 from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences, natural_key
 from timecyclegan.video.reader import VIDEO_SUFFIXES
 
@@ -66,6 +67,15 @@ def find_results(root: str | Path, partner: str | Path | None = None) -> Sequenc
 def _parser(prog: str, description: str) -> argparse.ArgumentParser:
     return Parser(prog=f"python -m timecyclegan.evaluation.{prog}", description=description,
                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
+    """What was given, with all paths as ``util.names.user_path`` reads them."""
+    args = parser.parse_args(arguments)
+    for name in ("real", "fake", "source", "flow", "flow_weights", "json", "per_frame", "save_stats"):
+        if given := getattr(args, name, None):
+            setattr(args, name, path_text(given))
+    return args
 
 
 def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
@@ -123,10 +133,11 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
     Raises:
         UserError: as :class:`Evaluator`, and for flags that do not go together.
     """
-    args = _frames_parser(prog, description, metrics, by_name).parse_args(arguments)
+    args = _parsed(_frames_parser(prog, description, metrics, by_name), arguments)
     pick_device(args.gpu)
     if args.flow and not Path(args.flow).is_dir():
-        raise UserError(f"flow folder {args.flow} does not exist")
+        wrong = "is a file" if Path(args.flow).exists() else "does not exist"
+        raise UserError(f"flow folder {args.flow} {wrong}; give the one with a folder of .npz files for each sequence")
     if args.unconditional and (args.flow or args.source):
         raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
                         "what a generated one should")
@@ -182,7 +193,7 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
     if "{dims}" in metric.definition:
         parser.add_argument("--dims", type=int, choices=BLOCKS, default=2048, help="which of Inception's features are "
                             "compared (default: 2048)")
-    args = parser.parse_args(arguments)
+    args = _parsed(parser, arguments)
     pick_device(args.gpu)
     if args.save_stats and Path(args.save_stats).suffix.lower() != STATISTICS:
         raise UserError(f"--save_stats {args.save_stats}: expected a file name that ends in {STATISTICS}")

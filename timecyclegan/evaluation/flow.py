@@ -15,6 +15,7 @@ from timecyclegan.flow import check_backend, choose_backend, describe, flow_back
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import user_path
 from timecyclegan.video.frames import to_video
 
 FlowFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -76,7 +77,7 @@ def load_flow(path: str | Path) -> TrueFlow:
     Raises:
         UserError: the file is missing, is damaged, lacks an array, or their shapes do not fit.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise UserError(f"flow file {path} does not exist; every frame but a sequence's first needs one, named "
                         "as the real frame")

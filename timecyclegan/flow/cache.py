@@ -12,6 +12,8 @@ from torch import Tensor
 from timecyclegan.flow import FlowBackend, flow_backend
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import user_path
+from timecyclegan.util.options import path_text
 
 
 class FlowCache:
@@ -28,7 +30,7 @@ class FlowCache:
     """
 
     def __init__(self, folder: str | Path, backend: str, weights: str = ""):
-        self.folder, self.backend, self.weights = Path(folder), backend, weights
+        self.folder, self.backend, self.weights = user_path(folder), backend, path_text(weights)
         self._compute: FlowBackend | None = None  # each worker has its own
 
     def flow(

@@ -15,6 +15,7 @@ from timecyclegan.datasets.loading import read_frames
 from timecyclegan.flow import FlowBackend
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import one_form, user_path
 from timecyclegan.video.frames import to_video, write_image
 
 
@@ -93,11 +94,12 @@ def draw_folders(
     Returns:
         The pictures by sequence, in order, and each sequence's scale in pixels.
     """
+    output = user_path(output)
     written, scales = {}, {}
     total = sum(map(len, sequences.values()))
     with _scratch(output) as scratch, tqdm(total=total, desc="flow", unit="frame", dynamic_ncols=True) as bar:
         for name, paths in sequences.items():
-            pictures = [output / name / f"{path.stem}.png" for path in paths]
+            pictures = [output / name / f"{one_form(path.stem)}.png" for path in paths]
             previous, scales[name] = None, 0.0
             for picture, image in zip(pictures, read_frames(paths, *size, threads), strict=True):
                 frame, flow = to_video(image[None]).to(device), np.zeros((*size, 2), np.float32)

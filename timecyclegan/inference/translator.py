@@ -18,6 +18,7 @@ from timecyclegan.models import get_task, model_class
 from timecyclegan.models.base_model import OTHER
 from timecyclegan.training.checkpoint import CHECKPOINTS
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.names import present, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.video import panels
 from timecyclegan.video.frames import resize_image, to_uint8, to_video
@@ -75,7 +76,7 @@ class Translator:
         self.model = load_model(name, options, epoch, {domain})
         self.size, self.own_size, self.domain = (options.image_height, options.image_width), own_size, domain
         # How ``data.prepare_video`` made the source; where nothing is known, of every frame, at ``size``.
-        self.maker, self.prepared = MAKERS.get(source), kept_settings(CHECKPOINTS / name, source)
+        self.maker, self.prepared = MAKERS.get(source), kept_settings(present(CHECKPOINTS / name), source)
         self.nearest = {side: options.label_maps(side) for side in ("source", "target")}
 
     def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
@@ -115,7 +116,7 @@ class Translator:
         Raises:
             UserError: ``source`` cannot be read or ``output`` cannot be written; then there is no new ``output``.
         """
-        source, output = Path(source), Path(output)
+        source, output = user_path(source), user_path(output)
         if output.exists() and source.exists() and output.samefile(source):
             raise UserError(f"{output} is the video to translate; give another file to write")
         with VideoFile(source) as video:

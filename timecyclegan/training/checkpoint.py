@@ -9,12 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from timecyclegan.training import foreign, misfit
+from timecyclegan.util import logs
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.weights import load, without_wrappers
 
 LATEST = "latest.pth"
 OPTIONS = "options.json"
-CHECKPOINTS = Path("checkpoints")
+CHECKPOINTS = logs.CHECKPOINTS
 
 State, Parts = misfit.State, foreign.Parts
 

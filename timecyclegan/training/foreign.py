@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import look_alike
 from timecyclegan.util.weights import load, without_wrappers
 
 # pytorch-CycleGAN-and-pix2pix's names, with A as the source and B as the target.
@@ -115,6 +116,8 @@ def find(folder: Path, epoch: int = 0) -> dict[str, Parts]:
     Raises:
         UserError: there are none (names the epochs that there are), or two files are the same network.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; give the folder that holds the weights")
     files: dict[str, Parts] = {}
     epochs: set[int] = set()
     paths = [path for path in sorted(folder.glob("[!.]*.pth")) if path.stem != "latest"]  # our own: a run's whole state
@@ -127,7 +130,9 @@ def find(folder: Path, epoch: int = 0) -> dict[str, Parts]:
     if not files:
         there = f"there are epochs {', '.join(map(str, sorted(epochs)))}, ask for one" if epochs else ""
         what = f"weights of epoch {epoch} in {folder}" if epoch else f"checkpoint {folder / 'latest.pth'}"
-        raise UserError(f"no {what}, nor weights of another program: {there or 'train first, or check the name'}")
+        beside = [] if folder.is_dir() else [path.name for path in folder.parent.glob("*/")]
+        raise UserError(f"no {what}, nor weights of another program: {there or 'train first, or check the name'}"
+                        + look_alike(folder.name, beside))
     if "encoder" in files and "generator" in files:  # the 2020 release's recurrent DCGAN
         files["generator"] = {"encoder.": files.pop("encoder")[""], "decoder.": files["generator"][""]}
     return files

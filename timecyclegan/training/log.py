@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from timecyclegan.util.logs import append_csv, columns, read_csv, write_csv
+from timecyclegan.util.names import readable
 from timecyclegan.video.frames import to_uint8
 from timecyclegan.video.writer import encode_gif
 
@@ -51,7 +52,8 @@ class TrainingLog:
         whole = [row for row in read_csv(self.losses) if None not in row.values() and row["step"].isdigit()]
         kept = [row for row in whole if int(row["step"]) <= step]
         write_csv(self.losses, kept, columns(self.losses) or ["step", "epoch"])
-        self.writer = SummaryWriter(folder, purge_step=step + 1)
+        # TensorBoard writes no names that are not UTF-8: such bytes stand escaped in the name of a folder of its own.
+        self.writer = SummaryWriter(readable(str(folder)), purge_step=step + 1)
 
     def scalars(self, values: Mapping[str, float], step: int, epoch: int) -> None:
         """Log losses by name (``Generator/l1`` becomes ``Loss/Generator/l1``; what has no group keeps its name)."""
@@ -64,7 +66,7 @@ class TrainingLog:
         """Log the options to TensorBoard's HPARAMS page."""
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {key: v if isinstance(v, (bool, int, float, str)) else str(v) for key, v in values.items()}
+        plain = {key: v if isinstance(v, (bool, int, float)) else readable(str(v)) for key, v in values.items()}
         for summary in hparams(plain, {}):
             self.writer._get_file_writer().add_summary(summary)
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe, learning_rate
+from timecyclegan.util.names import one_line
 from timecyclegan.util.signals import signals
 
 
@@ -36,7 +37,7 @@ def _train(run: Run, stop: list[int]) -> bool:
         if len(run.stages) > 1:
             print(f"stage {at.stage + 1} of {len(run.stages)}: {describe(stage)}")
         with tqdm(
-            total=stage.num_epochs * steps, initial=at.epoch * steps + at.batch, desc=run.name, unit="step",
+            total=stage.num_epochs * steps, initial=at.epoch * steps + at.batch, desc=one_line(run.name), unit="step",
             dynamic_ncols=True, mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file need not hold every step
         ) as bar:  # fmt: skip
             while at.epoch < stage.num_epochs:

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from timecyclegan.training import checkpoint
 from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, check_growth, growth_stages
 from timecyclegan.util.device import pick_device
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.logs import RUNS, log_training
+from timecyclegan.util.names import fitting, present, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.util.weights import load, save
 
@@ -57,9 +59,9 @@ class Run:
 
     def __init__(self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
                  overwrite: bool = False):  # fmt: skip
-        self.name, self.target, self.options, self.overwrite = name, target, options, overwrite
-        self.source = None if get_task(options.model_type) == "unconditional" else source
-        self.folder = checkpoint.CHECKPOINTS / name
+        self.name, self.target, self.options, self.overwrite = name, user_path(target), options, overwrite
+        self.source = None if get_task(options.model_type) == "unconditional" or source is None else user_path(source)
+        self.folder = present(checkpoint.CHECKPOINTS / name)
         self.device = pick_device(options.gpu)
         self.stages = growth_stages(options)
         for stage in self.stages:  # before any data are read
@@ -141,13 +143,14 @@ class Run:
         self.stage = stage = self.stages[self.position.stage]
         dataset = self._dataset(stage)
         for warning in dataset.warnings():
-            print(f"note: {warning}")
+            note(warning)
         # What tells the data of a run from other data: the names of all frames, and the folders.
         self.data = {
-            "digest": hashlib.sha256(json.dumps(dataset.names()).encode()).hexdigest(),
+            "digest": _digest(dataset.names(), "NFC"),
             "source": str(self.source.resolve()) if self.source else "",
             "target": str(self.target.resolve()),
         }
+        self.other_digest = _digest(dataset.names(), "NFD")  # that of older runs on names of this Unicode form
         self.loader = make_loader(
             dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
         )
@@ -193,7 +196,7 @@ class Run:
         """
         now, before = ((data["source"], data["target"]) for data in (self.data, saved["data"]))
         known = " and ".join(filter(None, before))
-        if self.data["digest"] != saved["data"]["digest"] or now == before[::-1] != before:
+        if saved["data"]["digest"] not in (self.data["digest"], self.other_digest) or now == before[::-1] != before:
             raise UserError(f"the data changed: the run to resume was trained on other sequences, those of {known} as "
                             f"they were; restore them, or begin anew with --init_checkpoint_dir {self.folder}")
         if now != before:
@@ -300,6 +303,12 @@ class Run:
             raise UserError(f"{error}. What was learnt is saved: mend the file, then go on with --resume") from error
 
 
+def _digest(names: list, form: str) -> str:
+    """Of the names of all frames, in one of Unicode's forms."""
+    text = unicodedata.normalize(form, json.dumps(names, ensure_ascii=False))
+    return hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
+
+
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Two processes that train into one ``folder`` would overwrite each other's checkpoints.
@@ -307,7 +316,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is inside this block for the same folder, or the lock cannot be written.
     """
-    lock = folder.parent / f".{folder.name}.lock"
+    lock = folder.parent / fitting(f".{folder.name}", ".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, "w")  # noqa: SIM115 (closed below)

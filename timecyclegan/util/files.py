@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import LONGEST, expanded, fitting
+
+_SUFFIX = 16  # bytes; longer ones say nothing of a file's kind
 
 
 @contextlib.contextmanager
@@ -20,8 +23,9 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be made or written to, or the disk is full.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    path = expanded(path)
+    head, suffix = temporary_parts(path.name)
+    temporary = path.with_name(f"{head}.{os.getpid()}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -64,10 +68,18 @@ def check_writable(path: str | Path, append: bool = False) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def temporary_parts(name: str) -> tuple[str, str]:
+    """How the temporary name of a file of this name begins, and how it ends, see :func:`replacing`."""
+    suffix = Path(name).suffix
+    if len(os.fsencode(suffix)) > _SUFFIX:  # of no kind of file
+        suffix = ""
+    return fitting(f".{name.removesuffix(suffix)}", room=LONGEST - _SUFFIX - len(".4194304.tmp")), suffix
+
+
 def write_json(path: str | Path, value: Any, sync: bool = False) -> None:
     """Write ``value`` as JSON, by :func:`replacing`; NaN and infinity, which JSON does not know, are a ValueError."""
     with replacing(path, sync) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _sync(path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import expanded
 
 
 def save(path: Path, content: Any) -> None:
@@ -28,7 +29,7 @@ def load(path: Path) -> Any:
         UserError: the file is missing, damaged, or holds anything but tensors and plain values.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(expanded(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
     except pickle.UnpicklingError as error:

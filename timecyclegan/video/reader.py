@@ -24,6 +24,7 @@ from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import expanded
 from timecyclegan.video.endings import missing_bytes
 from timecyclegan.video.times import ascending, average_rate
 
@@ -106,7 +107,7 @@ class VideoFile:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = path = expanded(path)
         try:
             self.container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
@@ -261,6 +262,7 @@ def survey(path: Path) -> Survey:
     Raises:
         UserError: the file is missing, no video, damaged, cut off, or has no frames.
     """
+    path = expanded(path)
     return _survey(path, *version(path))
 
 

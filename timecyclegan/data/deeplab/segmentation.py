@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.names import user_path
 from timecyclegan.util.torchscript import brief, load_torchscript
 
 TORCHSCRIPT, ONNX, TENSORFLOW = (".pt", ".pth", ".ts", ".torchscript"), ".onnx", (".pb", ".tar.gz", ".tgz", ".tar")
@@ -36,7 +37,7 @@ class Segmenter:
     """
 
     def __init__(self, path: str | Path, gpu: int = -1, start: str = "", end: str = ""):
-        self._path, self.range = Path(path), (0.0, 1.0)
+        self._path, self.range = user_path(path), (0.0, 1.0)
         name, known = self._path.name.lower(), (*TORCHSCRIPT, ONNX, *TENSORFLOW)
         if not name.endswith(known):
             raise UserError(f"--model {path}: unknown kind of file; known are {' '.join(known)}")

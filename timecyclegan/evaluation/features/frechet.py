@@ -15,6 +15,7 @@ import numpy as np
 from timecyclegan.evaluation.base import Metric, Step, Value
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import expanded
 from timecyclegan.util.torchscript import brief
 
 ROUNDING = 1e-12  # of the traces: what a distance of equal sets may come to
@@ -82,7 +83,7 @@ class Statistics:
             UserError: the file is missing, damaged or of another kind.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(expanded(path), allow_pickle=False) as file:
                 mean, cov = file["mu"].astype(np.float64), file["sigma"].astype(np.float64)
                 facts = json.loads(str(file["facts"])) if "facts" in file else {}
                 n = int(file["n"]) if "n" in file else None

@@ -7,6 +7,7 @@ import torch
 
 from timecyclegan.models.networks.flownet2_pytorch.flownet2 import FlowNet2
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import expanded
 from timecyclegan.util.weights import without_wrappers
 
 NAME = "FlowNet2_checkpoint.pth.tar"
@@ -30,7 +31,7 @@ def load_checkpoint(path: str | Path, rgb_max: float = 255.0) -> FlowNet2:
     """
     try:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(expanded(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"FlowNet2's weights are not at {path}. {SOURCE}") from error
     except Exception as error:  # what a damaged file raises is anyone's guess
