@@ -24,6 +24,7 @@ from timecyclegan.models import calculate_block_size, default_options, get_task
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option
+from timecyclegan.util.device import require_gpu
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.options import ControlOptions, Options
 from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
@@ -125,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
         if trained:
+            require_gpu(given.get("gpu", -1))
             Run(_NAME, source, target, options, overwrite=True)
         else:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from timecyclegan.evaluation.base import UNCONDITIONAL, Evaluation
 from timecyclegan.util.argparser import Parser
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.errors import command, failed
 from timecyclegan.util.logs import write_csv
 
 
@@ -113,8 +113,9 @@ def _load(path: Path) -> Evaluation:
         evaluation = Evaluation.from_json(json.loads(path.read_text()))
         next(iter(evaluation.values.values()))
         return evaluation
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise UserError(f"cannot read {path}: it is no metrics.json of val.py or compute_metrics ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError) as error:
+        what = f"cannot read {path}"
+        raise failed(what, error, f"{what}: it is no metrics.json of val.py or compute_metrics ({error})") from error
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Writing files so that a killed process never leaves half of one under its real name."""
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed, reason
 
 
 @contextlib.contextmanager
@@ -22,20 +23,41 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if sync:
-            _sync(temporary)
-        os.replace(temporary, path)
-        if sync:
-            _sync(path.parent)
-    except OSError as error:
-        file = next((parent for parent in path.parents if os.path.isfile(parent)), None)
-        reason = f"{file} is not a folder" if file else error.strerror or error
-        raise UserError(f"cannot write {path}: {reason}") from error
+        with writing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if sync:
+                _sync(temporary)
+            os.replace(temporary, path)
+            if sync:
+                _sync(path.parent)
     finally:
         with contextlib.suppress(OSError):  # must not hide what went wrong above
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
+    """Around what writes to ``path``, by way of ``temporary`` if that is given.
+
+    Raises:
+        UserError: the system refuses it, in its own words; names another file if it is that which failed.
+    """
+    path = Path(path)
+    try:
+        yield
+    except (UserError, BrokenPipeError):  # the latter is of the terminal, or of a process
+        raise
+    except Exception as error:
+        what, other = f"cannot write {path}", getattr(error, "filename", None)
+        file = next((parent for parent in path.parents if os.path.isfile(parent)), None)
+        if file and isinstance(error, OSError):
+            raise UserError(f"{what}: {file} is not a folder") from error
+        if not isinstance(error, OSError) and reason(error) is None:
+            raise
+        if isinstance(other, (str, os.PathLike)) and Path(other) not in (path, temporary, *path.parents):
+            what += f": {other}"  # what is copied, say
+        raise failed(what, error, f"{what}: {error}") from error
 
 
 def write_json(path: str | Path, value: Any, sync: bool = False) -> None:
@@ -44,9 +66,18 @@ def write_json(path: str | Path, value: Any, sync: bool = False) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+# What a sync says where data did not reach the disk. All else says that this file system does not sync (FUSE and
+# network shares refuse it, many only for folders): then there is nothing to wait for, and no harm done.
+_LOST = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ESTALE}
+
+
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _LOST:
+            raise

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.errors import UserError, reason
+from timecyclegan.util.files import replacing, writing
 
 TRAIN_LOG = Path("train_log.csv")
 METRICS = Path("metrics.csv")
@@ -27,7 +27,8 @@ def log_command() -> None:
         with open(COMMAND_LOG, "a") as file:
             file.write(f"{now()} {shlex.join(sys.argv)}\n")
     except OSError as error:
-        raise UserError(f"cannot write {COMMAND_LOG.absolute()}: {error.strerror}; run in another folder") from error
+        why = f"cannot write {COMMAND_LOG.absolute()}: {reason(error)}"
+        raise UserError(f"{why}; mend that, or run in another folder") from error
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -51,7 +52,7 @@ def append_csv(path: Path, row: dict[str, Any]) -> None:
     """Append a row; a table that lacks one of its columns is rewritten with it."""
     known = columns(path)
     if known and set(row) <= set(known):
-        with open(path, "a", newline="") as file:
+        with writing(path), open(path, "a", newline="") as file:
             csv.DictWriter(file, known, restval="").writerow(row)
     else:
         write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
-from timecyclegan.util.errors import UserError, suggestion
+from timecyclegan.util.errors import failed, suggestion
 from timecyclegan.util.files import write_json
 
 Check = tuple[Callable[[Any], bool], str]
@@ -172,8 +172,9 @@ class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeC
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"cannot read the run's options from {path}: {error}") from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            what = f"cannot read the run's options from {path}"
+            raise failed(what, error, f"{what}: {error}") from error
 
 
 @dataclasses.dataclass

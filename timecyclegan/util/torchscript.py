@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 
 
 def load_torchscript(path: str | Path, device: torch.device, flag: str) -> torch.jit.ScriptModule:
@@ -20,8 +20,8 @@ def load_torchscript(path: str | Path, device: torch.device, flag: str) -> torch
             warnings.simplefilter("ignore", FutureWarning)  # PyTorch has a successor; people's files are of this kind
             return torch.jit.load(path, map_location=device).eval()
     except Exception as error:  # zip, pickle and compiler errors
-        raise UserError(f"{flag} {path} holds no TorchScript ({brief(error)}); save the network with "
-                        "torch.jit.script(network).save(FILE), or torch.jit.trace") from error
+        raise failed(f"cannot read {flag} {path}", error, f"{flag} {path} holds no TorchScript ({brief(error)}); save "
+                     "the network with torch.jit.script(network).save(FILE), or torch.jit.trace") from error
 
 
 def brief(error: Exception) -> str:

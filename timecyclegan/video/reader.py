@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 
@@ -156,11 +156,10 @@ def to_rgb(picture: av.VideoFrame) -> np.ndarray:
 def unreadable(path: str | Path, error: Exception | None, frame: int | None = None) -> UserError:
     """What to say of a video, or of one frame of it, that cannot be read."""
     what = f"video {path}" if frame is None else f"frame {frame} of video {path}"
-    if isinstance(error, OSError) and error.errno is not None:
-        return UserError(f"cannot read {what}: {error.strerror}")
-    reason = f" ({error.strerror})" if isinstance(error, av.error.FFmpegError) else ""
-    return UserError(f"cannot read {what}: it is damaged{'' if frame is not None else ' or no video'}{reason}; replace "
-                     "or remove it")
+    said = f" ({error.strerror})" if isinstance(error, av.error.FFmpegError) else ""
+    damaged = UserError(f"cannot read {what}: it is damaged{'' if frame is not None else ' or no video'}{said}; "
+                        "replace or remove it")
+    return failed(f"cannot read {what}", error, str(damaged)) if error else damaged
 
 
 def no_frames(path: str | Path) -> UserError:
