@@ -128,7 +128,8 @@ def arguments(data, name, epochs, threads, *flags):
 
 
 def start(*given):
-    return subprocess.Popen(arguments(*given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(arguments(*given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            start_new_session=True)
 
 
 def steps(name):

@@ -178,8 +178,8 @@ class Run:
         from timecyclegan.flow.cache import FlowCache
 
         folder = Path(stage.flow_cache)
-        parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        if self.resume and not (parent.is_dir() and os.access(parent, os.W_OK)):
+        parent = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+        if self.resume and not (os.path.isdir(parent) and os.access(parent, os.W_OK)):
             folder = self.folder / "flow_cache"  # it was another machine's; what is in it can be computed again
             note(f"--flow_cache {stage.flow_cache} cannot be written here: flow is kept in {folder}")
         cache = FlowCache(folder, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
