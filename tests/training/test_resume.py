@@ -219,8 +219,8 @@ def test_more_epochs_go_on_from_a_finished_run(data):
 
 @pytest.mark.parametrize(("first", "then", "told"), [
     # After 2 epochs of 2 the last one had half of 0.0002; of 4, two are constant, then it falls by thirds.
-    (2, 4, "--num_epochs 4 instead of 2: the learning rate was 0.0001 and goes on at 0.000133, and falls linearly to 0, "
-           "which it reaches when epoch 4 ends"),
+    (2, 4, "--num_epochs 4 instead of 2: the learning rate was 0.0001 and goes on at 0.000133, and falls linearly to "
+           "0, which it reaches when epoch 4 ends"),
     (2, 8, "--num_epochs 8 instead of 2: the learning rate was 0.0001 and goes on at 0.0002, stays there until epoch "
            "4 ends, and falls linearly to 0, which it reaches when epoch 8 ends"),
     (2, 2, ""),
