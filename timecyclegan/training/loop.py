@@ -28,6 +28,7 @@ def train(run: Run) -> bool:
     if run.finished():
         print(f"{run.name} is finished after {run.position.epoch} epochs; a higher --num_epochs goes on")
         return True
+    mute()  # a daemon, or a program with windows, has no output
     why = trouble(run.options.gpu) if run.options.gpu >= 0 and run.device.type == "cpu" else ""
     print(f"{run.name} trains on {device_name(run.device)}{f' ({why})' * bool(why)}")
     stop: list[int] = []  # the signals that came

@@ -87,8 +87,11 @@ def failed(what: str, error: BaseException, otherwise: str) -> UserError:
 
 
 def mute() -> None:
-    """Let an output that nobody can read any more (a closed terminal or pipe) lead nowhere, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
+    """Let an output that nobody can read (a closed terminal or pipe, or none at all) lead nowhere, instead of failing."""
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+            continue
         with contextlib.suppress(AttributeError, OSError, ValueError):  # not of this process, or closed
             look = select.poll()
             look.register(stream.fileno(), 0)  # asked for nothing, it tells errors and hang-ups
@@ -108,6 +111,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def wrapper(*args, **kwargs) -> int:
         _noted.clear()
+        mute()
         line = ""
         try:
             code = main(*args, **kwargs) or 0

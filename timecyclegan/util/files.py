@@ -50,12 +50,13 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         what, other = f"cannot write {path}", getattr(error, "filename", None)
-        file = next((parent for parent in path.parents if os.path.isfile(parent)), None)
-        if file and isinstance(error, OSError):
-            raise UserError(f"{what}: {file} is not a folder") from error
+        above = next((place for place in path.parents if os.path.lexists(place) and not os.path.isdir(place)), None)
+        if above and isinstance(error, OSError):
+            raise UserError(f"{what}: {above} is {'a link to no' if above.is_symlink() else 'not a'} folder") from error
         if not isinstance(error, OSError) and reason(error) is None:
             raise
-        if isinstance(other, (str, os.PathLike)) and Path(other) not in (path, temporary, *path.parents):
+        ours = {os.fspath(place) for place in (path, temporary or path, *path.parents)}
+        if isinstance(other, (str, os.PathLike)) and os.fspath(other).removeprefix("file:") not in ours:
             what += f": {other}"  # what is copied, say
         raise failed(what, error, f"{what}: {error}") from error
 
