@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import shutil
+import sys
 import zlib
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.training.helpers import message
 from timecyclegan.evaluation.features.frechet import Statistics
 from timecyclegan.evaluation.flow import load_flow
 from timecyclegan.training.run import exclusive
-from timecyclegan.util import weights
+from timecyclegan.util import device, weights
 from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError, command, machine_errno, reason
 from timecyclegan.util.files import replacing, write_json, writing
@@ -171,6 +172,13 @@ def test_a_closed_pipe_is_not_blamed_on_a_file(tmp_path):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
+@pytest.mark.parametrize(("kind", "said"), [("file", "is not a folder"), ("link", "is a link to no folder")])
+def test_what_stands_where_a_folder_must_be(tmp_path, kind, said):
+    place = tmp_path / "place"
+    place.touch() if kind == "file" else place.symlink_to(tmp_path / "nowhere")
+    assert message(write_json, place / "a.json", 1) == f"cannot write {place / 'a.json'}: {place} {said}"
+
+
 # --- locks
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
@@ -208,9 +216,22 @@ def test_what_nothing_else_caught_is_one_line(error, code, line, capsys):
     assert out == "" and err.startswith(line) and err.count("\n") == bool(line)
 
 
+def test_without_an_output(monkeypatch, capsys):
+    """``>&-`` closes it; programs with windows and daemons have none."""
+    @command
+    def main():
+        print("to nobody")
+        sys.stderr.write("to nobody")
+        return 3
+
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main() == 3
+
+
 # --- GPUs
 
-def test_a_gpu_that_is_remembered_and_one_that_is_asked_for(capsys):
+def test_a_gpu_that_is_remembered_and_one_that_is_asked_for(monkeypatch, capsys):
     """No GPU is in sight of these tests."""
     assert [pick_device(number).type for number in (-1, 0)] == ["cpu", "cpu"]
     assert capsys.readouterr().out == ""
@@ -220,6 +241,12 @@ def test_a_gpu_that_is_remembered_and_one_that_is_asked_for(capsys):
     why = str(torchs.value).partition("\n")[0].rstrip(".")
     note = f"note: GPU 3 cannot be used here ({why}): computing on the CPU; --gpu chooses another device\n"
     assert capsys.readouterr().out == note
+    monkeypatch.setattr(device, "trouble", lambda number: "invalid device ordinal" if number else "")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    assert [str(pick_device(number)) for number in (-1, 0, 2)] == ["cpu", "cuda:0", "cuda:0"]
+    assert "note: GPU 2 cannot be used here (invalid device ordinal): computing on GPU 0, H100;" in (
+        capsys.readouterr().out)
+    monkeypatch.undo()
     require_gpu(-1)
     for number in (0, 3):
         assert message(require_gpu, number) == (f"--gpu {number} cannot be used, of 0 GPUs: {why}; give the number of "

@@ -135,7 +135,7 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
                         "REAL's. Without it, --save_stats saves those of REAL and nothing is compared")
     parser.add_argument("--save_stats", metavar="FILE.npz", help="write REAL's statistics, to give in its place later "
                         "(pytorch-fid reads them too)")
-    parser.add_argument("--gpu", type=gpu_number, default=0, help="-1 is the CPU, as is 0 where there is no GPU")
+    parser.add_argument("--gpu", type=gpu_number, default=0, help="-1 is the CPU, also used where there is no GPU")
     parser.add_argument("--json", metavar="FILE", help="write the value, its terms and all that it depends on")
     if "{dims}" in metric.definition:
         parser.add_argument("--dims", type=int, choices=BLOCKS, default=2048, help="which of Inception's features are "

@@ -87,10 +87,10 @@ def failed(what: str, error: BaseException, otherwise: str) -> UserError:
 
 
 def mute() -> None:
-    """Let an output that nobody can read (a closed terminal or pipe, or none at all) lead nowhere, instead of failing."""
+    """Let an output that nobody can read (a closed terminal or pipe, or none at all) lead nowhere, and not fail."""
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None:
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (stays open)
             continue
         with contextlib.suppress(AttributeError, OSError, ValueError):  # not of this process, or closed
             look = select.poll()

@@ -50,7 +50,8 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         what, other = f"cannot write {path}", getattr(error, "filename", None)
-        above = next((place for place in path.parents if os.path.lexists(place) and not os.path.isdir(place)), None)
+        places = (path, *path.parents) if isinstance(error, FileExistsError) else path.parents
+        above = next((place for place in places if os.path.lexists(place) and not os.path.isdir(place)), None)
         if above and isinstance(error, OSError):
             raise UserError(f"{what}: {above} is {'a link to no' if above.is_symlink() else 'not a'} folder") from error
         if not isinstance(error, OSError) and reason(error) is None:

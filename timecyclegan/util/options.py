@@ -58,7 +58,8 @@ class ModelOptions:
 class RunOptions:
     """What may change whenever a model is run."""
 
-    gpu: int = option(0, "-gpu", "number of the GPU; -1 is the CPU, which is also used where there is no GPU",
+    gpu: int = option(0, "-gpu", "number of the GPU, which must be there if given; -1 is the CPU, which is also used "
+                      "where there is no GPU and none is asked for",
                       (lambda v: v >= -1, "-1 or more"))
     image_height: int = option(256, "-ih", "height of the pictures", POSITIVE)
     image_width: int = option(256, "-iw", "width of the pictures", POSITIVE)
