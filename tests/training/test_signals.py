@@ -158,11 +158,13 @@ def test_a_killed_worker_costs_no_learning(data):
     line = err.splitlines()[-1]
     done = latest("broken")["position"]["step"]
     assert steps("broken") == done >= 5
-    assert line == ("error: a process that loads data ended: it was killed by SIGKILL, as happens where memory is too "
-                    "small; lower --threads 2 (0 loads without other processes). What was learnt is saved in "
-                    f"checkpoints/broken/latest.pth, {done} steps: mend that, then go on with --resume")
+    assert line == (
+        "error: a process that loads data ended: it was killed by SIGKILL, as happens where memory is too small; lower "
+        "--threads 2 (0 loads without other processes). What was learnt is saved in checkpoints/broken/latest.pth, "
+        f"{done} steps: mend that, then go on with --resume")
 
 
+@pytest.mark.slow
 def test_a_signal_to_every_process(data):
     """As batch systems end a job: the workers may hear it before their parent does."""
     process = start(data, "broken", 400, 1)
@@ -187,6 +189,7 @@ def test_a_terminal_that_is_closed(data, tmp_path):
     assert latest("broken")["position"]["step"] == steps("broken") >= 5
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_any_more(data):
     """A lost ssh without a terminal, or ``| head``: no signal comes, printing fails."""
     process = start(data, "broken", 400, 0)

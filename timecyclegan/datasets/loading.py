@@ -4,6 +4,7 @@ An epoch's order is a pure function of (seed, epoch), as a sample is one of (see
 """
 import errno
 import itertools
+import multiprocessing.connection
 import multiprocessing.queues
 import os
 import signal
@@ -64,12 +65,12 @@ class VideoLoader(DataLoader):
     """A DataLoader whose troubles are one clear line each, raised where the next batch is asked for, and not elsewhere.
 
     Raises:
-        LostWorker: a worker was killed.
+        LostWorker: a worker was killed, or ended because it could not hand over what it had loaded.
         UserError: what a worker's UserError says; workers cannot be started; or the system refuses them something.
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        wrong, complain = None, sys.unraisablehook
+        iterator, wrong, complain = None, None, sys.unraisablehook
         others, heard = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
         try:
             iterator = super().__iter__()
@@ -79,12 +80,12 @@ class VideoLoader(DataLoader):
                 signal.signal(signal.SIGCHLD, heard or signal.SIG_DFL)
             yield from iterator
         except Exception as error:
-            wrong = self._explained(error)
+            wrong = self._explained(error, iterator or self._iterator)
             if wrong is None:
                 raise
             # Nothing may hold the workers any more: left to the garbage collector, each takes 5 s to end. PyTorch's
             # iterator, if it is only half made, fails at that, too.
-            sys.unraisablehook = complain if self._iterator else lambda _: None
+            sys.unraisablehook = complain if iterator or self._iterator else lambda _: None
             self._iterator = iterator = error.__traceback__ = None
             sys.unraisablehook = complain
         if wrong is not None:
@@ -92,23 +93,29 @@ class VideoLoader(DataLoader):
                 worker.terminate()
             raise wrong
 
-    def _explained(self, error: Exception) -> UserError | None:
+    def _explained(self, error: Exception, iterator: Any) -> UserError | None:
         """What an error of loading means to a user; None if it is not one that a user can mend."""
         if isinstance(error, UserError):
             return UserError(str(error).splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: "))
         fewer = f"; lower --threads {self.num_workers} (0 loads without other processes)" * (self.num_workers > 0)
-        codes = [worker.exitcode for worker in getattr(self._iterator, "_workers", ()) if worker.exitcode]
-        if codes and isinstance(error, RuntimeError):
-            how = os.strerror(codes[0]) if codes[0] > 0 else f"it was killed by {signal.Signals(-codes[0]).name}"
-            how += {-signal.SIGKILL: ", as happens where memory is too small",
-                    -signal.SIGBUS: ", as happens where shared memory (/dev/shm) is too small"}.get(codes[0], "")
-            return LostWorker(f"a process that loads data ended: {how}{fewer}")
+        workers = getattr(iterator, "_workers", ())
+        if workers and isinstance(error, (ConnectionError, EOFError, FileNotFoundError, RuntimeError)):
+            multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=1)  # one may just be dying
+            if codes := [worker.exitcode for worker in workers if worker.exitcode is not None]:
+                code = max(codes, key=abs)
+                how = os.strerror(code) if code else "it was asked to"
+                if code < 0:
+                    known = {number.value: number.name for number in signal.Signals}
+                    how = f"it was killed by {known.get(-code, f'signal {-code}')}"
+                how += {-signal.SIGKILL: ", as happens where memory is too small",
+                        -signal.SIGBUS: ", as happens where shared memory (/dev/shm) is too small"}.get(code, "")
+                return LostWorker(f"a process that loads data ended: {how}{fewer}")
         why = reason(error)
         if "Pin memory thread exited" in str(error):
             why = "the thread that takes the batches over ended, as happens with too many open files (ulimit -n)"
         if why and self.num_workers and os.strerror(errno.ENOSPC) in why:
             why += " for shared memory (/dev/shm)"
-        begun = self._iterator or not self.num_workers
+        begun = iterator or not self.num_workers
         what = "cannot load data" if begun else f"cannot start the {self.num_workers} processes that load data"
         return UserError(f"{what}: {why}{fewer}") if why else None
 
