@@ -15,7 +15,7 @@ from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
-from timecyclegan.util.device import pick_device
+from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
@@ -48,8 +48,9 @@ def dry_run(arguments: Arguments) -> None:
     options = _training_options(arguments)
     # Flow that is kept would be written, and loading is timed in this process.
     changes = {"flow_cache": "", "threads": 0}
-    if arguments.options(ControlOptions).resume:  # what it began with need not be there any more
-        changes |= {"init_checkpoint_dir": "", "init_epoch": 0}
+    if arguments.options(ControlOptions).resume:  # what it began with need not be there any more, nor its GPU
+        device = pick_device(options.gpu)
+        changes |= {"init_checkpoint_dir": "", "init_epoch": 0, "gpu": -1 if device.index is None else device.index}
     print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
 
 
@@ -76,6 +77,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
 def _training_options(arguments: Arguments) -> Options:
     """The defaults, or those of the run to go on with, changed by the preset and by what was given."""
     control, given = arguments.options(ControlOptions), arguments.given_for(Options)
+    require_gpu(given.get("gpu", -1))
     options = default_options(given.pop("model_type", None), control.preset or None, **given)
     saved = present(CHECKPOINTS / arguments.name) / OPTIONS
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
@@ -97,6 +99,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     from timecyclegan.inference.trained import load_model, load_options
 
     test = arguments.options(TestOptions)
+    require_gpu(arguments.given.get("gpu", -1))
     options = load_options(arguments.name, arguments.given_for(Options))
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)

@@ -2,6 +2,7 @@
 import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests.training.helpers import (
     write_data,
 )
 from timecyclegan.models import MODELS, calculate_block_size, get_task
-from timecyclegan.training import checkpoint
+from timecyclegan.training import checkpoint, loop
 from timecyclegan.training import run as run_module
 from timecyclegan.util.options import Options
 from timecyclegan.util.weights import save
@@ -217,6 +218,39 @@ def test_more_epochs_go_on_from_a_finished_run(data):
     assert train(data, resume=True, num_epochs=3, **P)
     assert latest("run")["position"] == {"stage": 0, "epoch": 3, "batch": 0, "step": 12}
     assert {name.rsplit("_", 1)[1] for name in weights("run")} == {"1.pth", "2.pth", "3.pth"}
+
+
+@pytest.mark.parametrize(("first", "then", "told"), [
+    # After 2 epochs of 2 the last one had half of 0.0002; of 4, two are constant, then it falls by thirds.
+    (2, 4, "--num_epochs 4 instead of 2: the learning rate was 0.0001 and goes on at 0.000133, and falls linearly to "
+           "0, which it reaches when epoch 4 ends"),
+    (2, 8, "--num_epochs 8 instead of 2: the learning rate was 0.0001 and goes on at 0.0002, stays there until epoch "
+           "4 ends, and falls linearly to 0, which it reaches when epoch 8 ends"),
+    (2, 2, ""),
+])  # fmt: skip
+def test_other_epochs_say_how_the_learning_rate_moves(data, capsys, first, then, told):
+    train(data, **{**P, "num_epochs": first})
+    capsys.readouterr()
+    trainer(data, resume=True, **{**P, "num_epochs": then})
+    assert (f"note: {told}\n" if told else "") == "".join(
+        line for line in capsys.readouterr().out.splitlines(keepends=True) if "learning rate" in line)
+
+
+def test_flow_that_was_kept_on_another_machine(monkeypatch, data, capsys):
+    """Where its folder cannot be, the run keeps its flow beside itself; the same in a new place is no other run."""
+    options = small("vid2vid", flow_cache="flow", flow_backend="farneback")
+    train(data, "whole", **options)
+    killed(monkeypatch, data, 3, **{**options, "save_minutes": 0.0})
+    shutil.rmtree("flow")
+    Path("flow").write_text("no folder")
+    capsys.readouterr()
+    run = trainer(data, resume=True, **{**options, "save_minutes": 0.0})
+    assert "note: --flow_cache flow cannot be written here: flow is kept in checkpoints/run/flow_cache\n" in (
+        capsys.readouterr().out)
+    assert loop.train(run)
+    assert weights("run") == weights("whole") and list(Path("checkpoints/run/flow_cache").rglob("*.npz"))
+    trainer(data, resume=True, **{**options, "flow_cache": "elsewhere"})
+    assert "--flow_cache  contradicts" in message(trainer, data, resume=True, **{**options, "flow_cache": ""})
 
 
 def test_epochs_of_a_growing_run_cannot_change(data):

@@ -26,6 +26,7 @@ from timecyclegan.models.notes import idle_options, missing_losses
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option, parse_words
+from timecyclegan.util.device import require_gpu
 from timecyclegan.util.errors import UserError, command, note
 from timecyclegan.util.names import user_path
 from timecyclegan.util.options import ControlOptions, Options
@@ -132,6 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
         if trained:
+            require_gpu(given.get("gpu", -1))
             options = Run(_NAME, source, target, options, overwrite=True).options
         else:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,

@@ -21,6 +21,7 @@ from timecyclegan.data.deeplab.segmentation import Segmenter
 from timecyclegan.datasets.folders import check_apart
 from timecyclegan.datasets.labels import NEWEST_CARLA, Translation, ids_to_colours
 from timecyclegan.datasets.prepared import begin, check_begun
+from timecyclegan.util.device import gpu_number
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.hub import sha256
 from timecyclegan.util.names import one_form, user_path
@@ -120,7 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", metavar="OUT", type=user_path)
     parser.add_argument("--model", type=user_path, required=True, help="file of the network")
     parser.add_argument("--batch_size", type=int, default=4, help="frames at once (default: 4); 1 for fixed sizes")
-    parser.add_argument("--gpu", type=int, default=0, help="for TorchScript; -1 is the CPU (default: 0)")
+    parser.add_argument("--gpu", type=gpu_number, default=0, help="for TorchScript; -1 is the CPU (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="also make maps that are there")
     parser.add_argument("--dry_run", action="store_true", help="load the model and say what would be made")
     run_deeplab(**parser.parse(arguments))

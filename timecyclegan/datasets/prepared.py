@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.datasets.folders import torn_files
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.files import write_json
 from timecyclegan.video.frames import few
 
@@ -101,5 +101,6 @@ def begin(path: Path, manifest: Mapping[str, Any], old: Iterable[Path]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text("utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; choose another folder") from error
+    except (OSError, ValueError, RecursionError) as error:
+        what = f"cannot read {path}"
+        raise failed(what, error, f"{what}: {error}; choose another folder") from error

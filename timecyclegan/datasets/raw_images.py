@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 
 LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".avif")
 
@@ -17,7 +17,8 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise UserError(f"cannot read image {path}: {' '.join(str(error).split())}; replace or remove it") from error
+        what = f"cannot read image {path}"
+        raise failed(what, error, f"{what}: {' '.join(str(error).split())}; replace or remove it") from error
 
 
 def encode_image(image: Image.Image, suffix: str) -> bytes:

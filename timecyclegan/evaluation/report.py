@@ -12,7 +12,7 @@ from pathlib import Path
 
 from timecyclegan.evaluation.base import UNCONDITIONAL, Evaluation
 from timecyclegan.util.argparser import Parser
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.errors import UserError, command, failed
 from timecyclegan.util.logs import write_csv
 from timecyclegan.util.names import user_path
 
@@ -166,8 +166,9 @@ def _load(path: Path) -> Evaluation:
         evaluation = Evaluation.from_json(json.loads(path.read_text("utf-8")))
         format_metrics(evaluation)  # what it cannot be made of is no evaluation
         return evaluation
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read {path}: it is no metrics.json of val.py or compute_metrics ({error})") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        what = f"cannot read {path}"
+        raise failed(what, error, f"{what}: it is no metrics.json of val.py or compute_metrics ({error})") from error
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.flow import FlowBackend
-from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.files import replacing, writing
 from timecyclegan.util.names import one_form, user_path
 from timecyclegan.video.frames import to_video, write_image
 
@@ -126,9 +125,7 @@ def draw_folders(
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[BinaryIO]:
     """A file without a name, on the disk that the results go to."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             yield file
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error

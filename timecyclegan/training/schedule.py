@@ -39,6 +39,18 @@ def check_growth(options: Options) -> None:
                             f"end with 1 (--{flag} {given} 1), or give a smaller {full}")  # fmt: skip
 
 
+def rate_note(epochs_before: int, options: Options, position: Position) -> str:
+    """How the learning rate moves in a run that was begun with other ``--num_epochs``; empty if nothing is left."""
+    if options.num_epochs == epochs_before or position.epoch >= options.num_epochs:
+        return ""
+    last = learning_rate(dataclasses.replace(options, num_epochs=epochs_before),
+                         position.epoch if position.batch else max(0, position.epoch - 1))
+    now, constant = learning_rate(options, position.epoch), (options.num_epochs + 1) // 2
+    stays = f", stays there until epoch {constant} ends" * (position.epoch < constant)
+    return (f"--num_epochs {options.num_epochs} instead of {epochs_before}: the learning rate was {last:.3g} and goes "
+            f"on at {now:.3g}{stays}, and falls linearly to 0, which it reaches when epoch {options.num_epochs} ends")
+
+
 def growth_stages(options: Options) -> list[Options]:
     """The options of each stage of progressive growing: first in space on short clips, then in time at full size.
 

@@ -14,8 +14,8 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.errors import UserError, reason
+from timecyclegan.util.files import replacing, writing
 from timecyclegan.util.names import one_line
 
 TRAIN_LOG = Path("train_log.csv")
@@ -40,7 +40,8 @@ def log_command() -> None:
         with open(COMMAND_LOG, "a", **TEXT) as file:
             file.write(f"{now()} {' '.join(map(_quoted, sys.argv))}\n")
     except OSError as error:
-        raise UserError(f"cannot write {COMMAND_LOG.absolute()}: {error.strerror}; run in another folder") from error
+        why = f"cannot write {COMMAND_LOG.absolute()}: {reason(error)}"
+        raise UserError(f"{why}; mend that, or run in another folder") from error
 
 
 def _quoted(word: str) -> str:
@@ -79,22 +80,19 @@ def append_csv(path: Path, row: dict[str, Any]) -> None:
         UserError: it cannot be written to.
     """
     path = Path(os.path.realpath(path))  # a link stays one
-    try:
-        with _locked(path) as file:
-            known = columns(path)
-            if known and set(row) <= set(known):
-                file.seek(-1, os.SEEK_END)
-                text = io.StringIO("" if file.read() in b"\r\n" else "\r\n", newline="")
-                text.seek(0, os.SEEK_END)  # an editor may have left out the last row's end
-                csv.DictWriter(text, known, restval="").writerow(row)
-                data, size = text.getvalue().encode(TEXT["encoding"], TEXT["errors"]), file.seek(0, os.SEEK_END)
-                if file.write(data) < len(data):  # at once, so that there is no half of a row
-                    file.truncate(size)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            else:
-                write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path), _locked(path) as file:
+        known = columns(path)
+        if known and set(row) <= set(known):
+            file.seek(-1, os.SEEK_END)
+            text = io.StringIO("" if file.read() in b"\r\n" else "\r\n", newline="")
+            text.seek(0, os.SEEK_END)  # an editor may have left out the last row's end
+            csv.DictWriter(text, known, restval="").writerow(row)
+            data, size = text.getvalue().encode(TEXT["encoding"], TEXT["errors"]), file.seek(0, os.SEEK_END)
+            if file.write(data) < len(data):  # at once, so that there is no half of a row
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        else:
+            write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])
 
 
 @contextlib.contextmanager

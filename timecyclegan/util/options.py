@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS
-from timecyclegan.util.errors import UserError, suggestion
+from timecyclegan.util.errors import failed, suggestion
 from timecyclegan.util.files import write_json
 from timecyclegan.util.names import user_path
 
@@ -89,7 +89,8 @@ class ModelOptions:
 class RunOptions:
     """What may change whenever a model is run."""
 
-    gpu: int = option(0, "-gpu", "number of the GPU; -1 is the CPU, which is also used where there is no GPU",
+    gpu: int = option(0, "-gpu", "number of the GPU, which must be there if given; -1 is the CPU, which is also used "
+                      "where there is no GPU and none is asked for",
                       (lambda v: v >= -1, "-1 or more"))
     image_height: int = option(256, "-ih", "height of the pictures", POSITIVE)
     image_width: int = option(256, "-iw", "width of the pictures", POSITIVE)
@@ -214,8 +215,9 @@ class Options(
         """
         try:
             return cls.from_dict(json.loads(user_path(path).read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"cannot read the run's options from {path}: {error}") from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            what = f"cannot read the run's options from {path}"
+            raise failed(what, error, f"{what}: {error}") from error
 
 
 @dataclasses.dataclass

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.names import user_path
 
 
@@ -23,8 +23,8 @@ def load_torchscript(path: str | Path, device: torch.device, flag: str) -> torch
             with open(path, "rb") as file:  # by name it takes no bytes that are not UTF-8
                 return torch.jit.load(file, map_location=device).eval()
     except Exception as error:  # zip, pickle and compiler errors
-        raise UserError(f"{flag} {path} holds no TorchScript ({brief(error)}); save the network with "
-                        "torch.jit.script(network).save(FILE), or torch.jit.trace") from error
+        raise failed(f"cannot read {flag} {path}", error, f"{flag} {path} holds no TorchScript ({brief(error)}); save "
+                     "the network with torch.jit.script(network).save(FILE), or torch.jit.trace") from error
 
 
 def brief(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.files import replacing
 from timecyclegan.util.names import expanded
 
@@ -19,14 +19,15 @@ def save(path: Path, content: Any) -> None:
         try:
             torch.save(content, file)
         except RuntimeError as error:  # what its archive writer makes of a write that fails
-            raise UserError(f"cannot write {path}: is the disk full?") from error
+            what, said = f"cannot write {path}", str(error).partition("\n")[0]
+            raise failed(what, error, f"{what}: {said}") from error
 
 
 def load(path: Path) -> Any:
     """Read what :func:`save` (or ``torch.save``) wrote, onto the CPU.
 
     Raises:
-        UserError: the file is missing, damaged, or holds anything but tensors and plain values.
+        UserError: the file is missing, cannot be read, is damaged, or holds anything but tensors and plain values.
     """
     try:
         return torch.load(expanded(path), map_location="cpu", weights_only=True)
@@ -38,7 +39,8 @@ def load(path: Path) -> Any:
             "(save a network's state_dict(), not the network)"
         ) from error
     except Exception as error:  # zip, pickle, EOF and storage errors: what a damaged file raises is anyone's guess
-        raise UserError(f"checkpoint {path} cannot be read, it seems damaged ({type(error).__name__})") from error
+        what = f"checkpoint {path} cannot be read"
+        raise failed(what, error, f"{what}, it seems damaged ({type(error).__name__})") from error
 
 
 # What wrappers put into the names of the parameters below them: nn.DataParallel and DistributedDataParallel,

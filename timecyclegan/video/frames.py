@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from timecyclegan.util.errors import UserError, note
+from timecyclegan.util.errors import UserError, failed, note
 from timecyclegan.util.files import replacing
 from timecyclegan.util.names import difference, expanded, look_alike, one_form, user_path
 from timecyclegan.video.listing import (
@@ -304,18 +304,17 @@ def read_image(frame: Frame) -> np.ndarray:
                 # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.
                 warnings.simplefilter("ignore", UserWarning)
                 return np.array(image.convert("RGB"))
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise _unreadable(frame, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    if isinstance(error, OSError) and error.errno is not None:
-        return UserError(f"cannot read image {path}: {error.strerror}")
     unknown = isinstance(error, UnidentifiedImageError)  # its text only repeats the path
-    reason = "unknown format" if unknown else " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"cannot read image {path}: it is damaged or no image ({reason}); replace or remove it")
+    said = "unknown format" if unknown else " ".join(str(error).split()) or type(error).__name__
+    what = f"cannot read image {path}"
+    return failed(what, error, f"{what}: it is damaged or no image ({said}); replace or remove it")
 
 
 def resize_image(image: np.ndarray, height: int, width: int, nearest: bool = False) -> np.ndarray:
