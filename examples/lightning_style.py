@@ -16,7 +16,9 @@ from timecyclegan import TimeCycleMixin, check_mixin  # TimeCycle
 
 
 class ManualLoop(nn.Module):
-    """What the GAN uses of Lightning."""
+    """What the GAN uses of Lightning, which steps by itself unless it is told that you do."""
+
+    automatic_optimization = True
 
     def optimizers(self):
         if not hasattr(self, "_optimizers"):
@@ -24,6 +26,8 @@ class ManualLoop(nn.Module):
         return self._optimizers
 
     def manual_backward(self, loss):
+        if self.automatic_optimization:
+            raise RuntimeError("set automatic_optimization to False: training_step steps the optimizers itself")
         loss.backward()
 
     def log_dict(self, values):
@@ -37,6 +41,7 @@ class ManualLoop(nn.Module):
 class GAN(TimeCycleMixin, ManualLoop):  # TimeCycle, was class GAN(ManualLoop):
     def __init__(self, filters=32):
         super().__init__(timecycle_loss_weight=5, timecycle_motion_model_filters=8)  # TimeCycle, was super().__init__()
+        self.automatic_optimization = False  # two optimizers, stepped below
         self.generator = nn.Sequential(  # sees the map and the frame before
             nn.Conv2d(1 + 3, filters, 5, padding=2), nn.InstanceNorm2d(filters), nn.ReLU(),
             nn.Conv2d(filters, filters, 3, padding=1), nn.InstanceNorm2d(filters), nn.ReLU(),

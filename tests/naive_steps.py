@@ -32,7 +32,7 @@ def penalty(D, reals, fakes):
     mixes, penalties = torch.rand(len(pairs), dtype=reals[0].dtype), []
     for mix, (real, fake) in zip(mixes, pairs, strict=True):
         z = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(D(z).sum(), z, create_graph=True)
+        (gradient,) = torch.autograd.grad(D(z).mean(), z, create_graph=True)
         penalties.append((gradient.square().sum().sqrt() - 1) ** 2)
     return mean(penalties)
 

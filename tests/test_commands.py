@@ -3,8 +3,11 @@ import csv
 import hashlib
 import importlib
 import json
+import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,7 @@ from PIL import Image
 
 from tests.training.helpers import write_data
 from timecyclegan.datasets import video_dataset
+from timecyclegan.models.base_model import BaseModel
 from timecyclegan.util.logs import RUNS
 from timecyclegan.video.frames import read_image
 
@@ -444,8 +448,60 @@ def test_a_full_disk_is_one_line(data, folder):
     limited = f"ulimit -f 40; exec {shlex.join(map(str, command))}"  # no file may exceed 40 KiB
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "is the disk full?" in done.stderr.splitlines()[-1]
+    assert "File too large" in done.stderr.splitlines()[-1]
     assert not list(Path("checkpoints/run").glob("*.pth*"))
+
+
+def test_too_many_open_files_are_no_full_disk(data, folder):
+    command = [sys.executable, ROOT / "train.py", "run", *data[:2], *P, "-t", "16"]
+    limited = f"ulimit -n 64; exec {shlex.join(map(str, command))}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "AttributeError" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "error: cannot start the 16 processes that load data: Too many open files (this process may open 64, see "
+        "ulimit -n); lower --threads 16 (0 loads without other processes). There is no checkpoint yet: mend that, then "
+        "begin again")
+
+
+# --- the machine
+
+def test_the_device_is_said_and_a_gpu_that_is_asked_for_must_be_there(script, refused, data, folder, capsys):
+    assert script("train", "run", *data[:2], *P) == 0
+    assert "run trains on the CPU\n" in capsys.readouterr().out
+    automatic = [word for word in P if word not in ("-gpu", "-1")]
+    assert script("train", "automatic", *data[:2], *automatic) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"automatic trains on the CPU \(.*(CUDA|NVIDIA).*\)\n", out) and "note" not in out  # and why
+    commands = [("train", "new", *data[:2], *automatic), ("train", "run", *data[:2], "--resume"),
+                ("test", "run", data[2]), ("val", "run", *data[2:])]  # fmt: skip
+    for command in commands:
+        assert "--gpu 0 cannot be used, of 0 GPUs: " in (line := refused(*command, "-gpu", "0"))
+        assert re.search("CUDA|NVIDIA", line)
+    assert not Path("checkpoints/new").exists()
+
+
+def test_a_gpu_that_a_run_remembers_of_another_machine(script, data, folder, capsys):
+    assert script("train", "run", *data[:2], *P) == 0
+    path = Path("checkpoints/run/options.json")
+    path.write_text(path.read_text().replace('"gpu": -1', '"gpu": 3'))
+    for command in (("train", "run", *data[:2], "--resume", "-ne", "2"), ("test", "run", data[2]),
+                    ("train", "run", *data[:2], "--resume", "--dry_run")):  # fmt: skip
+        assert script(*command) == 0
+        assert capsys.readouterr().out.count("note: GPU 3 cannot be used here (") == 1
+    assert json.loads(path.read_text())["gpu"] == 3  # where it comes back, it is used again
+
+
+def test_a_signal_in_the_last_step_does_not_keep_from_validating(script, data, folder, monkeypatch):
+    original, calls = BaseModel.training_step, iter(range(1, 100))
+
+    def signalled(self, *args, **kwargs):
+        if next(calls) == 2:  # the last one
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(BaseModel, "training_step", signalled)
+    assert script("trainval", "run", *data, *P) == 0
+    assert Path("results/run/metrics.json").exists()
 
 
 # --- processes

@@ -14,7 +14,7 @@ from timecyclegan.data.prepare_video import Settings, prepare_video
 from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.inference import translator
-from timecyclegan.video.frames import find_sequences, to_video
+from timecyclegan.video.frames import find_sequences, resize_image, to_video
 from timecyclegan.video.reader import VideoFile
 
 H, W = TINY["image_height"], TINY["image_width"]
@@ -53,6 +53,20 @@ def test_training_and_testing_see_the_same(monkeypatch, source, size, split):
     expected = to_video(read_frames(frames, H, W))
     found = seen_of(monkeypatch, timecyclegan.load("run", source=source))
     np.testing.assert_array_equal(found[: len(expected)], expected)
+
+
+def test_motion_over_as_many_frames_as_training_saw(monkeypatch):
+    """With --every 2 flow leads to the frame before the last one; where there is none yet, it is white."""
+    prepare_video(Path("clip.mp4"), Path("data"), Settings(source="flow", every=2, scene_cuts="off"))
+    train((Path("data/source"), Path("data/target")), **P | {"num_epochs": 1})
+    (frames,) = find_sequences(Path("data/source")).values()
+    found = seen_of(monkeypatch, timecyclegan.load("run", source="flow"))
+    np.testing.assert_array_equal(found[::2], to_video(read_frames(frames, H, W)))
+    assert (found[:2] == 1).all() and not (found[2:] == 1).all()
+    with VideoFile("clip.mp4") as video:
+        images = [image for image, _ in video.frames()]
+    made = resize_image(MAKERS["flow"](images[5], images[3]), H, W)
+    np.testing.assert_array_equal(found[5], to_video(made[None])[0])
 
 
 def test_the_command_does_the_same(monkeypatch):

@@ -54,6 +54,15 @@ def test_at_most_ten_lines_are_added_and_they_are_all(name):
     assert before and not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_lightning_is_told_that_the_module_steps_itself():
+    """Lightning 2 refuses manual_backward otherwise, and steps a second time."""
+    told = "        self.automatic_optimization = False  # two optimizers, stepped below\n"
+    assert example("lightning_style").gan.automatic_optimization is False
+    untold = example("lightning_style", (told, ""))
+    with pytest.raises(RuntimeError, match="automatic_optimization"):
+        untold.make_step(untold.batch())
+
+
 @pytest.fixture
 def double():
     torch.set_default_dtype(torch.double)

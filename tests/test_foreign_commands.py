@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from tests import test_commands
+from tests.models.test_networks import GENERATORS
 from tests.training.helpers import write_data
 from tests.training.test_foreign import (
+    batch_norm,
     discriminator,
     generator,
     parallel,
     save,
-    with_batch_norm,
     with_dropout,
     with_statistics,
 )
@@ -88,6 +89,14 @@ def test_architectures(script, sources, architecture, height, width):
     )  # fmt: skip
 
 
+def test_batch_norm(script, sources):
+    """pytorch-CycleGAN-and-pix2pix's default for pix2pix."""
+    state = batch_norm(GENERATORS["unet_128"])
+    save("latest_net_G.pth", parallel(state))
+    assert same_pictures(script, [sources], {"generator": state}, model_type="pix2pix", image_height=128,
+                         image_width=128, generator_architecture="unet_128", norm="batch")  # fmt: skip
+
+
 def test_recurrent(script, sources, capsys):
     """The whole folder of a 2020 training; testing needs the generator alone."""
     save("generator.pth", parallel(generator(inputs=9)))
@@ -123,8 +132,8 @@ def test_options_rule_where_there_are_any(script, refused, sources):
 
 def test_weights_that_cannot_be_used(refused, sources):
     flags = [sources, *as_flags({**FLAGS, "model_type": "pix2pix"})]
-    save("latest_net_G.pth", with_batch_norm(generator()))
-    assert "--norm instance" in refused("test", "theirs", *flags)
+    save("latest_net_G.pth", batch_norm(GENERATORS["resnet_6blocks"]))
+    assert "use --norm batch" in refused("test", "theirs", *flags)
     save("latest_net_G.pth", torch.nn.Conv2d(1, 1, 1))  # the network instead of its weights
     assert "state_dict" in refused("test", "theirs", *flags)
     Path("checkpoints/theirs/latest_net_G.pth").write_bytes(b"PK\x03\x04")

@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
+from timecyclegan.models.notes import idle_in_testing, idle_options, missing_losses
 from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
-from timecyclegan.util.device import pick_device
+from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
+from timecyclegan.util.names import present
 from timecyclegan.util.options import (
     ControlOptions,
-    DiscriminatorOptions,
-    LossOptions,
     Options,
     TestOptions,
-    TimeCycleOptions,
     VideoOptions,
 )
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from timecyclegan.evaluation.base import Evaluation
     from timecyclegan.evaluation.evaluate import Evaluator
 
-VIDEO_TESTS = "test_init_epoch", "test_seed", "test_unpaired_target_to_source"  # test options that --video reads
 STOPPED = 3  # exit code of a training that a signal ended before its end: neither finished nor wrong
 
 
@@ -50,8 +48,9 @@ def dry_run(arguments: Arguments) -> None:
     options = _training_options(arguments)
     # Flow that is kept would be written, and loading is timed in this process.
     changes = {"flow_cache": "", "threads": 0}
-    if arguments.options(ControlOptions).resume:  # what it began with need not be there any more
-        changes |= {"init_checkpoint_dir": "", "init_epoch": 0}
+    if arguments.options(ControlOptions).resume:  # what it began with need not be there any more, nor its GPU
+        device = pick_device(options.gpu)
+        changes |= {"init_checkpoint_dir": "", "init_epoch": 0, "gpu": -1 if device.index is None else device.index}
     print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
 
 
@@ -61,7 +60,11 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
     if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
         backend = choose_backend(options.flow_backend, options.flow_weights)
         options = dataclasses.replace(options, flow_backend=backend)
-    _note_unused(arguments, options)
+    notes = idle_options(options, arguments.given)
+    if not (resume and (CHECKPOINTS / arguments.name / OPTIONS).exists()):
+        notes += missing_losses(options, arguments.given)
+    for line in notes:
+        print(f"note: {line}")
     _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
     run = Run(arguments.name, *folders, options, resume, overwrite)
@@ -74,21 +77,13 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
 def _training_options(arguments: Arguments) -> Options:
     """The defaults, or those of the run to go on with, changed by the preset and by what was given."""
     control, given = arguments.options(ControlOptions), arguments.given_for(Options)
+    require_gpu(given.get("gpu", -1))
     options = default_options(given.pop("model_type", None), control.preset or None, **given)
-    saved = CHECKPOINTS / arguments.name / OPTIONS
+    saved = present(CHECKPOINTS / arguments.name) / OPTIONS
     if control.resume and saved.exists():  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
         options = dataclasses.replace(Options.load(saved), **{**preset, **arguments.given_for(Options)})
     return options
-
-
-def _note_unused(arguments: Arguments, options: Options) -> None:
-    """A flag that the model does not know does nothing: say so rather than let the user believe otherwise."""
-    concerns = DiscriminatorOptions, LossOptions, TimeCycleOptions
-    optional = ["n_frames_generator", *(field.name for concern in concerns for field in dataclasses.fields(concern))]
-    for name in optional:
-        if arguments.given.get(name) and name not in model_class(options.model_type).uses:
-            print(f"note: --{name} has no effect on --model_type {options.model_type}")
 
 
 def _note_unread(arguments: Arguments, model_type: str, prefix: str) -> None:
@@ -104,11 +99,15 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     from timecyclegan.inference.trained import load_model, load_options
 
     test = arguments.options(TestOptions)
+    require_gpu(arguments.given.get("gpu", -1))
     options = load_options(arguments.name, arguments.given_for(Options))
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
     _note_unread(arguments, options.model_type, "test_")
-    if arguments.given_for(VideoOptions):
+    video, saved = arguments.given_for(VideoOptions), (CHECKPOINTS / arguments.name / OPTIONS).exists()
+    for line in idle_in_testing(options, arguments.given, metrics, bool(video), saved):
+        print(f"note: {line}")
+    if video:
         _translate_video(arguments, options)
         return
     directions = find_directions(arguments, options.model_type)
@@ -142,8 +141,6 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
     video, test = arguments.options(VideoOptions), arguments.options(TestOptions)
     if not video.video:
         raise UserError("--source, --side_by_side, --scene_cuts and --no-sound are for --video: give the file to write")
-    for name in arguments.given_for(TestOptions).keys() - {*VIDEO_TESTS}:
-        print(f"note: --{name} has no effect on --video")
     clip, domain = find_clip(arguments)
     own_size = not {"image_height", "image_width"} & arguments.given.keys()
     translator = Translator(arguments.name, options, test.test_init_epoch, own_size, domain, video.source)
@@ -233,7 +230,7 @@ def _earlier(output: Path, evaluation: "Evaluation") -> "tuple[str, Evaluation] 
         # there is none, or it is damaged: no comparison
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             file = epochs[epoch] / evaluation.facts["direction"] / "metrics.json"
-            found = Evaluation.from_json(json.loads(file.read_text()))
+            found = Evaluation.from_json(json.loads(file.read_text("utf-8")))
             same = ("options", "source", "target", "direction")
             if found.flow == evaluation.flow and all(found.facts[key] == evaluation.facts[key] for key in same):
                 return f"after epoch {epoch}", found

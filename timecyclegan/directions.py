@@ -6,6 +6,7 @@ from timecyclegan.models import get_task
 from timecyclegan.report.sequences import ReportSequence
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import present
 from timecyclegan.util.options import TestOptions
 from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences, match_sequences
 
@@ -149,5 +150,5 @@ def _both_ways(source: Path | None, target: Path | None, only_back: bool) -> lis
 def _true_flow(root: Path, clips: Frames) -> Path | None:
     """The folder ``flow`` beside ``root`` if it has flow of these clips; else it is none of our business."""
     flow = root.resolve().parent / "flow"
-    second = [flow / name / f"{frames[1].stem}.npz" for name, frames in clips.items() if len(frames) > 1]
+    second = [present(flow / name / f"{frames[1].stem}.npz") for name, frames in clips.items() if len(frames) > 1]
     return flow if second and all(path.is_file() for path in second) else None

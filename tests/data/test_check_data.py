@@ -9,12 +9,12 @@ from PIL import Image
 
 from tests.data.killing import contents
 from tests.training.helpers import write_data
-from timecyclegan.data import check_data
+from timecyclegan.data import check_data, resize_images
 from timecyclegan.data.check_data import main
 from timecyclegan.models import default_options
 from timecyclegan.training.run import Run
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frames import write_image
+from timecyclegan.video.frames import read_image, write_image
 from timecyclegan.video.writer import VideoWriter
 
 FLAGS = "-ih 12 -iw 20 -g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -b 3 -t 0 -gpu -1 -tclw 5"
@@ -56,6 +56,15 @@ def test_good_data_would_be_trained_on_and_nothing_is_written(data, run, tmp_pat
     estimate = re.search(r"estimate \(cpu\): (\d+) steps an epoch, each \S+ m?s and .* for --num_epochs 10; "
                          r"\d+\.\d GB of memory\n", said)
     assert int(estimate[1]) == 8 // 3 + 7 // 3
+
+
+def test_few_exact_colours_are_said_once(data, run):
+    areas = np.kron([[0, 90], [200, 30]], np.ones((6, 10)))[..., None].repeat(3, -1)
+    for path in data[0].rglob("*.png"):
+        write_image(path, areas.astype(np.uint8))
+    for folders in (data, data[:1]):
+        said = run(*folders).out
+        assert said.count("exact colours") == 1 and f"note: the frames of {data[0]} have few exact colours (4)" in said
 
 
 def break_number(source, target):
@@ -125,6 +134,45 @@ def test_what_may_not_be_meant_is_said(tmp_path, run):
     assert "estimate" not in said
 
 
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("low, high, levels", [(0, 5000, 20), (30000, 35000, 20), (0, 65535, 0), (100, 40000, 0)])
+def test_16_bits_of_which_a_sliver_is_used(tmp_path, run, capsys, colour, low, high, levels):
+    """As of cameras of 12 bits; what the note proposes uses all levels."""
+    for t in range(4):
+        pixels = np.linspace(low, high, 12 * 20).round().astype(np.uint16).reshape(12, 20)[::1 - 2 * (t % 2)]
+        (tmp_path / "in").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"in/{t}.png"), np.dstack([pixels] * 3) if colour else pixels)
+    said = run(tmp_path / "in", "--no-estimate").out
+    note = (f"note: {tmp_path}/in: pixels of 16 bits use a sliver of their range, {low} to {high}: {levels} of 256 "
+            "levels when they are read; python -m timecyclegan.data.resize_images FOLDER OUT --range "
+            f"{low} {high} spreads them")
+    assert (note in said.splitlines()) == ("use a sliver" in said) == (levels > 0)
+    assert len(np.unique(read_image(tmp_path / "in/0.png"))) in ((levels, levels + 1) if levels else range(129, 257))
+    if levels:
+        spread = ["--range", str(low), str(high)]
+        assert resize_images.main([str(tmp_path / "in"), str(tmp_path / "out"), *spread]) == 0
+        assert len(np.unique(read_image(tmp_path / "out/0.png"))) == 240  # as many as it has pixels in a plane
+
+
+def test_what_is_left_out_is_named(data, run):
+    """The same of training: its setting up is what says it."""
+    Image.fromarray(picture()).save(data[0] / "s0/9.tif", save_all=True, append_images=[Image.fromarray(picture(9))])
+    Image.fromarray(picture()).save(data[1] / "s0/9.png", save_all=True, append_images=[Image.fromarray(picture(9))])
+    (data[0] / "s1/5.heic").touch()
+    (data[1] / "s1/2.png").unlink()
+    Image.fromarray(picture()).save(data[1] / "s1/2.jpg", "MPO", save_all=True,
+                                    append_images=[Image.fromarray(picture())])
+    said = run(*data, "--no-estimate").out
+    assert f"note: {data[0]}: of several pictures in one file only the first is used: s0/9.tif\n" in said
+    assert f"note: {data[1]}: of several pictures in one file only the first is used (2): s0/9, s1/2\n" in said
+    assert f"note: {data[0]}: left out are pictures or videos of kinds that are not read: s1/5.heic\n" in said
+    for root in data:  # dropped from both, training would take the jump for motion
+        (root / "s0/3.png").unlink()
+        (root / "s0/3.png").symlink_to("gone.png")
+    said = run(*data, code=2).err
+    assert all(f"{root}/s0/3.png (a link to gone.png, which is not there)" in said for root in data)
+
+
 def test_pictures_of_both_folders_are_noticed(data, run):
     (data[0] / "s0/4.png").write_bytes((data[1] / "s1/2.png").read_bytes())
     assert f"1 pictures are both in {data[0]} and in {data[1]}, for example s0/4 = s1/2" in run(*data).out
@@ -143,6 +191,19 @@ def test_videos_are_frames_too(tmp_path, run):
     clip.write_bytes(clip.read_bytes()[:300])
     said = run(tmp_path / "source", tmp_path / "target", code=2)
     assert str(clip) in said.err and said.err.count("\n") == 1
+
+
+def test_paths_as_users_write_them(data, run, tmp_path, monkeypatch):
+    """Home folders, a folder that is called ~ (which is another one), and names that look like flags."""
+    monkeypatch.setenv("HOME", str(tmp_path / "data"))
+    assert "training would start" in run("~/source", "~/target", "--no-estimate").out
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    (tmp_path / "here/~").symlink_to(tmp_path / "data")
+    assert "training would start" in run("./~/source", "./~/target", "--no-estimate").out
+    assert "does not exist" in run("~/source", "~/target", "--no-estimate", code=2).err
+    for side in data:
+        (tmp_path / f"here/-{side.name}").symlink_to(side)
+    assert main([*FLAGS.split(), "--no-estimate", "--", "-source", "-target"]) == 0
 
 
 def test_other_models_and_single_folders(data, run, tmp_path):

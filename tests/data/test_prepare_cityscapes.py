@@ -149,6 +149,10 @@ def test_gaps_and_short_snippets_are_reported(tmp_path, capsys):
             "val/frankfurt_000002 (1)\n") in text
     assert text.count(" -> ") == 10 and "without --dry_run: 30 files, 20 of them not shown" in text
     assert contents(tmp_path) == below("in", pictures())
+    write(tmp_path / "in", {"train/aachen/stray.png": b"", "train/aachen/a_000000_000001_gtFine_polygons.json": b""})
+    done(tmp_path / "in", tmp_path / "out", *FLAGS, "--dry_run")
+    assert (f"note: {tmp_path}/in: left out are 2 files that are neither pictures nor label maps: "
+            "train/aachen/a_000000_000001_gtFine_polygons.json, train/aachen/stray.png\n") in capsys.readouterr().out
 
 
 def test_errors_are_one_line_and_change_nothing(tmp_path, capsys):

@@ -114,3 +114,45 @@ def test_a_broken_image_is_named(tmp_path, capsys):
     (folder / "2.png").unlink()
     done(folder, tmp_path / "out", "--width", 10)
     assert contents(tmp_path / "out").keys() == {"1.png", "3.png"}
+
+
+def stored(folder, name, pixels):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    if pixels.dtype in (np.float32, np.int32):
+        Image.fromarray(pixels).save(path)
+    else:
+        path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+    return path
+
+
+@pytest.mark.parametrize("name, shape, kind", [
+    ("1.png", (H, W), np.uint16), ("1.png", (H, W, 3), np.uint16), ("1.tif", (H, W, 3), np.uint16),
+    ("1.tif", (H, W), np.float32), ("1.tif", (H, W), np.int32), ("caf\udce9.png", (H, W, 3), np.uint16)])
+def test_a_range_of_deep_pixels_is_spread_over_8_bits(tmp_path, name, shape, kind):
+    pixels = np.random.default_rng(1).integers(0, 6000, shape).astype(kind)
+    stored(tmp_path / "in", name, pixels)
+    done(tmp_path / "in", tmp_path / "out", "--range", 1000, 5000)
+    expected = np.rint((np.clip(pixels.astype(float), 1000, 5000) - 1000) / 4000 * 255)
+    expected = expected[..., ::-1] if len(shape) == 3 else expected[..., None].repeat(3, -1)  # OpenCV's are BGR
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / name), expected)
+    with Image.open(tmp_path / "out" / name) as image:
+        assert image.mode == ("RGB" if len(shape) == 3 else "L")
+    done(tmp_path / "in", tmp_path / "small", "--range", 1000, 5000, "--height", 6, "--width", 10)
+    np.testing.assert_array_equal(read_image(tmp_path / "small" / name), resize_image(expected.astype(np.uint8), 6, 10))
+
+
+def test_a_range_leaves_alpha_alone(tmp_path):
+    pixels = np.zeros((H, W, 4), np.uint16) + np.array([1000, 2000, 3000, 30 * 257], np.uint16)
+    stored(tmp_path / "in", "1.png", pixels)
+    done(tmp_path / "in", tmp_path / "out", "--range", 1000, 3000)
+    assert np.asarray(Image.open(tmp_path / "out/1.png"))[0, 0].tolist() == [255, 128, 0, 30]
+
+
+def test_a_range_needs_deep_pixels_and_two_ends(tmp_path, capsys):
+    stored(tmp_path / "in", "1.png", np.zeros((H, W), np.uint8))
+    assert "1.png has 8 bits for a channel" in refused(capsys, tmp_path / "in", tmp_path / "out", "--range", 0, 9)
+    for ends in ((9, 9), (9, 0), ("nan", 1), (0, "inf")):
+        assert "expected what becomes black" in refused(capsys, tmp_path / "in", tmp_path / "out", "--range", *ends)
+    stored(tmp_path / "float", "1.tif", np.full((H, W), np.nan, np.float32))
+    assert "no finite numbers" in refused(capsys, tmp_path / "float", tmp_path / "out", "--range", 0, 9)

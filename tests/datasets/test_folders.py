@@ -76,10 +76,12 @@ def test_conflicts_are_found_before_anything_is_written(tmp_path):
         ({"a/1": "x", "a/2": "x"}, f"{folder}/a/1 and {folder}/a/2 would become x and x, which cannot both be"),
         ({"a/1": "d/x", "a/2": "d/X"}, "would become d/x and d/X, which cannot both be on every file system"),
         ({"a/1": "D/x", "a/2": "d/y"}, "would become D/x and d/y, which"),
+        ({"a/1": "\u00e9", "a/2": "e\u0301"},
+         "which cannot both be on every file system ('\u00e9' and 'e\u0301' differ in their Unicode form"),
         ({"a/1": "x", "a/2": "x/y"}, "would become x and x/y, which"),
         ({"a/1": "x/y", "a/2": "x"}, "would become x/y and x, which"),
         ({"a/1": "taken/below"}, f"{out}/taken is a file where a folder must be"),
-        ({"a/1": 231 * "n"}, "a longer name than file systems take"), ({"gone": "1"}, "is no file that can be read"),
+        ({"a/1": 256 * "n"}, "a longer name than file systems take"), ({"gone": "1"}, "is no file that can be read"),
         ({"a/1": "../x"}, "no name below"), ({"a/1": "/x"}, "no name below"), ({"a/1": ""}, "no name below"),
         ({"a/1": "back/new"}, f"is or lies in {folder}, which is only read"),
     ]:
@@ -116,6 +118,11 @@ def test_links_are_followed_and_their_files_stay(tmp_path):
     (folder / "to").unlink()
     (folder / "broken").symlink_to("gone")
     assert "a link to none" in message(run, folder, out, {"broken": "x"})
+    assert f"{folder}/broken (a link to gone, which is not there)" in message(files_below, folder, out)
+    (folder / "broken").unlink()
+    (folder / "broken").symlink_to("broken")
+    assert f"{folder}/broken (a link to itself)" in message(files_below, folder, out)
+    assert "cannot read folder" in message(files_below, folder / "broken", out)
 
 
 def test_a_dry_run_says_what_would_be_made_and_changes_nothing(tmp_path, capsys):
@@ -126,10 +133,12 @@ def test_a_dry_run_says_what_would_be_made_and_changes_nothing(tmp_path, capsys)
     assert "cannot both be" in message(run, folder, out, {"a/1": "x", "a/2": "x"}, dry_run=True)
 
 
-def test_files_below_are_in_natural_order_without_hidden_ones(tmp_path):
+def test_files_below_are_in_natural_order_without_hidden_ones(tmp_path, capsys):
     names = ["10/1.png", "9/10.npz", "9/9.npz", ".hidden/1", "9/.hidden", "top"]
     write(tmp_path / "in", dict.fromkeys(names, b""))
     assert files_below(tmp_path / "in", tmp_path / "out") == ["9/9.npz", "9/10.npz", "10/1.png", "top"]
+    assert capsys.readouterr().out == (f"note: {tmp_path}/in: left out are hidden files and folders: .hidden, "
+                                       "9/.hidden\n")
     assert list(images_below(tmp_path / "in", tmp_path).values()) == [None, None, "10/1.png", None]
     (tmp_path / "empty").mkdir()
     assert "holds no files" in message(files_below, tmp_path / "empty", tmp_path / "out")
@@ -155,3 +164,10 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path):
         assert contents(out) == given
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_names_of_all_lengths_survive_a_kill(tmp_path):
+    """Temporary names have no room for all of the longest names."""
+    long = {f"{letter * 125}x.png": letter.encode() for letter in "éè"} | {"x" * 255: b"x"}
+    check_killed_anywhere(tmp_path, long, long, lambda *folders: make_folder(*folders, {name: name for name in long},
+                                                                             copy=True))

@@ -1,8 +1,12 @@
+import errno
 import gc
 import itertools
 import multiprocessing
+import os
+import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +15,16 @@ from PIL import Image
 
 from tests.datasets.helpers import H, W, message, write_tree
 from timecyclegan.datasets import loading
-from timecyclegan.datasets.loading import EpochSampler, make_loader, read_frames
+from timecyclegan.datasets.loading import (
+    EpochSampler,
+    LostWorker,
+    VideoLoader,
+    _begin_worker,
+    make_loader,
+    read_frames,
+)
 from timecyclegan.datasets.video_dataset import PairedVideoDataset
-from timecyclegan.util.errors import command
+from timecyclegan.util.errors import UserError, command
 
 # --- order
 
@@ -105,6 +116,71 @@ def test_only_who_asks_for_pinned_memory_touches_a_gpu(tree, monkeypatch):
     plain = make_loader(dataset, 2, 0, seed=0)
     assert not asked and plain.pin_memory is False
     assert make_loader(dataset, 2, 0, seed=0, pin_memory=True).pin_memory is True
+
+
+class Refused:
+    """A batch that cannot be handed over."""
+
+    def __reduce__(self):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_batch_that_cannot_be_handed_over_is_not_waited_for():
+    """Python's queues would print a traceback in the worker and go on, and the parent would wait for ever."""
+    def work(queue):
+        _begin_worker(0)
+        queue.put(Refused())
+        time.sleep(10)
+
+    context = multiprocessing.get_context("fork")
+    worker = context.Process(target=work, args=(context.Queue(),))
+    worker.start()
+    worker.join(5)
+    assert worker.exitcode == errno.EMFILE  # which the loader puts into words
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+@pytest.mark.parametrize(("code", "words"), [
+    (errno.EMFILE, "Too many open files; lower --threads 1"), (0, "it was asked to; lower"),
+    (-signal.SIGBUS, r"it was killed by SIGBUS, as happens where shared memory .* is too small;"),
+])  # fmt: skip
+def test_a_worker_that_ends(monkeypatch, persistent, code, words):
+    loader = VideoLoader([1, 2], num_workers=1, persistent_workers=persistent, worker_init_fn=_begin_worker)
+    batches = iter(loader)
+    next(batches)
+    iterator = loader._iterator or batches.gi_frame.f_locals["iterator"]
+    (worker,) = iterator._workers
+
+    def dying():
+        worker.terminate()
+        worker.join()
+        monkeypatch.setattr(worker, "_popen", SimpleNamespace(poll=lambda: code, returncode=code, sentinel=read))
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    read, write = os.pipe()
+    os.close(write)
+    monkeypatch.setattr(iterator, "_next_data", dying)
+    with pytest.raises(LostWorker, match=f"^a process that loads data ended: {words}"):
+        next(batches)
+    os.close(read)
+
+
+def test_processes_that_cannot_be_started(tree, monkeypatch, capfd):
+    """The second one cannot; the first is not left behind, and PyTorch's half-made iterator does not complain."""
+    fork, calls = os.fork, iter([True, False])
+
+    def refusing():
+        if next(calls):
+            return fork()
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refusing)
+    loader = make_loader(PairedVideoDataset(*tree, 3, H, W), 1, 2, 0)
+    with pytest.raises(UserError, match=r"^cannot start the 2 processes that load data: Resource"):
+        next(iter(loader))
+    for worker in multiprocessing.active_children():
+        worker.join(10)
+    assert not multiprocessing.active_children() and "Exception ignored" not in capfd.readouterr().err
 
 
 def test_programming_errors_are_not_hidden():

@@ -110,6 +110,15 @@ def test_raft_at_any_size(tmp_path):
         any_size(backend, height, width)
 
 
+def test_raft_out_of_a_wrapper(tmp_path):
+    """Its authors trained with nn.DataParallel."""
+    plain = raft_with_weights("raft_small", tmp_path / "plain.pth").network.state_dict()
+    wrapped = {f"module._orig_mod.{key}": value for key, value in plain.items()}
+    torch.save(wrapped, tmp_path / "wrapped.pth")
+    found = flow_backend("raft_small", str(tmp_path / "wrapped.pth")).network.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in plain.items())
+
+
 @pytest.mark.slow
 def test_large_raft_at_any_size(tmp_path):
     backend = raft_with_weights("raft", tmp_path / "raft.pth")
@@ -190,3 +199,25 @@ def test_flow_at_a_networks_size(height, width, seen):
     flow, confidence = Half()(frame, frame)
     torch.testing.assert_close(flow, constant_flow(0.5 * width, 0.25 * height, height, width))
     assert confidence.shape == (1, 1, height, width) and (confidence == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_network_is_exact_inside_autocast(dtype):
+    """Training in bfloat16 has the flow that training in float32 has, whatever its frames are rounded to."""
+
+    class Convolution(Network):
+        file, multiple, smallest = None, 8, 8
+
+        def __init__(self):
+            torch.manual_seed(0)
+            self.network = torch.nn.Conv2d(6, 2, 3, padding=1)
+
+        def pair(self, frame, previous):
+            return 30 + self.network(torch.cat([frame, previous], dim=1))
+
+    backend = Convolution()
+    frame, previous = texture(20, 28).to(dtype), texture(20, 28, seed=1).to(dtype)
+    expected = backend(frame.float(), previous.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = backend(frame, previous)
+    assert all(a.dtype == torch.float32 and torch.equal(a, b) for a, b in zip(found, expected, strict=True))

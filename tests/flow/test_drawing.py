@@ -102,5 +102,5 @@ def test_what_fails_leaves_no_picture_and_nothing_temporary(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(UserError, match=f"cannot write to {tmp_path}/out"):
+    with pytest.raises(UserError, match=f"cannot write {tmp_path}/out: {tmp_path}/out is not a folder"):
         draw({"a": moving(2)}, tmp_path)

@@ -25,6 +25,13 @@ def test_a_trained_model_cannot_change_but_how_it_runs_can(saved):
         assert f"--{key} {value} contradicts the checkpoint" in line and repr(getattr(saved, key)) in line
 
 
+def test_auto_is_what_the_run_has_found():
+    Options(source_pixels="labels", flow_backend="dis").save(checkpoint.CHECKPOINTS / "run" / checkpoint.OPTIONS)
+    found = load_options("run", {"source_pixels": "auto", "flow_backend": "auto"})
+    assert (found.source_pixels, found.flow_backend) == ("labels", "dis")
+    assert "contradicts" in message(load_options, "run", {"source_pixels": "pictures"})
+
+
 def test_a_run_that_is_not_there():
     assert "there is no run called none" in message(load_options, "none")
     assert load_options("none", {"model_type": "flownet", "gpu": -1}).gpu == -1

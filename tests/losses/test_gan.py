@@ -229,6 +229,22 @@ def test_penalty_of_a_linear_discriminator(norm):
     torch.testing.assert_close(gradient, 2 * (norm - 1) * network.w.detach() / norm, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("patches", [1, 36])
+def test_penalty_is_that_of_the_mean_over_patches(patches):
+    """Each patch says <w, z>, and so does their mean, however many there are; the sum's slope would be |w| for each."""
+    w = torch.randn(3, 4, 4, dtype=torch.double)
+    w *= 3 / w.norm()
+    real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.double)
+
+    def network(z):
+        return (z * w).sum(dim=(1, 2, 3), keepdim=True).expand(-1, patches, 1, 1)
+
+    assert gradient_penalty(network, real, fake).item() == pytest.approx(4, abs=1e-12)
+    between = torch.zeros(1, 3, 4, 4, dtype=torch.double, requires_grad=True)
+    (slope,) = torch.autograd.grad(gan_loss(network(between), False, "wgangp"), between)
+    assert slope.norm().item() == pytest.approx(3, abs=1e-12)  # the critic that is trained
+
+
 def test_penalty_is_taken_between_real_and_fake_for_each_sample():
     """D(z) = |z|^2 / 2 has the gradient z: the penalty shows at which point it was taken."""
     real, fake = torch.ones(64, 1, 1, 1, dtype=torch.double), torch.full((64, 1, 1, 1), 3.0, dtype=torch.double)

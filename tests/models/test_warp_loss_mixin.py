@@ -82,3 +82,19 @@ def test_clips_without_a_pair_to_compare():
         check(options)
     with pytest.raises(UserError, match="--flow_backend 'x'"):
         check(default_options("timecyclep2", flow_backend="x"))
+
+
+def test_flow_is_a_target_that_autocast_does_not_round():
+    """Also a back end of the host's own, which knows nothing of autocast."""
+    network = torch.nn.Conv2d(6, 2, 3, padding=1)
+
+    def backend(frame, previous):
+        return network(torch.cat([frame, previous], dim=1)), torch.ones_like(frame[:, :1])
+
+    host = Host(warp_flow_backend=backend)
+    exact, _ = host._flow_of(video(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network(torch.rand(1, 6, 8, 8))
+        flow, confidence = host._flow_of(video(1))
+    assert rounded.dtype == torch.bfloat16  # autocast is on
+    assert flow.dtype == confidence.dtype == torch.float32 and torch.equal(flow, exact)

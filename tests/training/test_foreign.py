@@ -7,19 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.models.test_networks import DISCRIMINATORS, GENERATORS
 from tests.seeded import seeded_weights
-from tests.training.helpers import message, same, stored, trainer, write_data
+from tests.training.helpers import killed, latest, message, same, stored, train, trainer, write_data
+from timecyclegan.inference.trained import load_model
+from timecyclegan.models.networks import define_discriminator
 from timecyclegan.training import checkpoint, foreign
 from timecyclegan.util import weights
+from timecyclegan.util.options import Options
 
 FOLDER = Path("checkpoints/theirs")
 
 
-def published(layout, filters=2, inputs=3, outputs=3):
-    """The weights of a published network, but narrow: 64 filters become ``filters``; and with other channels."""
+def narrow(layout, filters=2, inputs=3, outputs=3):
+    """The shapes of a published network, but narrow: 64 filters become ``filters``; and with other channels."""
     shapes = {key: tuple(n // 64 * filters if n >= 64 else n for n in shape) for key, shape in layout.items()}
     first, *_, last = (key.removesuffix(".weight") for key in shapes if key.endswith(".weight"))
     last = "model.model.3" if first == "model.model.0" else last
@@ -28,7 +32,11 @@ def published(layout, filters=2, inputs=3, outputs=3):
     if outputs != 3:
         shapes[f"{last}.weight"] = (outputs, *shapes[f"{last}.weight"][1:])
         shapes[f"{last}.bias"] = (outputs,)
-    return OrderedDict(seeded_weights(shapes))
+    return shapes
+
+
+def published(layout, **channels):
+    return OrderedDict(seeded_weights(narrow(layout, **channels)))
 
 
 def generator(name="resnet_6blocks", seed=0, **channels):
@@ -43,20 +51,27 @@ def parallel(state):
     return OrderedDict((f"module.{key}", value) for key, value in state.items())
 
 
-def with_statistics(state):
-    """As PyTorch 0.3 saved networks with InstanceNorm: statistics of the layer after each convolution that has one.
-
-    Those that have none: the last one, a discriminator's first one, a U-Net's first, last and innermost one.
-    """
-    kernels = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
+def norms(kernels):
+    """By convolution, the norm layer behind it. There is none behind the last one, a discriminator's first one, a
+    U-Net's first, last and innermost one."""
     unet = "model.model.0" in kernels
     innermost = max((key for key in kernels if key.endswith("model.1")), key=len, default="")
     bare = {"model.0", "net.0", *(("model.model.0", "model.model.3", innermost) if unet else kernels[-1:])}
+    behind = {}
     for name in kernels:
-        if name in bare:
-            continue
         prefix, index = name.rpartition(".")[::2]
-        norm = f"{prefix}.{int(index) + 1}"
+        if name not in bare:
+            behind[name] = f"{prefix}.{int(index) + 1}"
+    return behind
+
+
+def kernels_of(state):
+    return [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
+
+
+def with_statistics(state):
+    """As PyTorch 0.3 saved networks with InstanceNorm: statistics of the norm layers."""
+    for name, norm in norms(kernels_of(state)).items():
         state[f"{norm}.running_mean"] = torch.ones_like(state[f"{name}.bias"])
         state[f"{norm}.running_var"] = torch.ones_like(state[f"{name}.bias"])
         state[f"{norm}.num_batches_tracked"] = torch.tensor(7)
@@ -69,13 +84,32 @@ def with_dropout(state):
     return OrderedDict((key.replace("conv_block.5.", "conv_block.6."), value) for key, value in state.items())
 
 
-def with_batch_norm(state):
-    """Its networks with --norm batch: no biases before the norm layers, which have weights and statistics."""
-    state = with_statistics(state)
-    for key in [key for key in state if key.endswith("running_mean")]:
-        norm = key.removesuffix(".running_mean")
-        state[f"{norm}.weight"] = state[f"{norm}.bias"] = state[key]
-    return OrderedDict((key, value) for key, value in state.items() if not (key.endswith("bias") and value.min() < 0))
+def batch_norm(layout, **channels):
+    """pytorch-CycleGAN-and-pix2pix's networks with --norm batch, its default for pix2pix: norm layers with weights and
+    statistics, and no biases but in the layer that ends a generator or a PatchGAN, and in a discriminator's first."""
+    shapes = narrow(layout, **channels)
+    kernels = kernels_of(shapes)
+    biased = {"model.0", "net.0", "model.model.3", *(name for name in kernels[-1:] if name.startswith("model."))}
+    if "model.model.0" in kernels:
+        biased = {"model.model.3"}
+    for name, norm in norms(kernels).items():
+        parts = ("weight", "bias", "running_mean", "running_var")
+        shapes |= {f"{norm}.{part}": shapes[f"{name}.bias"] for part in parts} | {f"{norm}.num_batches_tracked": ()}
+    for name in {*kernels} - biased:
+        del shapes[f"{name}.bias"]
+    return OrderedDict(seeded_weights(shapes))
+
+
+def with_batch_dropout(state):
+    """As :func:`with_dropout`, with norm layers that have parameters: 6 becomes 7."""
+    moved = {".conv_block.5.": ".conv_block.6.", ".conv_block.6.": ".conv_block.7."}
+    return OrderedDict((next((key.replace(a, b) for a, b in moved.items() if a in key), key), value)
+                       for key, value in state.items())  # fmt: skip
+
+
+def without_count(state):
+    """As before PyTorch 0.4.1."""
+    return OrderedDict((key, value) for key, value in state.items() if not key.endswith("num_batches_tracked"))
 
 
 def save(name, state, folder=FOLDER, **kwargs):
@@ -102,7 +136,43 @@ def test_names():
         "latest_net_F": (0, "F"), "iter_500_net_G": (0, "iter_500_net_G"),
     }  # fmt: skip
     for stem, expected in found.items():
-        assert foreign.identify(stem) == expected, stem
+        assert foreign.identify(stem) == (*expected, ""), stem
+
+
+@pytest.mark.parametrize(("stem", "others", "expected"), [
+    ("discriminator_seq", (), (0, "sequence_discriminator_0")),
+    ("discriminator_target_seq_12_5", (), (5, "sequence_discriminator_11_target")),
+    ("discriminator_source_seq", (), (0, "sequence_discriminator_0_source")),
+    # Alone, a number is that of a discriminator; where others have this epoch, it is an epoch,
+    ("discriminator_seq_2", (), (0, "sequence_discriminator_1")),
+    ("discriminator_seq_2", ("generator_2",), (2, "sequence_discriminator_0")),
+    ("discriminator_seq_10", ("generator_10", "generator_5"), (10, "sequence_discriminator_0")),
+    ("discriminator_seq_1", (), (1, "sequence_discriminator_0")),
+    # but not where that discriminator has epochs: its newest weights were written last.
+    ("discriminator_seq_2", ("generator_2", "discriminator_seq_2_2"), (0, "sequence_discriminator_1")),
+])  # fmt: skip
+def test_sequence_discriminators_of_2020(stem, others, expected):
+    assert foreign.identify(stem, (stem, *others)) == (*expected, "")
+
+
+def test_motion_models_of_2020(tmp_path):
+    """A shared one was written twice; two are two."""
+    for name in ("timecycle_source_motion_model_forward", "timecycle_source_motion_model_backward"):
+        save(f"{name}_3.pth", parallel(generator()), tmp_path)
+    shared = {f"backward_model.{key}": value for key, value in generator().items()}
+    assert same(stored(tmp_path, "timecycles_source", 3), shared)
+    save("timecycle_source_motion_model_forward_3.pth", generator(seed=1), tmp_path)
+    forward = {f"forward_model.{key}": value for key, value in generator(seed=1).items()}
+    assert same(stored(tmp_path, "timecycles_source", 3), shared | forward)
+
+
+def test_an_encoder_of_2020(tmp_path):
+    """The recurrent DCGAN's stood apart from what it calls the generator."""
+    save("encoder_4.pth", generator(), tmp_path)
+    save("generator_4.pth", generator(seed=1), tmp_path)
+    expected = {f"encoder.{key}": value for key, value in generator().items()}
+    expected |= {f"decoder.{key}": value for key, value in generator(seed=1).items()}
+    assert same(stored(tmp_path, epoch=4), expected)
 
 
 @pytest.mark.parametrize("change", [
@@ -175,13 +245,99 @@ def test_files_without_weights_are_one_clear_line(tmp_path, content, part):
     assert str(tmp_path / "latest_net_G.pth") in found and part in found
 
 
-@pytest.mark.parametrize("dropout", [False, True])
-def test_batch_norm_is_refused(tmp_path, dropout):
-    state = with_batch_norm(with_dropout(generator()) if dropout else generator())
-    assert "model.1.bias" not in state and "model.2.weight" in state
-    save("latest_net_G.pth", state, tmp_path)
+@pytest.mark.parametrize("wrap", [
+    "_orig_mod.{}", "module.{}", "_orig_mod.module.{}", "module._orig_mod.{}", "module.module.{}",
+    "model._orig_mod.{rest}", "_orig_mod.model.module._orig_mod.{rest}", "{}._orig_mod",
+])  # fmt: skip
+def test_what_wrappers_put_into_names_is_taken_away(tmp_path, wrap):
+    state = generator("resnet_9blocks")
+    names = {key: wrap.format(key, rest=key.removeprefix("model.")) for key in state}
+    if wrap.startswith("{}"):  # amid the name, a layer alone compiled
+        names = {key: ".".join([*key.split(".")[:-1], "_orig_mod", key.split(".")[-1]]) for key in state}
+    save("latest_net_G.pth", OrderedDict((names[key], value) for key, value in state.items()), tmp_path)
+    assert same(stored(tmp_path), dict(state))
+    weights.save(tmp_path / checkpoint.LATEST, {"networks": {"generator": {names[key]: state[key] for key in state}}})
+    assert same(stored(tmp_path), dict(state))  # a host that saved what it had compiled
+
+
+def test_two_names_for_one_parameter_are_refused(tmp_path):
+    save("latest_net_G.pth", generator() | {"module.model.1.bias": torch.zeros(2)}, tmp_path)
     found = message(stored, tmp_path)
-    assert str(tmp_path / "latest_net_G.pth") in found and "model.2.weight" in found and "--norm instance" in found
+    assert "model.1.bias and module.model.1.bias" in found
+
+
+# --- BatchNorm
+
+def normed(state, name, x):
+    """As a norm layer does when it tests (Ioffe and Szegedy 2015): with running statistics."""
+    mean, var, weight, bias = (state[f"{name}.{part}"].view(1, -1, 1, 1)
+                               for part in ("running_mean", "running_var", "weight", "bias"))  # fmt: skip
+    return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+
+def convolved(state, name, x, call=F.conv2d, **how):
+    return call(x, state[f"{name}.weight"], state.get(f"{name}.bias"), **how)
+
+
+def resnet(state, x, blocks):
+    def pad(x, n):
+        return F.pad(x, (n, n, n, n), mode="reflect")
+
+    x = normed(state, "model.2", convolved(state, "model.1", pad(x, 3))).relu()
+    for layer in (4, 7):
+        x = normed(state, f"model.{layer + 1}", convolved(state, f"model.{layer}", x, stride=2, padding=1)).relu()
+    for block in (f"model.{10 + i}.conv_block" for i in range(blocks)):
+        y = normed(state, f"{block}.2", convolved(state, f"{block}.1", pad(x, 1))).relu()
+        x = x + normed(state, f"{block}.6", convolved(state, f"{block}.5", pad(y, 1)))
+    up = {"call": F.conv_transpose2d, "stride": 2, "padding": 1, "output_padding": 1}
+    for layer in (10 + blocks, 13 + blocks):
+        x = normed(state, f"model.{layer + 1}", convolved(state, f"model.{layer}", x, **up)).relu()
+    return convolved(state, f"model.{17 + blocks}", pad(x, 3)).tanh()
+
+
+def unet(state, x):
+    down, up = {"stride": 2, "padding": 1}, {"call": F.conv_transpose2d, "stride": 2, "padding": 1}
+
+    def block(name, x):
+        y = convolved(state, f"{name}.1", F.leaky_relu(x, 0.2), **down)
+        last = 3
+        if f"{name}.5.weight" in state:
+            y, last = block(f"{name}.3.model", normed(state, f"{name}.2", y)), 5
+        y = normed(state, f"{name}.{last + 1}", convolved(state, f"{name}.{last}", y.relu(), **up))
+        return torch.cat([x, y], dim=1)
+
+    x = block("model.model.1.model", convolved(state, "model.model.0", x, **down))
+    return convolved(state, "model.model.3", x.relu(), **up).tanh()
+
+
+@pytest.mark.parametrize(("name", "oracle", "change"), [
+    ("resnet_6blocks", lambda state, x: resnet(state, x, 6), lambda state: state),
+    ("resnet_9blocks", lambda state, x: resnet(state, x, 9), with_batch_dropout),
+    ("unet_128", unet, lambda state: parallel(without_count(state))),
+])  # fmt: skip
+def test_batch_norm_generates_with_its_running_statistics(name, oracle, change):
+    """As published: what a picture becomes does not depend on those beside it."""
+    side = 128 if name == "unet_128" else 32
+    state = batch_norm(GENERATORS[name])
+    save("latest_net_G.pth", change(state))
+    flags = {"model_type": "pix2pix", "generator_architecture": name, "generator_filters": 2, "gpu": -1,
+             "image_height": side, "image_width": side, "block_size": 1}  # fmt: skip
+    model = load_model("theirs", Options(**flags, norm="batch")).double()
+    x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    expected = oracle({key: value.double() for key, value in state.items()}, x)
+    assert expected.std() > 0.05
+    with torch.no_grad():
+        torch.testing.assert_close(model.generator(x), expected)
+        torch.testing.assert_close(model.generator(x[:1]), expected[:1])
+    found = message(load_model, "theirs", Options(**flags))
+    assert str(FOLDER / "latest_net_G.pth") in found and "use --norm batch" in found
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_batch_norm_of_a_discriminator_has_the_published_parameters(name):
+    network = define_discriminator(name, 6, 2, norm="batch")
+    assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == {
+        key: tuple(value.shape) for key, value in batch_norm(DISCRIMINATORS[name], inputs=6).items()}  # fmt: skip
 
 
 # --- training from them
@@ -241,8 +397,37 @@ def test_a_run_that_grows_begins_with_them(data, capsys):
     out = capsys.readouterr().out
     assert "latest_net_G.pth -> generator\n" in out and f"note: not used: {FOLDER / 'latest_net_F.pth'}\n" in out
     assert "begun anew in this stage: discriminator: all of it" in out
-    save("latest_net_G.pth", with_batch_norm(generator()))
-    assert "--norm instance" in message(begin, data, **options)
+    save("latest_net_G.pth", batch_norm(GENERATORS["resnet_6blocks"]))
+    assert "generator has batch norm; use --norm batch" in message(begin, data, **options)
+    assert begin(data, norm="batch", **options).model.generator.model[2].weight.shape == (2,)
+    save("latest_net_G.pth", generator())
+    assert "use --norm instance" in message(begin, data, norm="batch", **options)
+
+
+def test_batch_norm_trains_and_goes_on(data, monkeypatch):
+    """From published weights; killed and resumed it ends in the same bytes, running statistics included."""
+    save("latest_net_G.pth", batch_norm(GENERATORS["resnet_6blocks"]))
+    save("latest_net_D.pth", batch_norm(DISCRIMINATORS["basic"], inputs=6))
+    options = {**NARROW, "model_type": "pix2pix", "init_checkpoint_dir": str(FOLDER), "norm": "batch",
+               "num_epochs": 2}  # fmt: skip
+    begun = begin(data, norm="batch")
+    for name, state in (("generator", batch_norm(GENERATORS["resnet_6blocks"])),
+                        ("discriminator", batch_norm(DISCRIMINATORS["basic"], inputs=6))):  # fmt: skip
+        assert same(dict(begun.model.networks()[name].state_dict()), dict(state))
+    train(data, "through", **options)
+    killed(monkeypatch, data, 6, name="again", save_minutes=0.0, **options)
+    train(data, "again", resume=True, save_minutes=0.0, **options)
+    ended = latest("through")["networks"]["generator"]
+    assert ended["model.2.num_batches_tracked"] == 8 and not same(ended["model.2.running_mean"],
+                                                                  batch_norm(GENERATORS["resnet_6blocks"])[
+                                                                      "model.2.running_mean"])  # fmt: skip
+    assert same(latest("again")["networks"], latest("through")["networks"])
+
+
+@pytest.mark.parametrize(("option", "value"), [("gan_mode", "wgangp"), ("amp", "float16")])
+def test_what_batch_norm_does_not_go_with(data, option, value):
+    found = message(trainer, data, "new", **{**NARROW, "model_type": "pix2pix", "norm": "batch", option: value})
+    assert f"--norm batch does not go with --{option} {value}" in found
 
 
 def test_weights_of_every_network_of_timecyclegan(data):
@@ -261,6 +446,30 @@ def test_weights_of_every_network_of_timecyclegan(data):
         assert same(dict(network.state_dict()), dict(expected[name])), name
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_folder_of_2020_begins_every_network(data, separate, capsys):
+    """Its files for P, with two sequence discriminators."""
+    options = {"model_type": "timecycle", "timecycle_loss_weight": 5.0, "block_size": 4, "n_frames_discriminator": 2,
+               "discriminator_temporal_scales": 2, "timecycle_motion_model_architecture": "resnet_6blocks",
+               "timecycle_motion_model_residual": False, "timecycle_separate_motion_models": separate}  # fmt: skip
+    files = {"generator": generator(inputs=6), "discriminator": discriminator(), "discriminator_seq": discriminator(),
+             "discriminator_seq_2": parallel(discriminator()),
+             "timecycle_target_motion_model_backward": generator(inputs=6, seed=1),
+             "timecycle_target_motion_model_forward": generator(inputs=6, seed=2 if separate else 1)}  # fmt: skip
+    for name, state in files.items():
+        save(f"{name}.pth", state)
+    model = begin(data, **options).model
+    out = capsys.readouterr().out
+    assert "begun anew" not in out and "not used" not in out and out.count(" -> ") == len(files)
+    assert same(dict(model.sequence_discriminator_1.state_dict()), dict(discriminator()))
+    walk = model.timecycles["target"]
+    assert same(dict(walk.backward_model.state_dict()), dict(generator(inputs=6, seed=1)))
+    assert hasattr(walk, "forward_model") is separate
+    if separate:
+        found = message(begin, data, **{**options, "timecycle_separate_motion_models": False})
+        assert "forward_model" in found and "use --timecycle_separate_motion_models" in found
+
+
 # --- what does not fit
 
 @pytest.mark.parametrize(("state", "options", "parts"), [
@@ -275,6 +484,8 @@ def test_weights_of_every_network_of_timecyclegan(data):
       "use another --model_type, --n_frames_generator or --block_size"]),
     (generator(inputs=9, outputs=9), {}, ["it sees 9 channels and makes 9, the model's sees 3 and makes 3"]),
     (generator(), {"upsample": "resize"}, ["--upsample transposed"]),
+    (batch_norm(GENERATORS["unet_256"]), {}, ["use --generator_architecture unet_256 --norm batch"]),
+    (generator(), {"norm": "batch"}, ["use --norm instance"]),
     ({"weight": torch.zeros(2)}, {}, ["lacks the parameter model.1.weight", "the options that it was trained with"]),
     ({**generator(), "model.99.bias": torch.zeros(1)}, {}, ["model.99.bias that the model does not know", "damaged"]),
 ])  # fmt: skip
@@ -314,3 +525,10 @@ def test_a_motion_model_that_does_not_fit(data):
     found = message(begin, data, **options)
     assert "theirs/timecycles_target.pth: timecycles_target does not fit" in found and "(3, 6, 7, 7)" in found
     assert "--timecycle_motion_model_architecture resnet_6blocks --timecycle_motion_model_filters 3" in found
+
+
+def test_a_file_where_a_folder_is_meant_and_a_name_that_looks_like_another(tmp_path):
+    weights.save(tmp_path / "run/generator.pth", {})
+    assert message(foreign.find, tmp_path / "run/generator.pth") == (
+        f"{tmp_path}/run/generator.pth is a file; give the folder that holds the weights")
+    assert "; 'Run' and 'run' differ in case" in message(foreign.find, tmp_path / "Run")

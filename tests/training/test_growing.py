@@ -141,3 +141,18 @@ def test_sequences_too_short_for_the_last_stage_are_refused_at_once(data):
     options = {**P, "temporal_scaling": (0.2, 1.0), "block_size": 10}
     assert "10 frames" in message(trainer, data, **options)
     assert nothing_written()
+
+
+@pytest.mark.parametrize(("flag", "scales", "remedy"), [
+    ("spatial_scaling", (0.5,), "--spatial_scaling 0.5 1"),
+    ("temporal_scaling", (0.4, 0.6), "--temporal_scaling 0.4 0.6 1"),
+    ("spatial_scaling", (1.0, 0.5), "--spatial_scaling 1 0.5 1"),
+])  # fmt: skip
+def test_growing_ends_at_what_is_tested(data, flag, scales, remedy):
+    assert remedy in message(train, data, **{**P, "block_size": 5, flag: scales})
+    assert not Path("checkpoints").exists()
+
+
+def test_growing_in_time_is_done_at_full_size(data):
+    run = trainer(data, **P, block_size=5, spatial_scaling=(0.5,), temporal_scaling=(0.6, 1.0))
+    assert shapes(run.stages)[-1][:2] == (12, 20)

@@ -1,5 +1,8 @@
 """A run that is interrupted and resumed ends in the same bytes as one that is not."""
+import hashlib
+import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,10 @@ from tests.training.helpers import (
     write_data,
 )
 from timecyclegan.models import MODELS, calculate_block_size, get_task
+from timecyclegan.training import checkpoint, loop
 from timecyclegan.training import run as run_module
 from timecyclegan.util.options import Options
+from timecyclegan.util.weights import save
 
 GROWING = {"spatial_scaling": (0.5, 1.0), "temporal_scaling": (0.4, 1.0), "num_epochs": 1}
 VARIANTS = {
@@ -215,6 +220,39 @@ def test_more_epochs_go_on_from_a_finished_run(data):
     assert {name.rsplit("_", 1)[1] for name in weights("run")} == {"1.pth", "2.pth", "3.pth"}
 
 
+@pytest.mark.parametrize(("first", "then", "told"), [
+    # After 2 epochs of 2 the last one had half of 0.0002; of 4, two are constant, then it falls by thirds.
+    (2, 4, "--num_epochs 4 instead of 2: the learning rate was 0.0001 and goes on at 0.000133, and falls linearly to "
+           "0, which it reaches when epoch 4 ends"),
+    (2, 8, "--num_epochs 8 instead of 2: the learning rate was 0.0001 and goes on at 0.0002, stays there until epoch "
+           "4 ends, and falls linearly to 0, which it reaches when epoch 8 ends"),
+    (2, 2, ""),
+])  # fmt: skip
+def test_other_epochs_say_how_the_learning_rate_moves(data, capsys, first, then, told):
+    train(data, **{**P, "num_epochs": first})
+    capsys.readouterr()
+    trainer(data, resume=True, **{**P, "num_epochs": then})
+    assert (f"note: {told}\n" if told else "") == "".join(
+        line for line in capsys.readouterr().out.splitlines(keepends=True) if "learning rate" in line)
+
+
+def test_flow_that_was_kept_on_another_machine(monkeypatch, data, capsys):
+    """Where its folder cannot be, the run keeps its flow beside itself; the same in a new place is no other run."""
+    options = small("vid2vid", flow_cache="flow", flow_backend="farneback")
+    train(data, "whole", **options)
+    killed(monkeypatch, data, 3, **{**options, "save_minutes": 0.0})
+    shutil.rmtree("flow")
+    Path("flow").write_text("no folder")
+    capsys.readouterr()
+    run = trainer(data, resume=True, **{**options, "save_minutes": 0.0})
+    assert "note: --flow_cache flow cannot be written here: flow is kept in checkpoints/run/flow_cache\n" in (
+        capsys.readouterr().out)
+    assert loop.train(run)
+    assert weights("run") == weights("whole") and list(Path("checkpoints/run/flow_cache").rglob("*.npz"))
+    trainer(data, resume=True, **{**options, "flow_cache": "elsewhere"})
+    assert "--flow_cache  contradicts" in message(trainer, data, resume=True, **{**options, "flow_cache": ""})
+
+
 def test_epochs_of_a_growing_run_cannot_change(data):
     train(data, **P, **GROWING)
     found = message(trainer, data, resume=True, **{**P, **GROWING, "num_epochs": 2})
@@ -288,3 +326,19 @@ def test_rows_torn_by_a_power_cut_are_dropped(monkeypatch, data, tmp_path):
         file.write("1,1,0.3")  # of "1234,1,0.3..."
     train(data, "broken", resume=True, save_minutes=0.0, **P)
     assert_same_run("whole", "broken")
+
+
+def test_a_run_on_names_in_the_other_unicode_form_goes_on(data, tmp_path):
+    """Also one whose digest was made of the names as they were stored, before they were compared in one form."""
+    roots = [tmp_path / "decomposed" / side.name for side in data]
+    for side, root in zip(data, roots, strict=True):
+        for path in side.glob("*/*.png"):
+            (root / f"{path.parent.name}e\u0301").mkdir(parents=True, exist_ok=True)
+            (root / f"{path.parent.name}e\u0301" / f"e\u0301{path.name}").write_bytes(path.read_bytes())
+    train(roots, num_epochs=1, **P)
+    frames = [[f"s{s}e\u0301", [[f"e\u0301{t}.png"] * 2 for t in range(len(list((data[0] / f"s{s}").iterdir())))]]
+              for s in range(len(list(data[0].iterdir())))]  # fmt: skip
+    saved = latest("run")
+    saved["data"]["digest"] = hashlib.sha256(json.dumps(frames).encode()).hexdigest()
+    save(checkpoint.CHECKPOINTS / "run" / checkpoint.LATEST, saved)
+    assert train(roots, resume=True, num_epochs=2, **P)

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.helpers import P, killed, latest, message, same, train, write_data
+from tests.training.helpers import P, killed, latest, message, same, train, trainer, write_data
+from tests.training.helpers import losses as losses_csv
 from timecyclegan.losses import Term
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
+from timecyclegan.training import loop
 from timecyclegan.training.schedule import learning_rate
 from timecyclegan.util.options import Options
 
@@ -122,6 +124,48 @@ def test_it_is_seen_before_the_weights_are_touched(data, monkeypatch):
     monkeypatch.setattr(BaseModel, "_update", spy)
     message(train, data, model_type="seqpix2pix")
     assert len(seen) == 2 and same(*seen)
+
+
+FLOAT16 = {"model_type": "seqpix2pix", "amp": "float16", "discriminator_architecture": "1_layers"}
+
+
+@pytest.mark.parametrize("where", ["generator_losses", "discriminator_losses"])
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_float16_leaves_out_what_overflows(data, monkeypatch, where, value):
+    """Two bad steps of eight: that side's networks stay as they are, the scale is halved twice, training goes on."""
+    original, calls, held = getattr(SequentialPix2Pix, where), iter(range(1, 100)), []
+    role = "G" if where == "generator_losses" else "D"
+
+    def losses(self):
+        now = next(calls)
+        if now in (3, 4, 5):
+            held.append({name: {k: v.clone() for k, v in n.state_dict().items()}
+                         for name, n in self.networks(role).items()})
+        return {**original(self), "spoilt": Term(torch.tensor(value if now in (3, 4) else 0.0))}
+
+    monkeypatch.setattr(SequentialPix2Pix, where, losses)
+    run = trainer(data, num_epochs=4, **FLOAT16)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    assert loop.train(run)
+    assert same(held[0], held[1]) and same(held[1], held[2])
+    assert not same(held[0], {name: dict(n.state_dict()) for name, n in run.model.networks(role).items()})
+    assert run.scaler.get_scale() == 2.0
+    assert "nan" not in losses_csv("run") and "inf" not in losses_csv("run")
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_float16_that_always_overflows_stops_after_20_steps_in_a_row(data, monkeypatch, good):
+    """A step that goes well begins the count anew."""
+    original, calls = SequentialPix2Pix.generator_losses, iter(range(1, 100))
+
+    def losses(self):
+        bad = next(calls) != 10 or not good
+        return {**original(self), "spoilt": Term(torch.tensor(math.inf if bad else 0.0))}
+
+    monkeypatch.setattr(SequentialPix2Pix, "generator_losses", losses)
+    found = message(train, data, num_epochs=20, save_minutes=0.0, **FLOAT16)
+    assert "--amp float16 overflowed in 20 steps in a row" in found and "--amp bfloat16" in found
+    assert latest("run")["position"]["step"] == (29 if good else 19)
 
 
 @pytest.mark.parametrize("save_minutes", [0.0, 10.0])

@@ -1,18 +1,24 @@
-"""Signals: SIGINT and SIGTERM save and leave, SIGKILL loses nothing but time. Whole processes are mostly ``slow``."""
+"""Signals: those that ask save and leave, SIGKILL loses nothing but time. Whole processes are mostly ``slow``."""
 import contextlib
 import os
+import pty
 import random
+import select
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.training.helpers import P, assert_same_run, latest, train, write_data
+from tests.training.helpers import P, assert_same_run, latest, message, train, weights, write_data
 from timecyclegan.models.base_model import BaseModel
+from timecyclegan.training import checkpoint
+from timecyclegan.training.run import exclusive
+from timecyclegan.util.signals import ASKING
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ("-g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -ih 12 -iw 20 -b 3 -le 1 -gpu -1 -llw 10 -tclw 5 -tcwlw 1 "
@@ -39,18 +45,21 @@ def send_at(monkeypatch, step, *signals):
     monkeypatch.setattr(BaseModel, "training_step", signalled)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [2, 4, 8])
+@pytest.mark.parametrize(("number", "step"), [
+    (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGHUP, 2), (signal.SIGUSR1, 4), (signal.SIGTERM, 4),
+    (signal.SIGTERM, 8),
+])  # fmt: skip
 def test_a_signal_saves_and_leaves(monkeypatch, data, capsys, number, step):
-    """Amid an epoch, at the end of one (4 steps each), at the end of all."""
+    """Amid an epoch, at the end of one (4 steps each), at the end of all, where nothing is left to be stopped."""
     train(data, "whole", **P)
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in ASKING]
     with monkeypatch.context() as patch:
         send_at(patch, step, number)
-        assert train(data, "broken", **P) is False
-    assert f"stopped by {number.name}; saved. Go on with --resume" in capsys.readouterr().out
+        assert train(data, "broken", **P) is (step == 8)
+    told = "{} came when broken was finished" if step == 8 else "stopped by {}; saved. Go on with --resume"
+    assert told.format(number.name) in capsys.readouterr().out
     assert latest("broken")["position"]["step"] == step
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in ASKING] == before
     assert train(data, "broken", resume=True, **P)
     assert_same_run("whole", "broken")
 
@@ -63,6 +72,31 @@ def test_a_signal_at_the_end_of_a_growth_stage(monkeypatch, data):
         train(data, "broken", **options)
     assert train(data, "broken", resume=True, **options)
     assert_same_run("whole", "broken")
+
+
+def test_nohup_is_respected(monkeypatch, data):
+    """What ignores SIGHUP was asked to outlive its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        send_at(monkeypatch, 2, signal.SIGHUP)
+        assert train(data, **P)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_training_in_another_thread(data, capsys):
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, data, "thread", **{**P, "threads": 1}).result()
+    train(data, "main", **P)
+    assert weights("thread") == weights("main")
+    assert capsys.readouterr().out.count("note: outside the main thread of a program, no signal can ask") == 1
+
+
+def test_two_threads_under_one_name(data):
+    with exclusive(checkpoint.CHECKPOINTS / "run"):
+        assert "another thread of this process is training run" in message(train, data, **P)
+    assert train(data, **P)
 
 
 def test_a_second_interrupt_does_not_wait(monkeypatch, data):
@@ -88,16 +122,82 @@ def test_workers_do_not_hear_the_terminal(data):
 
 # --- whole processes
 
-def start(data, name, epochs, threads, *flags):
-    command = [sys.executable, str(ROOT / "train.py"), name, *map(str, data), *FLAGS.split(), "-ne", str(epochs), "-t",
-               str(threads), *flags]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def arguments(data, name, epochs, threads, *flags):
+    return [sys.executable, str(ROOT / "train.py"), name, *map(str, data), *FLAGS.split(), "-ne", str(epochs), "-t",
+            str(threads), *flags]  # fmt: skip
+
+
+def start(*given):
+    return subprocess.Popen(arguments(*given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            start_new_session=True)
 
 
 def steps(name):
     with contextlib.suppress(OSError):
         return len(Path("runs", name, "losses.csv").read_text().splitlines()) - 1
     return 0
+
+
+def workers_of(process):
+    """The process numbers of a training's children, once it has some."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in path.read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_killed_worker_costs_no_learning(data):
+    """As the system does where memory is too small; with three signals, of which only one kills."""
+    process = start(data, "broken", 400, 2)
+    wait_for_step(process, "broken", 5)
+    first, second = workers_of(process)
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        os.kill(first, number)
+    os.kill(second, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err, err
+    line = err.splitlines()[-1]
+    done = latest("broken")["position"]["step"]
+    assert steps("broken") == done >= 5
+    assert line == (
+        "error: a process that loads data ended: it was killed by SIGKILL, as happens where memory is too small; lower "
+        "--threads 2 (0 loads without other processes). What was learnt is saved in checkpoints/broken/latest.pth, "
+        f"{done} steps: mend that, then go on with --resume")
+
+
+@pytest.mark.slow
+def test_a_signal_to_every_process(data):
+    """As batch systems end a job: the workers may hear it before their parent does."""
+    process = start(data, "broken", 400, 1)
+    wait_for_step(process, "broken", 5)
+    for pid in [*workers_of(process), process.pid]:
+        os.kill(pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3 and "stopped by SIGTERM; saved" in out, err
+    assert latest("broken")["position"]["step"] == steps("broken")
+
+
+def test_a_terminal_that_is_closed(data, tmp_path):
+    """A lost ssh: SIGHUP, and from then on nothing can be printed."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, arguments(data, "broken", 400, 0))
+    limit = time.monotonic() + 60
+    while steps("broken") < 5 and time.monotonic() < limit:
+        select.select([terminal], [], [], 0.02)[0] and os.read(terminal, 9999)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert latest("broken")["position"]["step"] == steps("broken") >= 5
+
+
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads_any_more(data):
+    """A lost ssh without a terminal, or ``| head``: no signal comes, printing fails."""
+    process = start(data, "broken", 400, 0)
+    wait_for_step(process, "broken", 5)
+    process.stderr.close()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 3
+    assert latest("broken")["position"]["step"] == steps("broken") >= 5
 
 
 def wait_for_step(process, name, step):

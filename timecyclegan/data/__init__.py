@@ -1,19 +1,20 @@
 """Commands that make data, and what their command lines have in common."""
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any, NoReturn
 
 from timecyclegan.util.argparser import add_option
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.options import Check, check_value
+from timecyclegan.util.names import user_path
+from timecyclegan.util.options import Check, UserPaths, check_value
 
 
 @dataclasses.dataclass(frozen=True)
-class CommandOptions:
+class CommandOptions(UserPaths):
     """Flags of a command, as fields that ``util.options.option`` made; a UserError if one is out of its range."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in dataclasses.fields(self):
             if wrong := check_value(field, getattr(self, field.name)):
                 raise UserError(f"--{field.name} {wrong}")
@@ -48,8 +49,9 @@ class CommandParser(argparse.ArgumentParser):
 def folder_parser(name: str, doc: str, copy: bool = True) -> CommandParser:
     """The parser of a command that makes a folder OUT of FOLDER, which is only read (see ``datasets.folders``)."""
     parser = CommandParser(name, doc)
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="is only read")
-    parser.add_argument("out", metavar="OUT", type=Path, help="the new folder; what is there already is not made again")
+    parser.add_argument("folder", metavar="FOLDER", type=user_path, help="is only read")
+    parser.add_argument("out", metavar="OUT", type=user_path,
+                        help="the new folder; what is there already is not made again")
     if copy:
         parser.add_argument("--copy", action="store_true",
                             help="copy files that stay as they are; else they are hard links, which share content")

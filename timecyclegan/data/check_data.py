@@ -17,14 +17,18 @@ import torch
 
 from timecyclegan.data import CommandParser
 from timecyclegan.datasets.frame_facts import Facts, look_at
+from timecyclegan.datasets.pixels import settle_pixels
 from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
+from timecyclegan.models.notes import idle_options, missing_losses
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
-from timecyclegan.util.argparser import Arguments, add_option
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.argparser import Arguments, add_option, parse_words
+from timecyclegan.util.device import require_gpu
+from timecyclegan.util.errors import UserError, command, note
+from timecyclegan.util.names import user_path
 from timecyclegan.util.options import ControlOptions, Options
 from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
 from timecyclegan.video.panels import side_by_side
@@ -64,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser("check_data", __doc__)
     parser.add_argument("source", metavar="SRC", help="frames to translate from; - for unconditional models")
     parser.add_argument("target", metavar="TGT", nargs="?", help="frames to translate to")
-    parser.add_argument("--contact_sheet", metavar="FILE", type=Path, help="write a PNG with frames of the sequences")
+    parser.add_argument("--contact_sheet", metavar="FILE", type=user_path,
+                        help="write a PNG with frames of the sequences")
     parser.add_argument("--headers_only", action="store_true",
                         help="do not read the pixels: faster, but finds no damage, no cuts, no copies")
     parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,
@@ -73,8 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     preset = next(field for field in dataclasses.fields(ControlOptions) if field.name == "preset")
     for field in (preset, *dataclasses.fields(Options)):
         add_option(group, field)
-    given = vars(parser.parse_intermixed_args(arguments))
-    source, target = (None if (path := given.pop(side)) in ("-", None) else Path(path) for side in ("source", "target"))
+    given = parse_words(parser, arguments)
+    source, target = (None if (path := given.pop(side)) in ("-", None) else user_path(path)
+                      for side in ("source", "target"))
     contact_sheet, headers_only, estimate = map(given.pop, ("contact_sheet", "headers_only", "estimate"))
     if source is target is None:
         raise UserError("SRC is -: give TGT, the frames to train on")
@@ -90,8 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
         check_arguments(Arguments(_NAME, {"source_dir": source, "target_dir": target}, {}), options.model_type,
                         metrics=True)
     if source and unconditional:
-        print(f"note: --model_type {options.model_type} is unconditional: {source} is not read")
+        note(f"--model_type {options.model_type} is unconditional: {source} is not read")
         source = None
+    for line in (*idle_options(options, given), *missing_losses(options, given)) if trained else ():
+        print(f"note: {line}")
     errors: list[str] = []  # what training would stop at
 
     def report(error: Any) -> None:
@@ -116,21 +124,23 @@ def main(arguments: list[str] | None = None) -> int:
                          "--image_height and --image_width")
             print(f"{root}: {facts.summary}")
             for line in (*facts.notes, *[stretched] * (change > _SQUEEZED)):
-                print(f"note: {root}: {line}")
+                note(f"{root}: {line}")
             for line in facts.broken:
                 report(line)
     if len(found) == 2 and (shared := found[0].shared(found[1])):
-        print(f"note: {len(shared)} pictures are both in {source} and in {target}, for example {shared[0]}")
+        note(f"{len(shared)} pictures are both in {source} and in {target}, for example {shared[0]}")
 
     # Whether training would begin: it is set up. No side of it is judged in another way.
     try:
         if trained:
-            Run(_NAME, source, target, options, overwrite=True)
+            require_gpu(given.get("gpu", -1))
+            options = Run(_NAME, source, target, options, overwrite=True).options
         else:
             dataset = UnconditionalVideoDataset(None, target, calculate_block_size(options), options.image_height,
                                                 options.image_width)
             for line in dataset.warnings():
-                print(f"note: {line}")
+                note(line)
+            settle_pixels(dataset.sequences, {"target": target}, options)
     except UserError as error:
         report(error)
     if contact_sheet:

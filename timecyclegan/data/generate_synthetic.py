@@ -25,6 +25,7 @@ from timecyclegan.data.synthetic.labels import CLASSES, PALETTE, noisy_classes
 from timecyclegan.data.synthetic.street import draw_street
 from timecyclegan.data.synthetic.view import Viewer, render
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.names import user_path
 from timecyclegan.util.options import option
 
 SPLITS = ("train", "val")
@@ -60,7 +61,7 @@ def generate(out: str | Path, **options) -> None:
     Raises:
         UserError: a value out of its range, ``out`` already holds data, or it cannot be written.
     """
-    out, made = Path(out), SyntheticOptions(**options)
+    out, made = user_path(out), SyntheticOptions(**options)
     partial = out / f".partial.{os.getpid()}"
     counts = dict(zip(SPLITS, (made.sequences, made.val_sequences), strict=True))
     try:

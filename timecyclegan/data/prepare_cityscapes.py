@@ -25,7 +25,7 @@ from timecyclegan.data import folder_parser
 from timecyclegan.datasets.folders import files_below, make_folder
 from timecyclegan.datasets.labels import Translation
 from timecyclegan.datasets.raw_images import encode_image
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.errors import UserError, command, note
 from timecyclegan.util.files import write_json
 from timecyclegan.video.frames import few, read_image
 
@@ -56,8 +56,9 @@ class Frame(NamedTuple):
 
 
 def _find(folder: Path, out: Path) -> dict[Frame, dict[str, str]]:
-    """The files of every frame by kind, relative to ``folder``; other files are ignored."""
+    """The files of every frame by kind, relative to ``folder``; a note names other files."""
     found: dict[Frame, dict[str, str]] = defaultdict(dict)
+    others = []
     for name in files_below(folder, out):
         path = PurePosixPath(name)
         match = _FILE.fullmatch(path.name)
@@ -65,9 +66,13 @@ def _find(folder: Path, out: Path) -> dict[Frame, dict[str, str]]:
             frame = Frame(f"{path.parts[-3]}/{match['city']}", int(match["sequence"]), int(match["frame"]))
             if (other := found[frame].setdefault(match["kind"], name)) != name:
                 raise UserError(f"{folder} holds a frame twice, as {other} and {name}; give the folder of one package")
+        else:
+            others.append(name)
     if not found:
         raise UserError(f"{folder} holds no Cityscapes frames; expected files such as "
                         "<split>/<city>/<city>_000000_000000_leftImg8bit.png below it")
+    if others:
+        note(f"{folder}: left out are {len(others)} files that are neither pictures nor label maps: {few(others)}")
     return found
 
 
@@ -112,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         last, name = frame, frame.sequence_name(own)
         sequences.setdefault(name, []).append(frame)
     try:
-        remembered = json.loads((out / SNIPPETS).read_text()) if (out / SNIPPETS).exists() else {}
+        remembered = json.loads((out / SNIPPETS).read_text("utf-8")) if (out / SNIPPETS).exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {out / SNIPPETS}: {error}; prepare the pictures in another folder") from error
     begins = own | remembered

@@ -19,6 +19,7 @@ from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.folders import check_apart
 from timecyclegan.datasets.prepared import MANIFEST, SPLITS, begin, check_begun, picture_size
 from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.names import fitting, one_form, one_line, user_path
 from timecyclegan.util.options import NON_NEGATIVE, POSITIVE, option
 from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
 from timecyclegan.video.random_access import VideoFrame, video_times
@@ -53,11 +54,12 @@ def prepare_video(videos: Path, out: Path, options: Settings, dry_run: bool = Fa
     Raises:
         UserError: no video, one that cannot be read, an ``out`` that holds something else or cannot be written to.
     """
+    videos, out = user_path(videos), user_path(out)
     check_apart(videos, out)
     found = find_sequences(videos)
     if not isinstance(next(iter(found.values()))[0], VideoFrame):
         raise UserError(f"{videos} holds images, which can be used as they are; expected videos")
-    clips = {videos.stem if name == "." else name: frames for name, frames in found.items()}
+    clips = {one_form(videos.stem) if name == "." else name: frames for name, frames in found.items()}
     within = {name: [frame for frame, time in zip(frames, video_times(frames[0].video), strict=True)
                      if options.start <= time < (options.end or float("inf"))] for name, frames in clips.items()}
     if not any(within.values()):
@@ -80,7 +82,9 @@ def prepare_video(videos: Path, out: Path, options: Settings, dry_run: bool = Fa
         for place, frame in enumerate(chosen):
             split = SPLITS[place >= round(len(chosen) * options.split)] if options.split else ""
             scene = f"_{bisect(scenes[name], frame.index) - 1:03}" if options.scene_cuts == "auto" else ""
-            sequences.setdefault((split, name + scene), []).append(frame)
+            place = Path(name)
+            sequence = place.with_name(fitting(place.name, scene)).as_posix()
+            sequences.setdefault((split, sequence), []).append(frame)
     sides = ["target", "source"] if options.source else ["target"]
 
     def paths(split: str, name: str, frame: VideoFrame) -> list[Path]:
@@ -121,7 +125,7 @@ def prepare_video(videos: Path, out: Path, options: Settings, dry_run: bool = Fa
 
 
 def _find_scenes(name: str, frames: list[VideoFrame]) -> list[int]:
-    with tqdm(frames, f"cuts in {name}", unit="frame", disable=None) as progress:
+    with tqdm(frames, f"cuts in {one_line(name)}", unit="frame", disable=None) as progress:
         marked = mark_cuts(((frame.index, read_image(frame)) for frame in progress), lambda item: item[1])
         return [index for (index, _), begins in marked if begins]
 
@@ -129,8 +133,8 @@ def _find_scenes(name: str, frames: list[VideoFrame]) -> list[int]:
 @command
 def main(arguments: list[str] | None = None) -> None:
     parser = CommandParser("prepare_video", __doc__, Settings)
-    parser.add_argument("videos", metavar="VIDEOS", type=Path, help="a video file, or a folder of them")
-    parser.add_argument("out", metavar="OUT", type=Path)
+    parser.add_argument("videos", metavar="VIDEOS", type=user_path, help="a video file, or a folder of them")
+    parser.add_argument("out", metavar="OUT", type=user_path)
     parser.add_argument("--dry_run", action="store_true", help="only say what would be made")
     parser.add_argument("--overwrite", action="store_true", help="remove what another command made in OUT")
     prepare_video(**parser.parse(arguments))

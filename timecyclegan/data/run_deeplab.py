@@ -21,8 +21,10 @@ from timecyclegan.data.deeplab.segmentation import Segmenter
 from timecyclegan.datasets.folders import check_apart
 from timecyclegan.datasets.labels import NEWEST_CARLA, Translation, ids_to_colours
 from timecyclegan.datasets.prepared import begin, check_begun
+from timecyclegan.util.device import gpu_number
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.hub import sha256
+from timecyclegan.util.names import one_form, user_path
 from timecyclegan.util.options import POSITIVE, option
 from timecyclegan.video.frames import Frame, find_sequences, read_image, resize_image, write_image
 
@@ -70,13 +72,14 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
             to; there are no frames; a model or frame cannot be read; the network gives other things than classes of
             ``options.ids``.
     """
+    frames, out, model = map(user_path, (frames, out, model))
     if batch_size < 1:
         raise UserError(f"--batch_size {batch_size}: expected 1 or more")
     classes = Translation(IDS[options.ids], f"{options.colormap}_colours", options.carla_version).table
     sequences = find_sequences(frames)
     for name in sequences:
         check_apart(frames, out / name)
-    jobs = {f"{name}/{frame.stem}.png" if name != "." else f"{frame.stem}.png": frame
+    jobs = {Path(name, f"{one_form(frame.stem)}.png").as_posix(): frame
             for name, sequence in sequences.items() for frame in sequence}
     segmenter = Segmenter(model, gpu, options.input, options.output)
     options = dataclasses.replace(options, range=options.range or segmenter.range)
@@ -114,11 +117,11 @@ def run_deeplab(frames: Path, out: Path, model: Path, options: DeepLabOptions, b
 @command
 def main(arguments: list[str] | None = None) -> None:
     parser = CommandParser("run_deeplab", __doc__, DeepLabOptions)
-    parser.add_argument("frames", metavar="FRAMES", type=Path)
-    parser.add_argument("out", metavar="OUT", type=Path)
-    parser.add_argument("--model", type=Path, required=True, help="file of the network")
+    parser.add_argument("frames", metavar="FRAMES", type=user_path)
+    parser.add_argument("out", metavar="OUT", type=user_path)
+    parser.add_argument("--model", type=user_path, required=True, help="file of the network")
     parser.add_argument("--batch_size", type=int, default=4, help="frames at once (default: 4); 1 for fixed sizes")
-    parser.add_argument("--gpu", type=int, default=0, help="for TorchScript; -1 is the CPU (default: 0)")
+    parser.add_argument("--gpu", type=gpu_number, default=0, help="for TorchScript; -1 is the CPU (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="also make maps that are there")
     parser.add_argument("--dry_run", action="store_true", help="load the model and say what would be made")
     run_deeplab(**parser.parse(arguments))

@@ -21,7 +21,7 @@ class FlowVideoDataset(Dataset):
 
     def __init__(self, dataset: PairedVideoDataset, cache: FlowCache, strides: list[int]):
         self.dataset, self.cache, self.strides = dataset, cache, strides
-        self.warnings, self.names = dataset.warnings, dataset.names
+        self.warnings, self.names, self.sequences = dataset.warnings, dataset.names, dataset.sequences
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -36,9 +36,9 @@ class FlowVideoDataset(Dataset):
         return sample
 
     def _pair(self, frame: Path, previous: Path, view: View) -> tuple[Tensor, Tensor]:
-        framing = self.dataset.framing
+        framing, pixels = self.dataset.framing, self.dataset.pixels["target"]
         found = self.cache.flow(frame, previous, (framing.load_height, framing.load_width),
-                                lambda path: to_video(framing.whole(path)[None])[0])
+                                lambda path: to_video(framing.whole(path, pixels)[None])[0], pixels == "labels")
         flow, confidence = (x[:, view.rows, view.columns] for x in found)
         if not view.mirrored:
             return flow, confidence

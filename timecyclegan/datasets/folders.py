@@ -1,5 +1,6 @@
 """A new folder made of an old one, which is only read: files as hard links or copies, or made of the old ones."""
 import filecmp
+import itertools
 import os
 import re
 import shutil
@@ -8,11 +9,12 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
-from timecyclegan.video.frames import IMAGE_SUFFIXES, few, natural_key
+from timecyclegan.util.errors import UserError, note
+from timecyclegan.util.files import replacing, temporary_parts
+from timecyclegan.util.names import LONGEST, difference, one_form, one_line, user_path
+from timecyclegan.video.frames import few, natural_key
+from timecyclegan.video.listing import HIDDEN, IMAGE_SUFFIXES, list_folder
 
-_LONGEST_NAME = 230  # bytes: file systems take 255, and a temporary name needs a few
 _SHOWN = 10  # files that a dry run lists
 
 
@@ -34,17 +36,18 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
         UserError: an old file cannot be read; two new names exclude each other; one leads out of ``out`` or into
             ``root``, is too long, or is there with other content; a file cannot be written.
     """
+    root, out = user_path(root), user_path(out)
     check_apart(root, out)
     chosen = {old: new for old, new in names.items() if new is not None}
     if left := [old for old, new in names.items() if new is None]:
-        print(f"note: {len(left)} file{'s' * (len(left) > 1)} of {root} left out: {few(left)}")
+        note(f"{len(left)} file{'s' * (len(left) > 1)} of {root} left out: {few(left)}")
     _check_names(root, out, chosen)
     todo = {old: new for old, new in tqdm(chosen.items(), "checking", unit="file", leave=False, disable=None)
             if not _is_there(root / old, out / new, make, copy)}
     there = f" ({len(chosen) - len(todo)} were there already)" if len(todo) < len(chosen) else ""
     if dry_run:
         for old, new in list(todo.items())[:_SHOWN]:
-            print(f"{root / old} -> {out / new}")
+            print(one_line(f"{root / old} -> {out / new}"))
         more = f", {len(todo) - _SHOWN} of them not shown" if len(todo) > _SHOWN else ""
         print(f"nothing was written; without --dry_run: {len(todo)} files{more}{there}")
         return
@@ -60,43 +63,52 @@ def make_folder(root: Path, out: Path, names: Mapping[str, str | None],
 
 def torn_files(out: Path, names: Iterable[str]) -> list[Path]:
     """What runs that were killed amid writing the files ``names`` left in ``out``, see ``util.files.replacing``."""
-    made = {out / name for name in names}
-    found = ((path, re.fullmatch(r"\.(.+)\.\d+\.tmp(\.[^.]*)?", path.name)) for path in out.rglob(".*.tmp*"))
-    return [path for path, match in found if match and path.with_name(match[1] + (match[2] or "")) in made]
+    made = {(path.parent, *temporary_parts(path.name)) for path in (out / name for name in names)}
+    temporary = re.compile(r"(\..+)\.\d+\.tmp(\.[^.]*)?", re.DOTALL)
+    found = ((path, temporary.fullmatch(path.name)) for path in out.rglob(".*.tmp*"))
+    return [path for path, match in found if match and (path.parent, match[1], match[2] or "") in made]
 
 
 def check_apart(root: Path, out: Path) -> None:
     """Raise a UserError if ``out`` is ``root`` or lies in it, also by links."""
-    if out.resolve().is_relative_to(root.resolve()):
+    if real_path(out).is_relative_to(real_path(root)):
         raise UserError(f"{out} is or lies in {root}, which is only read; choose another OUT")
 
 
+def real_path(path: Path) -> Path:
+    """Without links, but where one leads to itself: there is an error when it is used."""
+    return Path(os.path.realpath(path))
+
+
 def files_below(root: Path, out: Path) -> list[str]:
-    """All files below ``root`` but hidden ones, relative to it, in natural order. Links are followed.
+    """All files below ``root``, relative to it, in natural order. Links are followed; a note names hidden files.
 
     Raises:
-        UserError: there is none, a folder cannot be read, a link leads to a folder above it or into ``out``, or ``out``
-            lies in ``root``.
+        UserError: there is none, a folder cannot be read, a link leads nowhere, to a folder above it or into ``out``, a
+            pipe or the like is called like a frame, or ``out`` lies in ``root``.
     """
     def below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-        real = folder.resolve()
+        real = real_path(folder)
         if real in above:
             raise UserError(f"{folder} is a link to a folder above it; remove the link")
-        if real.is_relative_to(into) and not root.resolve().is_relative_to(into):
+        if real.is_relative_to(into) and not real_path(root).is_relative_to(into):
             raise UserError(f"{folder} leads into {out}; choose another OUT")
-        try:
-            visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        except OSError as error:
-            raise UserError(f"cannot read folder {folder}: {error.strerror}; give a folder that is there") from error
-        for path in visible:
-            if path.is_dir():
-                yield from below(path, (*above, real))
-            else:
-                yield path.relative_to(root)
+        here = list_folder(folder)
+        lost.extend(here.lost)
+        hidden.extend(here.left.pop(HIDDEN, ()))
+        for path in (*here.images, *here.videos, *itertools.chain.from_iterable(here.left.values())):
+            yield path.relative_to(root)
+        for inside in here.folders:
+            yield from below(inside, (*above, real))
 
+    root, out = user_path(root), user_path(out)
     check_apart(root, out)
-    into = out.resolve()
+    into, lost, hidden = real_path(out), [], []
     found = sorted(below(root, ()), key=lambda path: [natural_key(part) for part in path.parts])
+    if lost:
+        raise UserError(f"{root} holds what cannot be read: {few(lost)}; mend or remove it")
+    if hidden:
+        note(f"{root}: left out are {HIDDEN}: {few([path.relative_to(root).as_posix() for path in hidden])}")
     if not found:
         raise UserError(f"folder {root} holds no files")
     return [path.as_posix() for path in found]
@@ -111,20 +123,22 @@ def images_below(root: Path, out: Path) -> dict[str, str | None]:
 
 
 def _check_names(root: Path, out: Path, names: Mapping[str, str]) -> None:
-    seen: dict[str, tuple[PurePosixPath, bool, str]] = {}  # by name in small letters: name, whether a file, whose
+    # By name in small letters and one Unicode form: the name, whether it is a file's, and whose.
+    seen: dict[str, tuple[PurePosixPath, bool, str]] = {}
     for old, new in names.items():
         path = PurePosixPath(new)
         if not path.parts or path.is_absolute() or ".." in path.parts:
             raise UserError(f"{root / old} would become {new!r}, which is no name below {out}")
-        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        if any(len(os.fsencode(part)) > LONGEST for part in path.parts):
             raise UserError(f"{root / old} would become {out / new}, a longer name than file systems take; rename it")
         if not (root / old).is_file() or not os.access(root / old, os.R_OK):
             raise UserError(f"{root / old} is no file that can be read, or a link to none; remove it")
         for place in (path, *path.parents[:-1]):
-            *found, of = seen.setdefault(str(place).casefold(), (place, place == path, old))
+            *found, of = seen.setdefault(one_form(str(place)).casefold(), (place, place == path, old))
             if found != [place, place == path] or (place == path and of != old):
+                how = "" if found[0] == place else f" ({difference(str(found[0]), str(place))})"
                 raise UserError(f"{root / of} and {root / old} would become {names[of]} and {new}, which cannot both "
-                                "be on every file system; rename one")
+                                f"be on every file system{how}; rename one")
     for folder in {(out / new).parent for new in names.values()}:
         above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
         if not above.is_dir():

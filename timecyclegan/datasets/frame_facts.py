@@ -1,4 +1,5 @@
 """What can be said about the frames of a folder by looking at each once: what check_data reports."""
+import contextlib
 import hashlib
 import re
 from collections import Counter
@@ -11,10 +12,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from timecyclegan.datasets.raw_images import has_deep_colours
+from timecyclegan.datasets.raw_images import deep_pixels, has_deep_colours
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import Frame, few, image_size, read_image
+from timecyclegan.video.listing import OFTEN_SEVERAL, holds_more
 from timecyclegan.video.scene_cuts import mark_cuts
+
+_SLIVER = 128  # of 256 levels; pictures of 16 bits that use more are taken as they are meant
 
 _MODES = {"1": "1-bit", "L": "8-bit gray", "LA": "8-bit gray with alpha", "P": "palette", "RGB": "8-bit colour",
           "RGBA": "8-bit colour with alpha", "CMYK": "8-bit CMYK", "F": "floating-point"}
@@ -40,7 +44,7 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
     """Look at every frame. Without ``pixels`` only names and headers are read: no damage, cuts or copies are found."""
     sizes, depths = Counter(), Counter()
     digests: dict[bytes, list[str]] = {}
-    broken, gaps, cuts, still, disorder = [], [], [], [], []
+    broken, gaps, cuts, still, disorder, several, extremes = [], [], [], [], [], [], []
     lengths = sorted(map(len, sequences.values()))
     progress = tqdm(total=sum(lengths), unit="frame", disable=None)
 
@@ -51,7 +55,13 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
                 if isinstance(frame, Path) or frame is frames[0]:  # the frames of a video are alike
                     count = 1 if isinstance(frame, Path) else len(frames)
                     sizes[image_size(frame)] += count
-                    depths[_depth(frame)] += count
+                    depths[depth := _depth(frame)] += count
+                    said = frame is frames[0] or Path(frame.name).suffix.lower() in OFTEN_SEVERAL  # by find_sequences
+                    if isinstance(frame, Path) and not (said and holds_more(frame)) and _pictures(frame) > 1:
+                        several.append(labels[frame])
+                    with contextlib.suppress(UserError):  # what keeps training from reading it, is said below
+                        if pixels and depth.startswith("16") and (deep := deep_pixels(frame)) is not None:
+                            extremes.extend((int(deep.min()), int(deep.max())))
                 if pixels:
                     yield frame, read_image(frame)
             except UserError as error:
@@ -88,17 +98,31 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
         notes.append(f"frames differ in size; all are resized to one: {few(counted, 5)}")
     if any(kind.startswith("16") for kind in depths):
         notes.append("pixels of 16 bits are read with 8")
+    if extremes:
+        low, high = min(extremes), max(extremes)
+        levels = (high + 128) // 257 - (low + 128) // 257 + 1  # as read_image has them
+        if low < high and levels <= _SLIVER:
+            notes.append(f"pixels of 16 bits use a sliver of their range, {low} to {high}: {levels} of 256 levels when "
+                         f"they are read; python -m timecyclegan.data.resize_images FOLDER OUT --range {low} {high} "
+                         "spreads them")
     if any("alpha" in kind for kind in depths):
         notes.append("alpha is dropped, the colours below it are kept")
     notes += [f"{what} ({len(found)}): {few(found, 5)}" for what, found in (
         ("numbers are missing between", gaps), ("scene cuts, which training takes for motion, at", cuts),
         ("frames with the very picture of the frame before", still),
+        ("of several pictures in one file only the first is used", several),
         ("pictures in several places", [" = ".join(names) for names in elsewhere if len(names) > 1]),
         ("by the alphabet the order would be another one (10 before 9) in", disorder)) if found]
     span = f"{lengths[0]}" if lengths[0] == lengths[-1] else f"{lengths[0]} to {lengths[-1]}"
     summary = (f"{len(lengths)} sequence{'s' * (len(lengths) > 1)} of {span} frames, {sum(lengths)} in all; height x "
                f"width {few(shown) or 'unknown'}; {', '.join(kind for kind, _ in depths.most_common()) or 'unknown'}")
     return Facts(summary, notes, broken, sizes, digests)
+
+
+def _pictures(frame: Path) -> int:
+    """How many pictures a readable image file holds; phones and stereo cameras put several into a JPEG, too."""
+    with Image.open(frame) as image:
+        return getattr(image, "n_frames", 1)
 
 
 def _depth(frame: Frame) -> str:

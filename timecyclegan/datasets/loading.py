@@ -2,9 +2,13 @@
 
 An epoch's order is a pure function of (seed, epoch), as a sample is one of (seed, epoch, index).
 """
+import errno
 import itertools
+import multiprocessing.connection
+import multiprocessing.queues
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +19,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timecyclegan.datasets.video_dataset import Key
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, machine_errno, reason
+from timecyclegan.util.signals import ASKING
 from timecyclegan.video.frames import Frame, read_image, resize_image
 
 
@@ -52,25 +57,81 @@ class EpochSampler(Sampler[list[Key]]):
             yield [(epoch, index) for index in order[batch * self.batch_size:(batch + 1) * self.batch_size]]
 
 
+class LostWorker(UserError):
+    """A loading process ended before its time: it was killed, or could not hand over what it had loaded."""
+
+
 class VideoLoader(DataLoader):
-    """A DataLoader that raises a worker's UserError in the main process as one clear line, without its traceback."""
+    """A DataLoader whose troubles are one clear line each, raised where the next batch is asked for, and not elsewhere.
+
+    Raises:
+        LostWorker: a worker was killed, or ended because it could not hand over what it had loaded.
+        UserError: what a worker's UserError says; workers cannot be started; or the system refuses them something.
+    """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        wrong = ""
+        iterator, wrong, complain = None, None, sys.unraisablehook
+        others, heard = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
         try:
-            yield from super().__iter__()
-        except UserError as error:
-            wrong = str(error).splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: ")
-            # Nothing may hold the workers any more: left to the garbage collector, each takes 5 s to end.
-            self._iterator = error.__traceback__ = None
-        if wrong:
-            raise UserError(wrong)
+            iterator = super().__iter__()
+            if signal.getsignal(signal.SIGCHLD) is not heard:
+                # PyTorch's handler raises wherever the main thread is when a worker dies, also amid a step or a save.
+                # Without it PyTorch finds out here, after 5 s at the most.
+                signal.signal(signal.SIGCHLD, heard or signal.SIG_DFL)
+            yield from iterator
+        except Exception as error:
+            wrong = self._explained(error, iterator or self._iterator)
+            if wrong is None:
+                raise
+            # Nothing may hold the workers any more: left to the garbage collector, each takes 5 s to end. PyTorch's
+            # iterator, if it is only half made, fails at that, too.
+            sys.unraisablehook = complain if iterator or self._iterator else lambda _: None
+            self._iterator = iterator = error.__traceback__ = None
+            sys.unraisablehook = complain
+        if wrong is not None:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise wrong
+
+    def _explained(self, error: Exception, iterator: Any) -> UserError | None:
+        """What an error of loading means to a user; None if it is not one that a user can mend."""
+        if isinstance(error, UserError):
+            return UserError(error.args[0].splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: "))
+        fewer = f"; lower --threads {self.num_workers} (0 loads without other processes)" * (self.num_workers > 0)
+        workers = getattr(iterator, "_workers", ())
+        if workers and isinstance(error, (ConnectionError, EOFError, FileNotFoundError, RuntimeError)):
+            multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=1)  # one may just be dying
+            if codes := [worker.exitcode for worker in workers if worker.exitcode is not None]:
+                code = max(codes, key=abs)
+                how = os.strerror(code) if code else "it was asked to"
+                if code < 0:
+                    known = {number.value: number.name for number in signal.Signals}
+                    how = f"it was killed by {known.get(-code, f'signal {-code}')}"
+                how += {-signal.SIGKILL: ", as happens where memory is too small",
+                        -signal.SIGBUS: ", as happens where shared memory (/dev/shm) is too small"}.get(code, "")
+                return LostWorker(f"a process that loads data ended: {how}{fewer}")
+        why = reason(error)
+        if "Pin memory thread exited" in str(error):
+            why = "the thread that takes the batches over ended, as happens with too many open files (ulimit -n)"
+        if why and self.num_workers and os.strerror(errno.ENOSPC) in why:
+            why += " for shared memory (/dev/shm)"
+        begun = iterator or not self.num_workers
+        what = "cannot load data" if begun else f"cannot start the {self.num_workers} processes that load data"
+        return UserError(f"{what}: {why}{fewer}") if why else None
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Ctrl-C and a kill of the process group would end the workers too, while the loop still wants to save."""
+def _begin_worker(_worker: int) -> None:
+    """Leave it to the parent to end a worker, and end it where its batches would be waited for in vain."""
+    # Ctrl-C and a kill of the process group would end the workers too, while the loop still wants to save.
     os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in set(ASKING) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
+    # A thread hands the batches over. If it cannot, Python prints a traceback, and the parent waits for ever.
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)
+
+
+def _end_worker(error: Exception, _batch: Any) -> None:
+    os._exit(machine_errno(error) or errno.EPIPE)
 
 
 def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:
@@ -80,12 +141,15 @@ def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, p
     never touches torch's global generator. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
     return VideoLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size, seed), num_workers=threads,
-                       persistent_workers=threads > 0, worker_init_fn=_leave_signals_to_the_parent,
+                       persistent_workers=threads > 0, worker_init_fn=_begin_worker,
                        pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 
 
-def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int = 1) -> Iterator[np.ndarray]:
+def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int = 1, nearest: bool = False
+                ) -> Iterator[np.ndarray]:
     """Read frames in order as uint8 (height, width, 3), with ``threads`` threads (0: none) that read ahead.
+
+    They are resized as :func:`resize_image` does it, bicubic or to the ``nearest`` pixel.
 
     At most ``2 * threads`` frames beside the current one are held, however long the sequence.
 
@@ -93,7 +157,7 @@ def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int =
         UserError: when its turn comes, a frame that cannot be read (see :func:`read_image`).
     """
     def read(frame: Frame) -> np.ndarray:
-        return resize_image(read_image(frame), height, width)
+        return resize_image(read_image(frame), height, width, nearest)
 
     frames = iter(frames)
     if threads < 1:

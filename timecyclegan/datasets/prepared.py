@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.datasets.folders import torn_files
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.files import write_json
 from timecyclegan.video.frames import few
 
@@ -22,32 +22,37 @@ def picture_size(shape: tuple[int, ...], height: int, width: int) -> tuple[int, 
             width or max(1, round(own_width * height / own_height)) if height else width or own_width)
 
 
+def settings_of(root: Path | None) -> dict[str, Any]:
+    """What ``prepare_video`` was told when it made the pictures to translate from in ``root``; empty if it did not."""
+    if root is None:
+        return {}
+    for out in (root := root.resolve()).parents[:3]:  # OUT/[train/]source[/clip]
+        inside = root.relative_to(out).parts
+        if (out / MANIFEST).is_file() and "source" in inside[: 1 + (inside[0] in SPLITS)]:
+            return _read(out / MANIFEST).get("settings", {})
+    return {}
+
+
 def keep_settings(run: Path, source: Path | None) -> None:
     """Leave with a training ``run`` how its pictures in ``source`` were made, if ``prepare_video`` made them."""
-    settings = {}
-    if source and source.name == "source":
-        out = source.parent.parent if source.parent.name in SPLITS else source.parent
-        settings = _read(out / MANIFEST).get("settings", {})
+    settings = settings_of(source)
     (run / MANIFEST).unlink(missing_ok=True)
     if settings.get("source"):
         write_json(run / MANIFEST, {"settings": settings}, sync=True)
 
 
-def kept_size(run: Path, source: str) -> tuple[int, int] | None:
-    """The --height and --width of ``prepare_video`` at which a ``run``'s ``source`` was made; notes if it says nothing.
+def kept_settings(run: Path, source: str) -> dict[str, Any]:
+    """What ``prepare_video`` was told when it made a ``run``'s ``source``; empty, with a note, where that is not known.
 
     A UserError if it was trained on another source.
     """
-    if not source:
-        return None
-    settings = _read(run / MANIFEST).get("settings")
-    if not settings:
-        print(f"note: {run} does not say of what size the pictures were that its {source} was made of: it is made at "
-              "the generator's size")
-        return None
-    if settings["source"] != source:
+    settings = _read(run / MANIFEST).get("settings", {}) if source else {}
+    if source and not settings:
+        print(f"note: {run} does not say of what size the pictures were that its {source} was made of, nor how far "
+              "apart: it is made at the generator's size, of neighbouring frames")
+    elif settings and settings["source"] != source:
         raise UserError(f"--source {source}: {run} was trained on {settings['source']}; give that")
-    return settings["height"], settings["width"]
+    return settings
 
 
 def check_begun(path: Path, facts: Mapping[str, Any], overwrite: bool,
@@ -95,6 +100,7 @@ def begin(path: Path, manifest: Mapping[str, Any], old: Iterable[Path]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; choose another folder") from error
+        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        what = f"cannot read {path}"
+        raise failed(what, error, f"{what}: {error}; choose another folder") from error

@@ -4,7 +4,7 @@ Everything random is a pure function of (seed, epoch, index): neither the number
 any global generator changes a sample, so a run that is resumed goes on bit by bit.
 """
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from timecyclegan.datasets.pixels import find_pixels, mirror
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import Frame, few, find_sequences, match_sequences, read_image, resize_image, to_video
 
@@ -47,14 +48,17 @@ class Framing:
         mirrored = bool(rng.integers(2))
         return View(slice(top, top + self.height), slice(left, left + self.width), mirrored and self.flip)
 
-    def load(self, paths: Sequence[Frame], view: View) -> torch.Tensor:
-        """Read the frames of a clip, all through the same view, as float32 (T, 3, height, width)."""
-        frames = np.stack([self.whole(path)[view.rows, view.columns] for path in paths])
-        return to_video(frames[:, :, ::-1] if view.mirrored else frames)
+    def load(self, paths: Sequence[Frame], view: View, pixels: str = "pictures") -> torch.Tensor:
+        """Read the frames of a clip, all through the same view, as float32 (T, 3, height, width).
 
-    def whole(self, path: Frame) -> np.ndarray:
+        ``pixels``: what they mean, see ``datasets.pixels``.
+        """
+        frames = np.stack([self.whole(path, pixels)[view.rows, view.columns] for path in paths])
+        return to_video(mirror(frames, pixels) if view.mirrored else frames)
+
+    def whole(self, path: Frame, pixels: str = "pictures") -> np.ndarray:
         """Read a frame as uint8 (load_height, load_width, 3), before it is cropped and mirrored."""
-        return resize_image(read_image(path), self.load_height, self.load_width)
+        return resize_image(read_image(path), self.load_height, self.load_width, nearest=pixels == "labels")
 
 
 class Clips:
@@ -93,7 +97,8 @@ class PairedVideoDataset(Dataset):
 
     ``dataset[epoch, index]`` is ``{"source", "target": float32 (T, 3, height, width) in [-1, 1], "sequence": str,
     "start": int}``: T = ``n_frames`` successive frames that start anywhere in a sequence. Images are resized to the
-    load size (0: to height x width), cropped at random to height x width and, with ``flip``, mirrored half the time.
+    load size (0: to height x width), cropped at random to height x width and, with ``flip``, mirrored half the time, as
+    ``pixels`` says of each domain's (``datasets.pixels``; None finds out).
 
     Raises:
         UserError: see :func:`find_sequences`, :func:`match_sequences`, :class:`Framing`, :class:`Clips`; and, from
@@ -101,11 +106,13 @@ class PairedVideoDataset(Dataset):
     """
 
     def __init__(self, source_dir: str | Path, target_dir: str | Path, n_frames: int, height: int, width: int,
-                 load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0):
+                 load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0,
+                 pixels: Mapping[str, str] | None = None):
         self.seed = seed
         self.framing = Framing(height, width, load_height, load_width, flip)
         self.pairs = match_sequences(find_sequences(source_dir), find_sequences(target_dir), source_dir, target_dir)
         self.clips = Clips({name: len(pairs) for name, pairs in self.pairs.items()}, n_frames, source_dir)
+        self.pixels = pixels or find_pixels(self.sequences, {"source": source_dir, "target": target_dir})
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -113,8 +120,8 @@ class PairedVideoDataset(Dataset):
     def __getitem__(self, key: Key) -> dict[str, Any]:
         name, start, view = self.draw(key)
         source, target = zip(*self.pairs[name][start:start + self.clips.n_frames], strict=True)
-        return {"source": self.framing.load(source, view), "target": self.framing.load(target, view),
-                "sequence": name, "start": start}
+        return {"source": self.framing.load(source, view, self.pixels["source"]),
+                "target": self.framing.load(target, view, self.pixels["target"]), "sequence": name, "start": start}
 
     def draw(self, key: Key) -> tuple[str, int, View]:
         """A sample's sequence, its first frame in it, and the view of its frames."""
@@ -130,6 +137,12 @@ class PairedVideoDataset(Dataset):
         """The names of all sequences and frames, as plain values."""
         return [(name, [(source.name, target.name) for source, target in pairs]) for name, pairs in self.pairs.items()]
 
+    @property
+    def sequences(self) -> dict[str, dict[str, list[Frame]]]:
+        """By domain and name, the frames of all sequences."""
+        return {domain: {name: [pair[side] for pair in pairs] for name, pairs in self.pairs.items()}
+                for side, domain in enumerate(("source", "target"))}
+
 
 class UnpairedVideoDataset(Dataset):
     """Clips of two domains that share nothing: neither sequences, nor sizes, nor numbers of frames.
@@ -143,13 +156,15 @@ class UnpairedVideoDataset(Dataset):
     domains: tuple[str, ...] = ("source", "target")
 
     def __init__(self, source_dir: str | Path | None, target_dir: str | Path, n_frames: int, height: int, width: int,
-                 load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0):
+                 load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0,
+                 pixels: Mapping[str, str] | None = None):
         self.seed = seed
         self.framing = Framing(height, width, load_height, load_width, flip)
         roots = {"source": source_dir, "target": target_dir}
         self.sequences = {domain: find_sequences(roots[domain]) for domain in self.domains}
         self.clips = {domain: Clips({name: len(frames) for name, frames in sequences.items()}, n_frames, roots[domain])
                       for domain, sequences in self.sequences.items()}
+        self.pixels = pixels or find_pixels(self.sequences, roots)
 
     def __len__(self) -> int:
         return max(map(len, self.clips.values()))
@@ -163,7 +178,7 @@ class UnpairedVideoDataset(Dataset):
             place = _shuffled(len(self), self.seed, epoch, stream)[index] % len(clips)
             name, start = clips.draw(int(place), rng)
             frames = self.sequences[domain][name][start:start + clips.n_frames]
-            sample |= {domain: self.framing.load(frames, self.framing.draw(rng)),
+            sample |= {domain: self.framing.load(frames, self.framing.draw(rng), self.pixels[domain]),
                        f"{domain}_sequence": name, f"{domain}_start": start}
         return sample
 

@@ -16,9 +16,10 @@ from timecyclegan.evaluation.flow import estimator
 from timecyclegan.evaluation.report import format_metrics, per_frame_csv
 from timecyclegan.flow import BACKENDS
 from timecyclegan.util.argparser import Parser
-from timecyclegan.util.device import pick_device
+from timecyclegan.util.device import gpu_number
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import check_writable, write_json
+from timecyclegan.util.options import path_text
 from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences, natural_key
 from timecyclegan.video.reader import VIDEO_SUFFIXES
 
@@ -68,6 +69,15 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
                   formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def _parsed(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
+    """What was given, with all paths as ``util.names.user_path`` reads them."""
+    args = parser.parse_args(arguments)
+    for name in ("real", "fake", "source", "flow", "flow_weights", "json", "per_frame", "save_stats"):
+        if given := getattr(args, name, None):
+            setattr(args, name, path_text(given))
+    return args
+
+
 def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
                    by_name: bool) -> argparse.ArgumentParser:
     """The flags that do something for one of the metrics; the others have their defaults."""
@@ -92,7 +102,7 @@ def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
                             "auto, " + ", ".join(BACKENDS) + " (default: farneback)")
         parser.add_argument("--flow_weights", metavar="FILE", help="its weights, else looked for in torch hub's cache")
     if estimated or any(metric.view for metric in metrics):
-        parser.add_argument("--gpu", type=int, help="of networks; -1 is the CPU")
+        parser.add_argument("--gpu", type=gpu_number, help="of networks; -1 is the CPU")
     if any("{dims}" in metric.definition for metric in metrics):
         parser.add_argument("--fid_dims", type=int, choices=BLOCKS, help="which of Inception's features FID compares "
                             "(default: 2048)")
@@ -123,10 +133,10 @@ def compare_frames(prog: str, description: str, metrics: Sequence[type[Metric]],
     Raises:
         UserError: as :class:`Evaluator`, and for flags that do not go together.
     """
-    args = _frames_parser(prog, description, metrics, by_name).parse_args(arguments)
-    pick_device(args.gpu)
+    args = _parsed(_frames_parser(prog, description, metrics, by_name), arguments)
     if args.flow and not Path(args.flow).is_dir():
-        raise UserError(f"flow folder {args.flow} does not exist")
+        wrong = "is a file" if Path(args.flow).exists() else "does not exist"
+        raise UserError(f"flow folder {args.flow} {wrong}; give the one with a folder of .npz files for each sequence")
     if args.unconditional and (args.flow or args.source):
         raise UserError(f"--{'flow' if args.flow else 'source'} has no use for --unconditional: no real clip shows "
                         "what a generated one should")
@@ -177,13 +187,12 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
                         "REAL's. Without it, --save_stats saves those of REAL and nothing is compared")
     parser.add_argument("--save_stats", metavar="FILE.npz", help="write REAL's statistics, to give in its place later "
                         "(pytorch-fid reads them too)")
-    parser.add_argument("--gpu", type=int, default=0, help="-1 is the CPU, as is 0 where there is no GPU")
+    parser.add_argument("--gpu", type=gpu_number, default=0, help="-1 is the CPU, also used where there is no GPU")
     parser.add_argument("--json", metavar="FILE", help="write the value, its terms and all that it depends on")
     if "{dims}" in metric.definition:
         parser.add_argument("--dims", type=int, choices=BLOCKS, default=2048, help="which of Inception's features are "
                             "compared (default: 2048)")
-    args = parser.parse_args(arguments)
-    pick_device(args.gpu)
+    args = _parsed(parser, arguments)
     if args.save_stats and Path(args.save_stats).suffix.lower() != STATISTICS:
         raise UserError(f"--save_stats {args.save_stats}: expected a file name that ends in {STATISTICS}")
     if args.fake is None and not args.save_stats:

@@ -36,6 +36,7 @@ from timecyclegan.evaluation.base import (
 from timecyclegan.evaluation.flow import FlowFunction, load_flow, resize_flow
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.names import user_path
 from timecyclegan.video.frames import match_sequences, read_image, resize_image
 
 ROOTS = ("the real frames", "the fake frames")
@@ -270,7 +271,7 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[
         real, (height, width) = _resized(read_image(job.real), resize), fake.shape[:2]
         true_flow = None
         if flow_dir and not job.first:
-            path = Path(flow_dir, job.sequence, f"{job.real.stem}.npz")
+            path = user_path(Path(flow_dir, job.sequence, f"{job.real.stem}.npz"))
             true_flow = resize_flow(load_flow(path), height, width)
         return job, Step(resize_image(real, height, width), fake, None, None, true_flow, flow, alike), real.shape[:2]
 

@@ -14,7 +14,8 @@ from scipy.ndimage import map_coordinates
 from timecyclegan.flow import check_backend, choose_backend, describe, flow_backend
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.device import pick_device
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
+from timecyclegan.util.names import user_path
 from timecyclegan.video.frames import to_video
 
 FlowFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -76,7 +77,7 @@ def load_flow(path: str | Path) -> TrueFlow:
     Raises:
         UserError: the file is missing, is damaged, lacks an array, or their shapes do not fit.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise UserError(f"flow file {path} does not exist; every frame but a sequence's first needs one, named "
                         "as the real frame")
@@ -84,7 +85,8 @@ def load_flow(path: str | Path) -> TrueFlow:
         with np.load(path, allow_pickle=False) as archive:
             flow, visible = archive["flow"].astype(np.float64), archive["visible"].astype(bool)
     except Exception as error:  # a damaged archive can raise anything
-        raise UserError(f"cannot read flow file {path}: {error}; expected .npz with flow and visible") from error
+        what = f"cannot read flow file {path}"
+        raise failed(what, error, f"{what}: {error}; expected .npz with flow and visible") from error
     if flow.ndim != 3 or flow.shape[2] != 2 or flow.shape[:2] != visible.shape:
         raise UserError(f"flow file {path}: expected flow (H, W, 2) and visible (H, W), got {flow.shape} and "
                         f"{visible.shape}")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from timecyclegan.evaluation.base import UNCONDITIONAL, Evaluation
 from timecyclegan.util.argparser import Parser
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.errors import UserError, command, failed
 from timecyclegan.util.logs import write_csv
+from timecyclegan.util.names import user_path
 
 
 def format_metrics(evaluation: Evaluation) -> str:
@@ -148,25 +149,26 @@ def main(arguments: list[str] | None = None) -> None:
         label, path = _label(text)
         if label in evaluations:
             raise UserError(f"two columns are called {label}: give each file another name, as in A={path}")
-        evaluations[label] = _load(Path(path).expanduser())
+        evaluations[label] = _load(user_path(path))
     print(format_comparison(evaluations) if len(evaluations) > 1 else format_metrics(*evaluations.values()))
 
 
 def _label(text: str) -> tuple[str, str]:
     """LABEL and FILE of ``[LABEL=]FILE``, either of which may have = in it: FILE is the longest that exists."""
     starts = [0, *(place + 1 for place, letter in enumerate(text) if letter == "=")]
-    start = next((start for start in starts if Path(text[start:]).expanduser().is_file()),
+    start = next((start for start in starts if user_path(text[start:]).is_file()),
                  starts[min(1, len(starts) - 1)])
     return text[:max(0, start - 1)] or text[start:], text[start:]
 
 
 def _load(path: Path) -> Evaluation:
     try:
-        evaluation = Evaluation.from_json(json.loads(path.read_text()))
+        evaluation = Evaluation.from_json(json.loads(path.read_text("utf-8")))
         format_metrics(evaluation)  # what it cannot be made of is no evaluation
         return evaluation
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read {path}: it is no metrics.json of val.py or compute_metrics ({error})") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        what = f"cannot read {path}"
+        raise failed(what, error, f"{what}: it is no metrics.json of val.py or compute_metrics ({error})") from error
 
 
 if __name__ == "__main__":

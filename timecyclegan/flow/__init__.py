@@ -13,6 +13,7 @@ from torch import Tensor
 from timecyclegan.losses.warp import warp
 from timecyclegan.util.errors import UserError, unknown
 from timecyclegan.util.hub import hub_file, sha256
+from timecyclegan.util.options import path_text
 
 FlowBackend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -70,6 +71,7 @@ def flow_backend(name: str, weights: str = "") -> FlowBackend:
     Raises:
         UserError: see :func:`check_backend`; or its weights are missing or do not fit (says where to get them).
     """
+    weights = path_text(weights)
     module, attribute = BACKENDS[choose_backend(name, weights)]
     return getattr(importlib.import_module(module), attribute)(weights)
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from timecyclegan.flow import FlowBackend, flow_backend
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import user_path
+from timecyclegan.util.options import path_text
 
 
 class FlowCache:
@@ -28,23 +30,24 @@ class FlowCache:
     """
 
     def __init__(self, folder: str | Path, backend: str, weights: str = ""):
-        self.folder, self.backend, self.weights = Path(folder), backend, weights
+        self.folder, self.backend, self.weights = user_path(folder), backend, path_text(weights)
         self._compute: FlowBackend | None = None  # each worker has its own
 
     def flow(
-        self, frame: Path, previous: Path, size: tuple[int, int], load: Callable[[Path], Tensor]
+        self, frame: Path, previous: Path, size: tuple[int, int], load: Callable[[Path], Tensor], nearest: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Flow (2, H, W) in pixels from ``frame`` back to ``previous``, and its confidence (1, H, W) in [0, 1].
 
         Args:
             size: (height, width) of what ``load`` gives, (3, height, width) in [-1, 1].
+            nearest: whether it resizes to the nearest pixel, else smoothly.
         """
         files = [frame, previous, *([Path(self.weights)] if self.weights else [])]
         try:
             facts = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
         except OSError as error:
             raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-        key = hashlib.sha256(json.dumps([facts, list(size), self.backend]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([facts, [*size, *["nearest"] * nearest], self.backend]).encode()).hexdigest()
         path = self.folder / key[:2] / f"{key}.npz"
         # Where there is none, or it is damaged, it is computed.
         with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as archive:

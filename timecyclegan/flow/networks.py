@@ -10,7 +10,7 @@ from timecyclegan.flow import photometric_confidence
 from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME, load_checkpoint
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.hub import hub_file, load_published
-from timecyclegan.util.weights import load
+from timecyclegan.util.weights import load, without_wrappers
 
 
 class Network:
@@ -18,7 +18,7 @@ class Network:
 
     Frames of any size are resized (bilinear) to the nearest multiples of ``multiple``, ``smallest`` at least (both
     sides grow alike where the shorter one is too small), and the flow back; its dx and dy grow each with their own
-    side. The confidence is that of the size at which the flow was computed.
+    side. The confidence is that of the size at which the flow was computed. Both are float32, inside autocast too.
     """
 
     file: Path
@@ -37,11 +37,13 @@ class Network:
         grow = max(1.0, self.smallest / min(height, width))
         h, w = (max(self.smallest, self.multiple * math.floor(side * grow / self.multiple + 0.5))
                 for side in (height, width))  # fmt: skip
-        frame, previous = (_resize(x.float(), (h, w)) for x in (frame, previous))
-        flow = self.pair(frame, previous)
-        confidence = photometric_confidence(frame, previous, flow)
-        scale = flow.new_tensor([width / w, height / h]).view(1, 2, 1, 1)  # of dx and dy
-        return _resize(flow, (height, width)) * scale, _resize(confidence, (height, width))
+        # Whoever trains in half precision has the flow in full: bfloat16 tells 30 px from 30.125 px and no closer.
+        with torch.autocast(frame.device.type, enabled=False):
+            frame, previous = (_resize(x.float(), (h, w)) for x in (frame, previous))
+            flow = self.pair(frame, previous)
+            confidence = photometric_confidence(frame, previous, flow)
+            scale = flow.new_tensor([width / w, height / h]).view(1, 2, 1, 1)  # of dx and dy
+            return _resize(flow, (height, width)) * scale, _resize(confidence, (height, width))
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -69,7 +71,7 @@ class RaftLarge(Network):
         with torch.device("meta"):
             self.network = models.get_model(self.architecture, weights=None)
         try:
-            self.network.load_state_dict(state, assign=True)
+            self.network.load_state_dict(without_wrappers(state), assign=True)
         except (AttributeError, RuntimeError, TypeError) as error:
             raise UserError(f"{weights or url} does not hold the weights of {self.architecture}, see {url}") from error
         self.network.requires_grad_(False).eval()

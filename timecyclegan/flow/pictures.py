@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.flow import FlowBackend
-from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.files import replacing, writing
+from timecyclegan.util.names import one_form, user_path
 from timecyclegan.video.frames import to_video, write_image
 
 
@@ -93,11 +93,12 @@ def draw_folders(
     Returns:
         The pictures by sequence, in order, and each sequence's scale in pixels.
     """
+    output = user_path(output)
     written, scales = {}, {}
     total = sum(map(len, sequences.values()))
     with _scratch(output) as scratch, tqdm(total=total, desc="flow", unit="frame", dynamic_ncols=True) as bar:
         for name, paths in sequences.items():
-            pictures = [output / name / f"{path.stem}.png" for path in paths]
+            pictures = [output / name / f"{one_form(path.stem)}.png" for path in paths]
             previous, scales[name] = None, 0.0
             for picture, image in zip(pictures, read_frames(paths, *size, threads), strict=True):
                 frame, flow = to_video(image[None]).to(device), np.zeros((*size, 2), np.float32)
@@ -124,9 +125,7 @@ def draw_folders(
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[BinaryIO]:
     """A file without a name, on the disk that the results go to."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             yield file
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error

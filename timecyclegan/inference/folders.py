@@ -1,5 +1,6 @@
 """Folders of frames through a trained model, into folders of PNG files, and videos of the two beside each other."""
 import contextlib
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from tqdm import tqdm
 
 from timecyclegan.datasets.loading import read_frames
 from timecyclegan.inference.streaming import stream
-from timecyclegan.models.base_model import BaseModel
+from timecyclegan.models.base_model import OTHER, BaseModel
 from timecyclegan.report.sequences import ReportSequence
+from timecyclegan.util.names import fitting, one_form, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.video.panels import side_by_side
@@ -32,19 +34,21 @@ def translate_folders(
     Returns:
         The written files by sequence, in order.
     """
+    output = user_path(output)
     written: dict[str, list[Path]] = {name: [] for name in sequences}
     names, size = list(sequences), (options.image_height, options.image_width)
+    nearest = options.label_maps(OTHER[domain])  # as in training
 
     def frames(paths: list[Path]):
         if model.task == "unconditional":
             return (torch.empty(0, *size) for _ in paths)
-        return (to_video(frame[None])[0] for frame in read_frames(paths, *size, options.threads))
+        return (to_video(frame[None])[0] for frame in read_frames(paths, *size, options.threads, nearest))
 
     with tqdm(total=sum(map(len, sequences.values())), desc="translating", unit="frame", dynamic_ncols=True) as bar:
         for start in range(0, len(names), batch_size):
             sources = {name: frames(sequences[name]) for name in names[start : start + batch_size]}
             for name, frame in stream(model, sources, seed, domain):
-                path = output / name / f"{sequences[name][len(written[name])].stem}.png"
+                path = output / name / f"{one_form(sequences[name][len(written[name])].stem)}.png"
                 write_image(path, to_uint8(frame))
                 written[name].append(path)
                 bar.update()
@@ -52,7 +56,14 @@ def translate_folders(
 
 
 def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[int, int], fps: float) -> None:
-    """Show what there is of each sequence side by side, captioned, in a video in ``folder/videos``."""
+    """Show what there is of each sequence side by side, captioned, in a video in ``folder/videos``.
+
+    Where frames of a sequence of that name lie there, it is ``folder/videos_``.
+    """
+    folder, sequences = user_path(folder), list(sequences)
+    taken = {sequence.name.split("/")[0] for sequence in sequences}
+    names = ("videos" + "_" * count for count in itertools.count())
+    videos = folder / next(name for name in names if name not in taken)
     for sequence in sequences:
         panels = sequence.panels()
         with contextlib.ExitStack() as stack:
@@ -60,7 +71,8 @@ def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[
             for paths in zip(*panels.values(), strict=True):
                 picture = side_by_side([resize_image(read_image(path), *size) for path in paths], list(panels))
                 if writer is None:
-                    video = folder / "videos" / f"{'video' if sequence.name == '.' else sequence.name}.webm"
+                    place = videos / ("video" if sequence.name == "." else sequence.name)
+                    video = place.with_name(fitting(place.name, ".webm"))
                     writer = stack.enter_context(VideoWriter(video, fps, *picture.shape[:2]))
                 writer.write(picture)
     print(f"frames and side-by-side videos are in {folder}")

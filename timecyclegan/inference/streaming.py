@@ -25,7 +25,8 @@ def _windows(frames: Iterable[Tensor], context: int) -> Iterator[Tensor]:
 
 def noise_generator(seed: int, sequence: str) -> torch.Generator:
     """Noise for a sequence: a function of the seed and the sequence's name, not of what is translated beside it."""
-    state = np.random.SeedSequence([seed, zlib.crc32(sequence.encode())]).generate_state(1, np.uint64)
+    name = zlib.crc32(sequence.encode("utf-8", "surrogateescape"))
+    state = np.random.SeedSequence([seed, name]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)
 
 

@@ -8,6 +8,7 @@ from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training import checkpoint
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import look_alike, present
 from timecyclegan.util.options import Options, RunOptions
 
 
@@ -20,13 +21,16 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     Raises:
         UserError: there is no such run, or an option would change the trained model (only ``RunOptions`` do not).
     """
-    folder, given = checkpoint.CHECKPOINTS / name, given or {}
+    folder = present(checkpoint.CHECKPOINTS / name)
+    given = {key: value for key, value in (given or {}).items() if value != "auto"}  # which is what the run has found
     path = folder / checkpoint.OPTIONS
     if not path.exists():
         options = default_options(**given)
         foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
         if not foreign_weights and get_task(options.model_type) != "other":
-            raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first")
+            runs = [run.name for run in checkpoint.CHECKPOINTS.glob("*/")]
+            raise UserError(f"there is no run called {name}: {path.absolute()} does not exist; train it first"
+                            + look_alike(name, runs))
         return options
     saved, free = Options.load(path), {field.name for field in dataclasses.fields(RunOptions)}
     for key, value in given.items():
@@ -44,7 +48,7 @@ def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[
     Raises:
         UserError: no such run or epoch, or its weights do not fit ``options``.
     """
-    folder = checkpoint.CHECKPOINTS / name
+    folder = present(checkpoint.CHECKPOINTS / name)
     device = pick_device(options.gpu)
     model = get_model(options.model_type, options, training=False)
     states = checkpoint.read_networks(folder, epoch)

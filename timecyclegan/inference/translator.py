@@ -11,12 +11,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timecyclegan.datasets.derived_sources import MAKERS
-from timecyclegan.datasets.prepared import kept_size, picture_size
+from timecyclegan.datasets.prepared import kept_settings, picture_size
 from timecyclegan.inference.streaming import stream
 from timecyclegan.inference.trained import load_model, load_options
 from timecyclegan.models import get_task, model_class
+from timecyclegan.models.base_model import OTHER
 from timecyclegan.training.checkpoint import CHECKPOINTS
 from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.names import present, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.video import panels
 from timecyclegan.video.frames import resize_image, to_uint8, to_video
@@ -73,8 +75,9 @@ class Translator:
             raise unknown("--source", source, MAKERS)
         self.model = load_model(name, options, epoch, {domain})
         self.size, self.own_size, self.domain = (options.image_height, options.image_width), own_size, domain
-        # (height, width) of the frames that the source is made of, as for ``data.prepare_video``; None: ``size``.
-        self.maker, self.prepared = MAKERS.get(source), kept_size(CHECKPOINTS / name, source)
+        # How ``data.prepare_video`` made the source; where nothing is known, of every frame, at ``size``.
+        self.maker, self.prepared = MAKERS.get(source), kept_settings(present(CHECKPOINTS / name), source)
+        self.nearest = {side: options.label_maps(side) for side in ("source", "target")}
 
     def frames(self, frames: Iterable, scene_cuts: str = "auto", seed: int = 0) -> Iterator:
         """Translate frames one by one.
@@ -113,7 +116,7 @@ class Translator:
         Raises:
             UserError: ``source`` cannot be read or ``output`` cannot be written; then there is no new ``output``.
         """
-        source, output = Path(source), Path(output)
+        source, output = user_path(source), user_path(output)
         if output.exists() and source.exists() and output.samefile(source):
             raise UserError(f"{output} is the video to translate; give another file to write")
         with VideoFile(source) as video:
@@ -129,7 +132,8 @@ class Translator:
                               disable=not progress) as bar:  # fmt: skip
                 stream = itertools.chain([first], frames)
                 for (image, time), seen, made, scene in self._translated(stream, itemgetter(0), scene_cuts, seed):
-                    made = resize_image(made, *shape)  # a video may change its size on the way
+                    # a video may change its size on the way
+                    made = resize_image(made, *shape, nearest=self.nearest[self.domain])
                     writer.write(_panel(seen if self.maker else image, made, side_by_side), time, known.length(count))
                     uneven |= abs(time * video.rate - count) > 1
                     count, scenes = count + 1, scene
@@ -163,19 +167,24 @@ class Translator:
             for _, made in stream(self.model, sources, seed, self.domain):
                 item, seen = waiting.popleft()
                 size = picture(item).shape[:2] if self.own_size else self.size
-                yield item, seen, resize_image(to_uint8(made), *size), number
+                made = resize_image(to_uint8(made), *size, nearest=self.nearest[self.domain])
+                yield item, seen, made, number
 
     def _sources(self, scene: Iterable[tuple[T, int]], picture: Callable[[T], np.ndarray],
                  waiting: deque[tuple[T, np.ndarray]]) -> Iterator[Tensor]:  # fmt: skip
-        previous = None
+        # The frames from the one before that training's source was made with, so many back, to the last one.
+        before: deque[np.ndarray] = deque(maxlen=self.prepared.get("every", 1))
         for item, _ in scene:
             seen = picture(item)
             if self.maker:
-                size = picture_size(seen.shape, *self.prepared) if self.prepared else self.size
+                known = self.prepared
+                size = picture_size(seen.shape, known["height"], known["width"]) if known else self.size
                 frame = resize_image(seen, *size)
-                same = previous is not None and previous.shape == frame.shape  # a video may change its size on the way
-                seen, previous = self.maker(frame, previous if same else None), frame
-            seen = resize_image(seen, *self.size)
+                if before and before[-1].shape != frame.shape:  # a video may change its size on the way
+                    before.clear()
+                seen = self.maker(frame, before[0] if len(before) == before.maxlen else None)
+                before.append(frame)
+            seen = resize_image(seen, *self.size, nearest=self.nearest[OTHER[self.domain]])
             waiting.append((item, seen))
             yield to_video(seen[None])[0]
 

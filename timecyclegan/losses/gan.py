@@ -256,12 +256,14 @@ def _both(criterion: Any) -> int:
 def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """E[(|grad_z D(z)|_2 - 1)^2] at points z between ``real`` and ``fake`` (N, C, H, W); Gulrajani et al. 2017, eq. 3.
 
-    The norm is taken over each whole sample, the points are uniform on the line between the two. Where one side has
-    fewer pictures, the others of the other side have no partner and are left out.
+    D(z) is the mean of all that the discriminator says of a sample: so does ``gan_loss`` weigh patches, and it is that
+    critic whose slope is to be 1. The norm is taken over each whole sample, the points are uniform on the line between
+    the two. Where one side has fewer pictures, the others of the other side have no partner and are left out.
     """
     pairs = min(len(real), len(fake))
     real, fake = real[:pairs], fake[:pairs]
     mix = torch.rand(real.shape[0], 1, 1, 1, dtype=real.dtype).to(real.device)
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    critic = discriminator(between).reshape(pairs, -1).mean(dim=1)  # (N, 1, h, w) to (N,)
+    (gradient,) = torch.autograd.grad(critic.sum(), between, create_graph=True)  # samples do not mix
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

@@ -1,4 +1,5 @@
 """One training step: the discriminators' update, then the generators', on named and weighted losses."""
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models.judge import Case, discriminator_terms, generator_terms
 from timecyclegan.util.errors import UserError
 
+OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
+
 
 class NonFiniteLoss(UserError):
     """A loss became infinite or not a number; nothing was updated with it."""
@@ -18,6 +21,8 @@ class NonFiniteLoss(UserError):
 class AdversarialTraining:
     """How a ``BaseModel`` is trained; it has the networks of the roles "G" and "D", names for
     what belongs to a domain, options and optimizers."""
+
+    _overflows = 0  # steps in a row in which float16 overflowed
 
     def make_optimizers(self) -> None:
         """Adam (Kingma and Ba 2015) for the generator side and, where there is one, the discriminator side."""
@@ -41,6 +46,8 @@ class AdversarialTraining:
     ) -> dict[str, float]:  # fmt: skip
         """One forward pass, then the discriminators' update, then the generator's.
 
+        Where ``scaler`` is enabled, an update that overflowed is left out and the next ones are scaled lower.
+
         Args:
             show: is given the videos of the step, see :meth:`BaseModel.visuals`, before it ends.
 
@@ -48,10 +55,12 @@ class AdversarialTraining:
             The losses by name, unweighted, ``Generator/...`` and ``Discriminator/...``, and their weighted ``total``.
 
         Raises:
-            NonFiniteLoss: a term is not finite; the networks it belongs to were not updated.
+            NonFiniteLoss: a term is not finite, or updates overflowed in :data:`OVERFLOWS` steps in a row; the networks
+                they belong to were not updated.
         """
         device = next(self.parameters()).device
         logs: dict[str, float] = {}
+        scale = scaler.get_scale()
         try:
             with torch.autocast(device.type, amp, enabled=amp is not None):
                 self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
@@ -64,6 +73,7 @@ class AdversarialTraining:
                         terms = losses()
                     logs |= self._update(role, name, terms, scaler)
             scaler.update()
+            self._count_overflows(scaler.get_scale() < scale)
             if show:
                 show(self.visuals())
         finally:
@@ -81,16 +91,22 @@ class AdversarialTraining:
         optimizer = self.optimizers[role]
         # One transfer for all terms: on a GPU each would wait for the device.
         values = dict(zip(terms, torch.stack([t.value.detach().float() for t in terms.values()]).tolist(), strict=True))
-        for key, value in values.items():
-            if not -float("inf") < value < float("inf"):
-                raise NonFiniteLoss(
-                    f"the loss {name}/{key} became {value}: training stopped before using it"
-                )
+        wrong = next((key for key, value in values.items() if not math.isfinite(value)), None)
+        if wrong and not scaler.is_enabled():
+            raise NonFiniteLoss(f"the loss {name}/{wrong} became {values[wrong]}: training stopped before using it")
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(total(terms)).backward()
+        loss = total(terms)
+        # A finite gradient of what is not finite (|x| has one) must not get past the scaler either.
+        scaler.scale(loss * math.nan if wrong else loss).backward()
         scaler.step(optimizer)
         values["total"] = sum(term.weight * values[key] for key, term in terms.items())
         return {f"{name}/{key}": value for key, value in values.items()}
+
+    def _count_overflows(self, overflowed: bool) -> None:
+        self._overflows = self._overflows + 1 if overflowed else 0
+        if self._overflows == OVERFLOWS:
+            raise NonFiniteLoss(f"--amp float16 overflowed in {OVERFLOWS} steps in a row, however low gradients were"
+                                " scaled: training stopped; --amp bfloat16 and --amp off have room for larger numbers")
 
     # ---- adversarial terms
 

@@ -22,6 +22,10 @@ __all__ = ["BaseModel", "Generated", "NonFiniteLoss", "PairedModel", "Unconditio
 
 
 OTHER = {"target": "source", "source": "target"}
+_NOT_WITH_BATCH_NORM = {
+    ("gan_mode", "wgangp"): "its gradient penalty is taken of each picture by itself; use --norm instance",
+    ("amp", "float16"): "what overflows stays in the running statistics; use --amp bfloat16",
+}
 
 
 class Generated(NamedTuple):
@@ -105,6 +109,10 @@ class BaseModel(AdversarialTraining, nn.Module):
                 given = "--image_height, --image_width"
                 given += "" if options.spatial_scaling == (1.0,) else ", --spatial_scaling"
                 raise UserError(f"{flag}: {wrong}, not {size[0]}x{size[1]} ({given})")
+        if training and options.norm == "batch":
+            for (name, value), why in _NOT_WITH_BATCH_NORM.items():
+                if getattr(options, name) == value:
+                    raise UserError(f"--norm batch does not go with --{name} {value}: {why}")
         for part in cls.parts:
             part.check(cls, options, training)
 
@@ -112,6 +120,21 @@ class BaseModel(AdversarialTraining, nn.Module):
     def further_networks(cls, options: Options) -> dict[str, architectures.Architecture]:
         """By flag, the architectures beside generator and discriminator that training with ``options`` builds."""
         return {flag: network for part in cls.parts for flag, network in part.further_networks(cls, options).items()}
+
+    @classmethod
+    def idle(cls, options: Options) -> dict[str, str]:
+        """Which options have nothing to do in this combination, and which others are the reason."""
+        found = {name: reason for part in cls.parts for name, reason in part.idle(cls, options).items()}
+        if not options.generator_architecture.startswith("resnet"):
+            found["upsample"] = f"--generator_architecture {options.generator_architecture}, which enlarges in one way"
+        if options.generator_architecture.startswith("dcgan") and options.discriminator_architecture == "dcgan":
+            found["norm"] = "networks of DCGAN, which have a norm of their own"
+        if cls.task == "unconditional":
+            found["source_pixels"] = f"--model_type {options.model_type}, which reads no source"
+        for name in ("source_pixels", "target_pixels"):
+            if getattr(options, name) == "flow" and not options.flip:
+                found[name] = "--no-flip: it is for clips that are mirrored"
+        return found
 
     @classmethod
     def n_frames_ignored(cls) -> int:
@@ -157,7 +180,7 @@ class BaseModel(AdversarialTraining, nn.Module):
         options = self.options
         return architectures.define_generator(
             options.generator_architecture, self.generator_input_channels(), channels, options.generator_filters,
-            options.upsample, size=options.image_height, output=output,
+            options.upsample, size=options.image_height, output=output, norm=options.norm,
         )  # fmt: skip
 
     def generator_input_channels(self) -> int:
@@ -175,8 +198,9 @@ class BaseModel(AdversarialTraining, nn.Module):
         """A discriminator as the options say."""
         options = self.options
         return architectures.define_discriminator(
-            options.discriminator_architecture, channels, options.discriminator_filters, size=options.image_height
-        )
+            options.discriminator_architecture, channels, options.discriminator_filters, size=options.image_height,
+            norm=options.norm,
+        )  # fmt: skip
 
     def networks(self, role: str | None = None) -> dict[str, nn.Module]:
         """The networks by name, all or those that one optimizer trains; names are those of the weight files."""

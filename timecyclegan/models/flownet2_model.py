@@ -33,6 +33,11 @@ class Flownet2Model(nn.Module):
         """Refuse a back end that does not exist."""
         check_backend(options.flow_backend, options.flow_weights)
 
+    @classmethod
+    def idle(cls, options: Options) -> dict[str, str]:
+        """See ``BaseModel.idle``: what it knows has an effect."""
+        return {}
+
     def forward(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         """The flow (N, 2, H, W) in pixels from ``frame`` back to ``previous``, and its confidence (N, 1, H, W).
 

@@ -30,11 +30,13 @@ class Part:
         uses: the options that have an effect because of it.
         check: (class, options, training) refuses options that it cannot work with, by a ``UserError``.
         further_networks: (class, options) to the architectures that training builds for it, by flag.
+        idle: (class, options) to those of ``uses`` that have nothing to do with these options, and with which.
     """
 
     uses: frozenset[str]
     check: Callable[[Kind, Options, bool], None] = lambda *_: None
     further_networks: Callable[[Kind, Options], dict[str, Architecture]] = lambda *_: {}
+    idle: Callable[[Kind, Options], dict[str, str]] = lambda *_: {}
 
 
 RECURRENCE = Part(frozenset({"n_frames_generator"}))
@@ -84,7 +86,13 @@ def sequence_arguments(options: Options, matching_weight: float = 0.0) -> dict[s
     return {"seq_D_gan_mode": options.gan_mode, "seq_D_feature_matching_weight": matching_weight}
 
 
-SEQUENCES = Part(frozenset({"n_frames_discriminator", "discriminator_temporal_scales"}), _check_sequences)
+def _idle_sequences(_kind: Kind, options: Options) -> dict[str, str]:
+    scales = options.discriminator_temporal_scales
+    return {} if scales else {"n_frames_discriminator": "--discriminator_temporal_scales 0"}
+
+
+SEQUENCES = Part(frozenset({"n_frames_discriminator", "discriminator_temporal_scales"}), _check_sequences,
+                 idle=_idle_sequences)  # fmt: skip
 
 
 # ---- the walk
@@ -160,7 +168,21 @@ def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
         )
 
 
-WALK = Part(frozenset(field.name for field in dataclasses.fields(TimeCycleOptions)), _check_walk, _motion_model)
+def _idle_walk(_kind: Kind, options: Options) -> dict[str, str]:
+    idle, kind = {}, options.timecycle_type
+    if not options.timecycle_loss_weight:
+        idle["timecycle_loss"] = "--timecycle_loss_weight 0"
+    if kind not in ("conditional", "unconditional"):
+        residual = {"timecycle_motion_model_residual"} if kind == "timerecycle" else set()  # the predictor may be
+        idle |= {name: f"--timecycle_type {kind}, which has no motion model" for name in _WALK - residual
+                 if "motion_model" in name}
+    if not walks(options):
+        idle |= dict.fromkeys(_WALK, "--timecycle_loss_weight 0 and --timecycle_warp_loss_weight 0")
+    return idle
+
+
+_WALK = frozenset(field.name for field in dataclasses.fields(TimeCycleOptions))
+WALK = Part(_WALK, _check_walk, _motion_model, _idle_walk)
 
 
 # ---- flow of the real clip
@@ -189,4 +211,10 @@ def real_flow(model: Model, stride: int = 1) -> tuple[Tensor, Tensor]:
     return known[stride]
 
 
-FLOW = Part(frozenset({"warp_loss_weight", "flow_backend", "flow_weights", "flow_cache"}), _check_flow)
+def _idle_flow(kind: Kind, options: Options) -> dict[str, str]:
+    if kind.flow_strides(options):
+        return {}
+    return dict.fromkeys(("flow_backend", "flow_weights", "flow_cache"), "no loss that asks for flow")
+
+
+FLOW = Part(frozenset({"warp_loss_weight", "flow_backend", "flow_weights", "flow_cache"}), _check_flow, idle=_idle_flow)

@@ -15,6 +15,7 @@ from timecyclegan.evaluation.base import Evaluation, Value
 from timecyclegan.report.charts import drift_charts, loss_charts
 from timecyclegan.report.sequences import HEAT, ReportSequence, sequence_data
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import readable
 
 __all__ = ["ReportSequence", "write_report"]
 
@@ -58,7 +59,7 @@ def write_report(path: str | Path, *, title: str, evaluation: Evaluation, losses
         "heat": HEAT,
         "options": {str(name): _text(value) for name, value in [*options.items(), *evaluation.libraries.items()]},
     }
-    head, tail = template.replace("{{title}}", escape(title)).split("<!-- data -->")
+    head, tail = template.replace("{{title}}", escape(readable(title))).split("<!-- data -->")
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as page:
         page.write(head)
         page.writelines(_scripts("page", [data]))
@@ -80,7 +81,7 @@ def _numbers(value: Value) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return readable(" ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
 
 
 def _comparable(evaluation: Evaluation, comparison: Evaluation) -> dict[str, Value]:

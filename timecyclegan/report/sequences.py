@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import readable
 from timecyclegan.video.frames import image_size, read_image, resize_image
 
 LOSSLESS_PIXELS = 128 * 128  # up to this size compression saves little and its traces would be magnified
@@ -97,8 +98,8 @@ def sequence_data(sequence: ReportSequence, max_frames: int, max_width: int) -> 
         notes.append(f"frames are downscaled from {full_width} × {full_height} px")
     # The clip whose movement is true.
     row = busiest_row(next(panels[name] for name in ("real", "source", "generated") if name in panels))
-    data = {"name": sequence.name, "note": "; ".join(notes), "width": width, "height": height, "row": row,
-            "names": [path.stem for path in paths["generated"][:count]], "errors": [],
+    data = {"name": readable(sequence.name), "note": "; ".join(notes), "width": width, "height": height, "row": row,
+            "names": [readable(path.stem) for path in paths["generated"][:count]], "errors": [],
             "panels": {name: [data_uri(frame) for frame in video] for name, video in panels.items()},
             "slices": {name: data_uri(video[:, row], lossless=True) for name, video in panels.items()}}
     if "real" in panels:

@@ -9,18 +9,19 @@ from pathlib import Path
 from torch import nn
 
 from timecyclegan.training import foreign, misfit
+from timecyclegan.util import logs
 from timecyclegan.util.errors import UserError
-from timecyclegan.util.weights import load
+from timecyclegan.util.weights import load, without_wrappers
 
 LATEST = "latest.pth"
 OPTIONS = "options.json"
-CHECKPOINTS = Path("checkpoints")
+CHECKPOINTS = logs.CHECKPOINTS
 
-State = misfit.State
+State, Parts = misfit.State, foreign.Parts
 
 
-def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Path]:
-    """By network, its parameters in the newest checkpoint, or the weight file of an epoch, which is read when needed.
+def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Parts]:
+    """By network, its parameters in the newest checkpoint, or the weight files of an epoch, which are read when needed.
 
     A folder without ``latest.pth`` may hold what other programs saved, see ``training.foreign``.
 
@@ -35,22 +36,34 @@ def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Path]:
     return content["networks"]
 
 
-def parameters(name: str, states: Mapping[str, State | Path]) -> State:
-    """Those of a network, none if it is not there; a file is read, and announced if it is another program's.
+def files_of(state: State | Parts) -> list[Path]:
+    """Where parameters are to be read from; nowhere if they are there."""
+    return [value for value in state.values() if isinstance(value, Path)]
+
+
+def parameters(name: str, states: Mapping[str, State | Parts]) -> State:
+    """Those of a network, none if it is not there; files are read, and announced if they are another program's.
 
     Raises:
-        UserError: the file cannot be read, or holds no weights.
+        UserError: a file cannot be read, or holds no weights.
     """
     state = states.get(name, {})
-    if not isinstance(state, Path):
-        return state
-    if not (state.parent / LATEST).exists():
-        print(f"{state} -> {name}")
-    return foreign.plain_parameters(load(state), state)
+    files = files_of(state)
+    if not files:
+        return without_wrappers(state)
+    for path in files:
+        if not (path.parent / LATEST).exists():
+            print(f"{path} -> {name}")
+    return foreign.read(state)
+
+
+def _origin(name: str, states: Mapping[str, State | Parts], origin: object) -> object:
+    files = files_of(states[name])
+    return " and ".join(map(str, files)) if files else origin
 
 
 def load_networks(
-    networks: Mapping[str, nn.Module], states: Mapping[str, State | Path], origin: Path, partly: bool = False
+    networks: Mapping[str, nn.Module], states: Mapping[str, State | Parts], origin: Path, partly: bool = False
 ) -> None:
     """Give each of ``networks`` its parameters from ``states``, which came from ``origin``.
 
@@ -70,25 +83,26 @@ def load_networks(
     for name, network in networks.items():
         if name in states:
             state = parameters(name, states)
-            where = states[name] if isinstance(states[name], Path) else origin
-            misfit.check_fit(name, state, network.state_dict(), where)
+            misfit.check_fit(name, state, network.state_dict(), _origin(name, states, origin))
             network.load_state_dict(state)
     if missing:
         print(f"note: {origin} has no weights for {', '.join(sorted(missing))}: begun anew")
 
 
-def note_unused(networks: Iterable[str], states: Mapping[str, State | Path]) -> None:
+def note_unused(networks: Iterable[str], states: Mapping[str, State | Parts]) -> None:
     """Say which files of another program are none of ``networks``."""
-    files = [path for name, path in states.items() if name not in networks and isinstance(path, Path)]
+    files = [path for name, state in states.items() if name not in networks for path in files_of(state)]
     if files and not (files[0].parent / LATEST).exists():
         print(f"note: not used: {', '.join(map(str, files))}")
 
 
-def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State | Path]) -> None:
+def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State | Parts]) -> None:
     """Give ``networks`` those parameters of ``states`` that still fit, for growing; print what is begun anew."""
     anew = []
     for name, network in networks.items():
         own, given = network.state_dict(), parameters(name, states)
+        if given:
+            misfit.check_norm(name, given, own, _origin(name, states, "the stage before"))
         kept = {key: given[key] for key, value in own.items() if key in given and given[key].shape == value.shape}
         network.load_state_dict({**own, **kept})
         if not kept:

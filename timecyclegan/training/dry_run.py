@@ -11,6 +11,7 @@ import torch
 from timecyclegan.losses import Losses
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe
+from timecyclegan.util.device import device_name
 from timecyclegan.util.options import Options
 
 # Terms that do not have the name of the flag that weighs them; the first that is not 0 does.
@@ -100,8 +101,7 @@ def print_dry_run(run: Run, threads: int) -> None:
         run.position.stage = len(run.stages) - 1
         run.begin_stage()
     stage, steps, cuda = run.stage, len(run.loader), run.device.type == "cuda"
-    device = torch.cuda.get_device_name(run.device) if cuda else "the CPU"
-    print(f"{type(run.model).__name__} ({stage.model_type}), {describe(stage)}, on {device}")
+    print(f"{type(run.model).__name__} ({stage.model_type}), {describe(stage)}, on {device_name(run.device)}")
     cost = measure(run)
     terms = reach(run)
     networks = run.model.networks()

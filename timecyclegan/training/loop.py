@@ -3,30 +3,71 @@ import functools
 import signal
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
+from timecyclegan.datasets.loading import LostWorker
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe, learning_rate
+from timecyclegan.util.device import device_name, trouble
+from timecyclegan.util.errors import mute
+from timecyclegan.util.names import one_line
 from timecyclegan.util.signals import signals
 
 
 def train(run: Run) -> bool:
-    """Train until the end, or until SIGINT or SIGTERM; returns whether the end was reached.
+    """Train until the end, or until a signal (``util.signals``); returns whether the end was reached.
+
+    In another thread than a program's main one no signal is heard.
 
     Raises:
         NonFiniteLoss: see ``models.base_model``; the last checkpoint stays.
-        UserError: a frame cannot be read (what was learnt is saved), or files cannot be written.
+        UserError: a frame cannot be read or a loading process was lost (what was learnt is saved), or files cannot be
+            written.
     """
     if run.finished():
         print(f"{run.name} is finished after {run.position.epoch} epochs; a higher --num_epochs goes on")
         return True
+    mute()  # a daemon, or a program with windows, has no output
+    why = trouble(run.options.gpu) if run.options.gpu >= 0 and run.device.type == "cpu" else ""
+    print(f"{run.name} trains on {device_name(run.device)}{f' ({why})' * bool(why)}")
     stop: list[int] = []  # the signals that came
     with signals(stop.append), run.opened():
-        done = _train(run, stop)
-    if not done:
-        print(f"stopped by {signal.Signals(stop[-1]).name}; saved. Go on with --resume")
+        try:
+            done = _train(run, stop)
+        except LostWorker:
+            if not stop:
+                raise
+            run.save()  # batch systems send their signal to all processes: the loaders may hear it first
+            done = False
+    if stop:
+        mute()  # whoever gave the signal may have taken the terminal away
+        name = signal.Signals(stop[-1]).name
+        print(f"{name} came when {run.name} was finished" if done else
+              f"stopped by {name}; saved. Go on with --resume")
     return done
+
+
+class _Stderr:
+    """Where the progress bar goes. If nobody can read it any more, the run ends as by a signal, SIGPIPE's."""
+
+    def __init__(self, stop: list[int]):
+        self.stop = stop
+
+    def write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+        except OSError as error:
+            mute()
+            if isinstance(error, BrokenPipeError):
+                self.stop.append(signal.SIGPIPE)
+
+    def flush(self) -> None:
+        self.write("")  # stderr keeps nothing back
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
 
 
 def _train(run: Run, stop: list[int]) -> bool:
@@ -36,8 +77,9 @@ def _train(run: Run, stop: list[int]) -> bool:
         if len(run.stages) > 1:
             print(f"stage {at.stage + 1} of {len(run.stages)}: {describe(stage)}")
         with tqdm(
-            total=stage.num_epochs * steps, initial=at.epoch * steps + at.batch, desc=run.name, unit="step",
-            dynamic_ncols=True, mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file need not hold every step
+            total=stage.num_epochs * steps, initial=at.epoch * steps + at.batch, desc=one_line(run.name), unit="step",
+            file=_Stderr(stop), dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file need not hold every step
         ) as bar:  # fmt: skip
             while at.epoch < stage.num_epochs:
                 rate = learning_rate(stage, at.epoch)
@@ -78,7 +120,7 @@ def _train(run: Run, stop: list[int]) -> bool:
                     run.save_weights(epoch + 1)
                 run.save()
                 if stop:
-                    return False
+                    return run.finished()
         if last_stage:
             return True
         run.next_stage()  # resumed before its first checkpoint, it begins again, in the same way

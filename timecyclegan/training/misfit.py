@@ -22,11 +22,12 @@ FLAGS = {
 def describe(state: State) -> dict[str, Any]:
     """What parameters of these names and shapes say about their network; empty if that is none of ours.
 
-    Its "architecture" (as ``models.networks`` names it), "filters" and "upsample", whether it is "residual", and its
-    "channels": how many it sees and how many it makes.
+    Its "architecture" (as ``models.networks`` names it), "filters", "upsample" and "norm", whether it is "residual",
+    and its "channels": how many it sees and how many it makes.
     """
-    state = {key.removeprefix("backward_model."): value for key, value in state.items()}
-    residual = all(key.removeprefix("forward_model.").startswith("network.") for key in state)
+    state = {key.removeprefix("backward_model."): value for key, value in state.items()
+             if not key.startswith("forward_model.")}  # fmt: skip
+    residual = all(key.startswith("network.") for key in state)
     state = {key.removeprefix("network."): value for key, value in state.items()}
     kernels = [key for key, value in state.items() if key.endswith(".weight") and value.dim() == 4]
     if not kernels:
@@ -46,8 +47,26 @@ def describe(state: State) -> dict[str, Any]:
         architecture = "basic" if len(kernels) == 5 else f"{len(kernels) - 2}_layers"
     else:
         return {}
-    return {"architecture": architecture, "filters": filters, "upsample": upsample, "residual": residual,
-            "channels": (inputs, outputs)}  # fmt: skip
+    norm = "batch" if has_batch_norm(state) else "instance"
+    return {"architecture": architecture, "filters": filters, "upsample": upsample, "norm": norm,
+            "residual": residual, "channels": (inputs, outputs)}  # fmt: skip
+
+
+def has_batch_norm(state: State) -> bool:
+    """Whether there are layers with running statistics; ``foreign`` drops those of instance norm, which has no use for
+    them."""
+    return any(key.endswith(".running_mean") for key in state)
+
+
+def check_norm(name: str, found: State, own: State, origin: object) -> None:
+    """Refuse kernels of another norm, which would fit but not do what they did.
+
+    Raises:
+        UserError: names the network and the flag.
+    """
+    if found and has_batch_norm(found) != has_batch_norm(own):
+        theirs = "batch" if has_batch_norm(found) else "instance"
+        raise UserError(f"{origin}: {name} has {theirs} norm; use --norm {theirs}")
 
 
 def check_fit(name: str, found: State, own: State, origin: object) -> None:
@@ -71,11 +90,14 @@ def check_fit(name: str, found: State, own: State, origin: object) -> None:
     if not theirs or not ours or kind not in FLAGS:
         raise UserError(f"{origin}: {name} {text}; use the options that it was trained with")
     stem, channels = FLAGS[kind]
-    flags = {"architecture": f"{stem}_architecture", "filters": f"{stem}_filters", "upsample": "--upsample"}
+    flags = {"architecture": f"{stem}_architecture", "filters": f"{stem}_filters", "upsample": "--upsample",
+             "norm": "--norm"}  # fmt: skip
     differing = [f"{flag} {theirs[key]}" for key, flag in flags.items() if theirs[key] != ours[key]]
     if theirs["residual"] != ours["residual"]:
         differing.append("--timecycle_motion_model_residual" if theirs["residual"] else
                          "--no-timecycle_motion_model_residual")  # fmt: skip
+    if any(key.startswith("forward_model.") for key in found) > any(key.startswith("forward_model.") for key in own):
+        differing.append("--timecycle_separate_motion_models")
     advice = [f"use {' '.join(differing)}"] if differing else []
     if theirs["channels"] != ours["channels"]:
         (seen, made), (see, make) = theirs["channels"], ours["channels"]

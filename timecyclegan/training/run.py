@@ -1,12 +1,15 @@
 """A training run: found or begun, restored, saved, kept apart from others. The loop over its steps is in ``loop``."""
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from timecyclegan.datasets.loading import make_loader
+from timecyclegan.datasets.pixels import settle_pixels
 from timecyclegan.datasets.prepared import keep_settings
 from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
@@ -22,16 +26,21 @@ from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
 from timecyclegan.training.log import Means, TrainingLog
-from timecyclegan.training.schedule import Position, growth_stages
-from timecyclegan.util.device import pick_device
-from timecyclegan.util.errors import UserError
+from timecyclegan.training.schedule import Position, check_growth, growth_stages, rate_note
+from timecyclegan.util.device import pick_device, require_gpu
+from timecyclegan.util.errors import UserError, note, reason
+from timecyclegan.util.files import writing
 from timecyclegan.util.logs import RUNS, log_training
+from timecyclegan.util.names import fitting, present, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.util.weights import load, save
 
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
 RESUMABLE = {"gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes"}
+PIXEL_OPTIONS = "source_pixels", "target_pixels"
+# What lies in other places on other machines.
+MOVABLE = {"flow_cache", "flow_weights"}
 # What every ``latest.pth`` holds. Older ones lack "model", which only some models need, and "means".
 STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
 
@@ -55,9 +64,12 @@ class Run:
 
     def __init__(self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
                  overwrite: bool = False):  # fmt: skip
-        self.name, self.target, self.options, self.overwrite = name, target, options, overwrite
-        self.source = None if get_task(options.model_type) == "unconditional" else source
-        self.folder = checkpoint.CHECKPOINTS / name
+        self.name, self.target, self.options = name, user_path(target), options
+        self.resume, self.overwrite = resume, overwrite
+        self.source = None if get_task(options.model_type) == "unconditional" or source is None else user_path(source)
+        self.folder = present(checkpoint.CHECKPOINTS / name)
+        if options.gpu > 0 and not resume:  # not one that a run remembers of another machine
+            require_gpu(options.gpu)
         self.device = pick_device(options.gpu)
         self.stages = growth_stages(options)
         for stage in self.stages:  # before any data are read
@@ -65,12 +77,16 @@ class Run:
         # The first stages of a run that grows may be too short for some of its losses, but not all.
         longest = max(self.stages, key=lambda stage: stage.block_size)
         check(dataclasses.replace(longest, temporal_scaling=(1.0,)))
-        saved = self._find(resume)
+        saved = self._find()
+        if saved is None:
+            check_growth(options)
         self.position = Position(**saved["position"]) if saved else Position()
         self.means = Means(saved.get("means") if saved else None)
         self.log: TrainingLog | None = None  # while it is open
         # The data of every stage are listed before anything is written.
-        self._dataset(longest)  # long enough for all stages?
+        dataset = self._dataset(longest)  # long enough for all stages?
+        if saved is None:
+            self._settle(**settle_pixels(dataset.sequences, {"source": self.source, "target": target}, options))
         self.begin_stage()
         self.initialised = saved is None and bool(options.init_epoch or options.init_checkpoint_dir)
         if saved is not None:
@@ -86,7 +102,7 @@ class Run:
 
     # ---- finding
 
-    def _find(self, resume: bool) -> dict[str, Any] | None:
+    def _find(self) -> dict[str, Any] | None:
         """The saved state to go on from, None to begin.
 
         Raises:
@@ -94,29 +110,38 @@ class Run:
                 or was begun with options that contradict these (names the first).
         """
         path = self.folder / checkpoint.LATEST
-        if resume and self.overwrite:
+        if self.resume and self.overwrite:
             raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
-        if not (resume and path.exists()):
+        if not (self.resume and path.exists()):
             if any(self.folder.glob("*.pth")) and not self.overwrite:
                 if not (self.folder / checkpoint.OPTIONS).exists():
                     raise UserError(f"{self.folder} holds weights that are not of a run of this program: begin from "
                                     f"them under another name, with --init_checkpoint_dir {self.folder}")
-                if not resume:
+                if not self.resume:
                     raise UserError(f"{self.folder} exists: go on with --resume, choose another name, or lose it with "
                                     "--overwrite")
-            if resume:
+            if self.resume:
                 print(f"note: there is no checkpoint of {self.name} to go on from: beginning")
             return None
         saved = load(path)
         if not isinstance(saved, dict) or not saved.keys() >= STATE:
             raise UserError(f"checkpoint {path} is not one of this program's")
         before = Options.from_dict(saved["options"]).to_dict()
+        self._settle(**{key: before[key] for key in PIXEL_OPTIONS if getattr(self.options, key) == "auto"})
         free = RESUMABLE - {"num_epochs"} if len(self.stages) > 1 else RESUMABLE  # growing, all stages have as many
         for key, value in self.options.to_dict().items():
-            if value != before[key] and key not in free:
+            moved = key in MOVABLE and value and before[key]
+            if value != before[key] and key not in free and not moved:
                 raise UserError(f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the "
                                 "flag out, or train under another name")
+        if changed := rate_note(before["num_epochs"], self.options, Position(**saved["position"])):
+            print(f"note: {changed}")
         return saved
+
+    def _settle(self, **options: Any) -> None:
+        """Say what "auto" was for an option that no loss and no network depends on."""
+        self.options = dataclasses.replace(self.options, **options)
+        self.stages = [dataclasses.replace(stage, **options) for stage in self.stages]
 
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
@@ -129,13 +154,14 @@ class Run:
         self.stage = stage = self.stages[self.position.stage]
         dataset = self._dataset(stage)
         for warning in dataset.warnings():
-            print(f"note: {warning}")
+            note(warning)
         # What tells the data of a run from other data: the names of all frames, and the folders.
         self.data = {
-            "digest": hashlib.sha256(json.dumps(dataset.names()).encode()).hexdigest(),
+            "digest": _digest(dataset.names(), "NFC"),
             "source": str(self.source.resolve()) if self.source else "",
             "target": str(self.target.resolve()),
         }
+        self.other_digest = _digest(dataset.names(), "NFD")  # that of older runs on names of this Unicode form
         self.loader = make_loader(
             dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
         )
@@ -159,6 +185,7 @@ class Run:
         dataset = DATASETS[get_task(stage.model_type)](
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
+            {"source": stage.source_pixels, "target": stage.target_pixels},
         )  # fmt: skip
         kind = model_class(stage.model_type)
         if not stage.flow_cache or "flow_cache" not in kind.uses:
@@ -166,7 +193,12 @@ class Run:
         from timecyclegan.datasets.flow_dataset import FlowVideoDataset
         from timecyclegan.flow.cache import FlowCache
 
-        cache = FlowCache(stage.flow_cache, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
+        folder = Path(stage.flow_cache)
+        parent = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+        if self.resume and not (os.path.isdir(parent) and os.access(parent, os.W_OK)):
+            folder = self.folder / "flow_cache"  # it was another machine's; what is in it can be computed again
+            note(f"--flow_cache {stage.flow_cache} cannot be written here: flow is kept in {folder}")
+        cache = FlowCache(folder, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
         return FlowVideoDataset(dataset, cache, kind.flow_strides(stage))
 
     # ---- restoring and saving
@@ -180,7 +212,7 @@ class Run:
         """
         now, before = ((data["source"], data["target"]) for data in (self.data, saved["data"]))
         known = " and ".join(filter(None, before))
-        if self.data["digest"] != saved["data"]["digest"] or now == before[::-1] != before:
+        if saved["data"]["digest"] not in (self.data["digest"], self.other_digest) or now == before[::-1] != before:
             raise UserError(f"the data changed: the run to resume was trained on other sequences, those of {known} as "
                             f"they were; restore them, or begin anew with --init_checkpoint_dir {self.folder}")
         if now != before:
@@ -207,7 +239,7 @@ class Run:
         }
         save(self.folder / checkpoint.LATEST, content)
         if self.log:
-            self.log.writer.flush()
+            self.log.flush()
         self.saved_at = time.monotonic()
 
     def save_weights(self, epoch: int) -> None:
@@ -246,21 +278,23 @@ class Run:
                 self._clean()
                 self.options.save(self.folder / checkpoint.OPTIONS)
                 self.log = TrainingLog(RUNS / self.name, self.position.step)
-                with contextlib.closing(self.log.writer):
+                try:
                     if self.position.step == 0:
                         keep_settings(self.folder, self.source)
                         log_training(self.name, self.options.to_dict())
                         self.log.hparams(self.options.to_dict())
                     yield
+                except BaseException:
+                    with contextlib.suppress(UserError):  # must not hide what went wrong
+                        self.log.close()
+                    raise
+                self.log.close()
         except NonFiniteLoss as error:
             remedy = "begin again"
             if latest.exists():
                 remedy = ("the last checkpoint is from before. Go on from it under another name with "
                           f"--init_checkpoint_dir {self.folder},")
             raise NonFiniteLoss(f"{error}; {remedy} with a lower --learning_rate or loss weight") from error
-        except OSError as error:
-            raise UserError(f"cannot write the logs in {RUNS / self.name}: {error.strerror or error}; is the disk full?"
-                            ) from error  # fmt: skip
         finally:
             threading.excepthook = printed
 
@@ -274,36 +308,61 @@ class Run:
             files += set(self.folder.glob("*.pth")) - saved
             shutil.rmtree(RUNS / self.name, ignore_errors=True)
         for path in files:
-            path.unlink(missing_ok=True)
+            with writing(path):
+                path.unlink(missing_ok=True)
 
     def batches(self) -> Iterator[dict[str, Any]]:
-        """The rest of the epoch. A frame that cannot be read stops the run where it is, with what it has learnt."""
+        """The rest of the epoch. A frame that cannot be read, or a loader that ends, stops the run where it is.
+
+        Raises:
+            UserError: says what was saved, and how to go on.
+        """
         try:
             yield from self.loader
         except UserError as error:
-            if self.position.step == 0:
-                raise
-            self.save()
-            raise UserError(f"{error}. What was learnt is saved: mend the file, then go on with --resume") from error
+            kept = "There is no checkpoint yet: mend that, then begin again"
+            if self.position.step:
+                self.save()
+                kept = (f"What was learnt is saved in {self.folder / checkpoint.LATEST}, {self.position.step} steps: "
+                        "mend that, then go on with --resume")
+            raise type(error)(f"{error}. {kept}") from error
+
+
+_locked: dict[Path, object] = {}  # by this process, whose own record locks do not keep out its threads
+
+
+def _digest(names: list, form: str) -> str:
+    """Of the names of all frames, in one of Unicode's forms."""
+    text = unicodedata.normalize(form, json.dumps(names, ensure_ascii=False))
+    return hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Two processes that train into one ``folder`` would overwrite each other's checkpoints.
+    """Two processes or threads that train into one ``folder`` would overwrite each other's checkpoints.
+
+    Where the file system knows no locks, a note says so.
 
     Raises:
-        UserError: another process is inside this block for the same folder, or the lock cannot be written.
+        UserError: another one is inside this block for the same folder, or the lock's file cannot be written.
     """
-    lock = folder.parent / f".{folder.name}.lock"
+    lock, mine = (folder.parent / fitting(f".{folder.name}", ".lock")).absolute(), object()
+    if _locked.setdefault(lock, mine) is not mine:
+        raise UserError(f"another thread of this process is training {folder.name} at this moment")
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "w")  # noqa: SIM115 (closed below)
-        # A record lock: it ends with this process, even if data workers outlive it for a moment.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"another process is training {folder.name} at this moment") from error
-    except OSError as error:
-        raise UserError(f"cannot write {lock.absolute()}: {error.strerror}; run in another folder") from error
-    with file:
-        # The file stays: removing it would let a third process lock a new one while a second still opens this.
-        yield
+        with writing(lock):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = open(lock, "w")  # noqa: SIM115 (closed below)
+        with file:
+            try:
+                # A record lock: it ends with this process, even if data workers outlive it for a moment.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):  # POSIX allows both
+                    raise UserError(f"another process is training {folder.name} at this moment") from error
+                note(f"{lock.parent} is on a file system without locks ({reason(error)}): see to it yourself that no "
+                     f"other process trains {folder.name}")
+            # The file stays: removing it would let a third process lock a new one while a second still opens this.
+            yield
+    finally:
+        del _locked[lock]

@@ -3,6 +3,7 @@ import dataclasses
 import math
 
 from timecyclegan.models import calculate_block_size
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 
@@ -21,6 +22,33 @@ def learning_rate(options: Options, epoch: int) -> float:
     constant = (options.num_epochs + 1) // 2
     steps = options.num_epochs - constant + 1
     return options.learning_rate * min(1.0, (options.num_epochs - epoch) / steps)
+
+
+def check_growth(options: Options) -> None:
+    """Refuse growing that ends before the full size: what testing generates would never have been trained.
+
+    Raises:
+        UserError: the last one of ``--spatial_scaling`` or ``--temporal_scaling`` is not 1.
+    """
+    for flag, full in (("spatial_scaling", "--image_height and --image_width"), ("temporal_scaling", "--block_size")):
+        scales = getattr(options, flag)
+        grown = flag == "spatial_scaling" and len(options.temporal_scaling) > 1  # growing in time is done at full size
+        if scales[-1] != 1 and not grown:
+            given = " ".join(f"{scale:g}" for scale in scales)
+            raise UserError(f"--{flag} {given} ends at {scales[-1]:g} of {full}, but testing is at all of it: let it "
+                            f"end with 1 (--{flag} {given} 1), or give a smaller {full}")  # fmt: skip
+
+
+def rate_note(epochs_before: int, options: Options, position: Position) -> str:
+    """How the learning rate moves in a run that was begun with other ``--num_epochs``; empty if nothing is left."""
+    if options.num_epochs == epochs_before or position.epoch >= options.num_epochs:
+        return ""
+    last = learning_rate(dataclasses.replace(options, num_epochs=epochs_before),
+                         position.epoch if position.batch else max(0, position.epoch - 1))
+    now, constant = learning_rate(options, position.epoch), (options.num_epochs + 1) // 2
+    stays = f", stays there until epoch {constant} ends" * (position.epoch < constant)
+    return (f"--num_epochs {options.num_epochs} instead of {epochs_before}: the learning rate was {last:.3g} and goes "
+            f"on at {now:.3g}{stays}, and falls linearly to 0, which it reaches when epoch {options.num_epochs} ends")
 
 
 def growth_stages(options: Options) -> list[Options]:

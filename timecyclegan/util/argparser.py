@@ -2,11 +2,23 @@
 import argparse
 import dataclasses
 import inspect
+import os
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from timecyclegan.util.errors import UserError, suggestion
-from timecyclegan.util.options import ControlOptions, Options, TestOptions, VideoOptions, check_value, value_type
+from timecyclegan.util.logs import CHECKPOINTS
+from timecyclegan.util.names import LONGEST, present, user_path
+from timecyclegan.util.options import (
+    ControlOptions,
+    Options,
+    TestOptions,
+    VideoOptions,
+    check_value,
+    path_text,
+    value_type,
+)
 
 FOLDERS = {
     "source_dir": "frames to translate from: a folder or a video for each sequence; - for unconditional models",
@@ -71,7 +83,7 @@ def add_option(group: Any, field: dataclasses.Field) -> None:
         return
     group.add_argument(
         *flags,
-        type=kind,
+        type=path_text if field.metadata["path"] else kind,
         nargs="+" if isinstance(field.default, tuple) else None,
         metavar=f"{{{','.join(map(str, choices))}}}" if choices else kind.__name__.upper(),
         default=argparse.SUPPRESS,
@@ -98,6 +110,16 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parse_words(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> dict[str, Any]:
+    """What was given, by name; folders may stand between flags, and what comes after ``--`` is none."""
+    argv = sys.argv[1:] if argv is None else argv
+    end = argv.index("--") if "--" in argv else len(argv)
+    # argparse forgets the end when words may be mixed: a NUL, which no word can hold, keeps those after it from being
+    # taken for flags.
+    given = vars(parser.parse_intermixed_args([*argv[:end], *(f"\0{word}" for word in argv[end + 1:])]))
+    return {key: value.removeprefix("\0") if isinstance(value, str) else value for key, value in given.items()}
+
+
 def parse(command: str, argv: list[str] | None = None) -> Arguments:
     """Parse and check a command line.
 
@@ -106,10 +128,11 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
             train on.
     """
     folders, _, kinds = COMMANDS[command]
-    given = vars(build_parser(command).parse_intermixed_args(argv))  # folders may stand between flags
+    given = parse_words(build_parser(command), argv)
     name = given.pop("name")
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise UserError(f"NAME must be a plain folder name, not {name!r}")
+    if name in ("", ".", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST:
+        raise UserError(f"NAME must be a plain folder name of at most {LONGEST} bytes, not {name!r}")
+    name = present(CHECKPOINTS / name).name
     words = {folder: given.pop(folder, None) or "-" for folder in folders}
     if words.get("target_dir") == "-":
         raise UserError("target_dir cannot be -: there is no training without target frames")
@@ -118,4 +141,4 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
             raise UserError(f"--{field.name} {wrong}")
         if isinstance(given[field.name], list):
             given[field.name] = tuple(given[field.name])
-    return Arguments(name, {folder: None if word == "-" else Path(word) for folder, word in words.items()}, given)
+    return Arguments(name, {folder: None if word == "-" else user_path(word) for folder, word in words.items()}, given)

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 
 GAN_MODES = ("lsgan", "vanilla", "wgangp", "hinge")
 DISTANCES = ("l1", "l2")
+NORMS = ("instance", "batch")
+PIXELS = ("auto", "pictures", "labels", "flow")  # what the pixels of frames mean, see datasets.pixels
 
 
 @dataclass(frozen=True)

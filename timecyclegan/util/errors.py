@@ -1,21 +1,46 @@
 """Errors that the user can cause and mend: one clear line, exit code 2, no traceback."""
+import contextlib
 import difflib
+import errno
 import functools
+import io
+import os
+import re
+import resource
+import select
 import sys
 from collections.abc import Callable, Iterable
+
+from timecyclegan.util.names import look_alike, one_line, readable
 
 
 class UserError(Exception):
     """What was given, what was expected, which file or flag, and what to do, in one line.
 
-    Raise it for everything that a user can mend. Programming errors raise ordinary exceptions.
+    Raise it for everything that a user can mend. Programming errors raise ordinary exceptions. What would break the
+    line, a name may hold anything, is escaped.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+_noted: set[str] = set()  # in this command
+
+
+def note(text: str) -> None:
+    """Print a note, in one line, and only once in a command: folders may be searched, and models built, again."""
+    if text not in _noted:
+        _noted.add(text)
+        print(f"note: {one_line(readable(text))}")  # any UTF-8 terminal takes it, also where no command prepared it
 
 
 def suggestion(value: str, known: Iterable[str]) -> str:
     """What an error may end with: "; did you mean ...?" with the nearest ``known`` name, if one is near."""
-    near = difflib.get_close_matches(value, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    known = list(known)
+    near = difflib.get_close_matches(value, known, n=1)
+    alike = "" if value.isascii() else look_alike(value, known)  # a dash that a text processor made of two, say
+    return (f"; did you mean {near[0]}?" if near else "") + alike
 
 
 def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
@@ -24,27 +49,106 @@ def unknown(flag: str, value: str, known: Iterable[str]) -> UserError:
     return UserError(f"{flag} {value!r} is not known{suggestion(value, known)} (known: {', '.join(known)})")
 
 
+# What a machine, and not a file's content, can refuse. Libraries (PyTorch, FFmpeg) wrap such errors in ones of their
+# own kind, which then only quote the system's words.
+_OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS,
+                   errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.ENOLCK, errno.ELOOP}
+_MEMORY = re.compile("Insufficient memory|can.t allocate memory")  # OpenCV's words, and PyTorch's
+# Where a library, and not a file, ends: Pillow's largest picture and longest text, codecs that it was built without,
+# how deep Python's readers go, and how wide a picture OpenCV's cv2.remap takes.
+_LIMIT = re.compile(r"DecompressionBombError|RecursionError|MAX_TEXT_|coder \S+ not available|SHRT_MAX")
+
+
+def machine_errno(error: BaseException) -> int | None:
+    """The number of the system's error that an error is, came of (``__cause__``, ``__context__``) or quotes."""
+    code, text = getattr(error, "errno", None), " ".join(str(error).split())
+    if code and (isinstance(error, OSError) or code in _OF_THE_MACHINE):  # FFmpeg's errors have numbers of their own
+        return code
+    if isinstance(error, MemoryError) or _MEMORY.search(text):
+        return errno.ENOMEM
+    if quoted := [code for code in _OF_THE_MACHINE if os.strerror(code) in text]:
+        return quoted[0]
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    code = machine_errno(before) if before else None
+    return code if code in _OF_THE_MACHINE else None
+
+
+def reason(error: BaseException) -> str | None:
+    """Why a call failed where that is no fault of what it was given: the system's own words, or a library's limit.
+
+    None: nothing of that kind is known, so that what was given may well be damaged.
+    """
+    if code := machine_errno(error):
+        words = (getattr(error, "errno", None) == code and getattr(error, "strerror", None)) or os.strerror(code)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"{words} (this process may open {limit}, see ulimit -n)" if code == errno.EMFILE else words
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which takes seconds to import
+        return "the GPU's memory is too small"
+    limited = _LIMIT.search(f"{type(error).__name__}: {text}")
+    return f"a limit of the library: {text or type(error).__name__}" if limited else None
+
+
+def failed(what: str, error: BaseException, otherwise: str) -> UserError:
+    """What to say of a call that failed: "``what``: why", by :func:`reason`, or ``otherwise`` where that knows none."""
+    why = reason(error)
+    return UserError(f"{what}: {why}" if why else otherwise)
+
+
+def mute() -> None:
+    """Let an output that nobody can read (a closed terminal or pipe, or none at all) lead nowhere, and not fail."""
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (stays open)
+            continue
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # not of this process, or closed
+            look = select.poll()
+            look.register(stream.fileno(), 0)  # asked for nothing, it tells errors and hang-ups
+            if look.poll(0):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+
+
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorate a command's ``main``: a :class:`UserError` is one line on stderr and exit code 2, without traceback.
 
-    So is a GPU's memory that is too small, and Ctrl-C, with the exit code that shells give it, 130.
+    So is what the machine refuses where nothing more can be said, such as memory that is too small. Ctrl-C has the exit
+    code that shells give it, 130, and so has a reader of the output that is gone (``| head``), 141. What the terminal's
+    encoding lacks (names may hold anything) is printed escaped.
     """
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs) -> int:
+        _noted.clear()
+        mute()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        line = ""
         try:
-            return main(*args, **kwargs) or 0
+            code = main(*args, **kwargs) or 0
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        except Exception as error:
-            if type(error).__name__ != "OutOfMemoryError":  # torch's, which takes seconds to import
-                raise
-            print("error: the GPU's memory is too small: lower the batch size, the block size, the pictures' size or "
-                  "the numbers of filters", file=sys.stderr)
-            return 2
+            code, line = 2, f"error: {error}"
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
+            code, line = 130, "interrupted"
+        except BrokenPipeError:
+            code = 141
+        except Exception as error:
+            why, file = reason(error), getattr(error, "filename", None)
+            if why is None:
+                raise
+            if machine_errno(error) == errno.ENOMEM:
+                why = "the computer's memory is too small"
+            if "memory is too small" in why:
+                why += ": lower the batch size, the block size, the pictures' size or the numbers of filters"
+            code, line = 2, f"error: {f'{file}: ' if file else ''}{why}"
+        try:
+            sys.stdout.flush()  # here, and not when Python ends, where it would complain
+            if line:
+                print(line, file=sys.stderr, flush=True)
+        except OSError:
+            mute()
+        return code
 
     return wrapper

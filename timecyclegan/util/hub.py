@@ -1,4 +1,5 @@
 """Files with published weights: where they are looked for, and what is said where they are missing."""
+import errno
 import hashlib
 import re
 import socket
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 
 TIMEOUT = 20  # seconds without a byte; a network that lets nothing through would be waited for without end
 
@@ -33,6 +34,8 @@ def load_published(url: str, who: str, instead: str) -> dict[str, Any]:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=re.search(r"-([0-9a-f]{8})\.", path.name)[1])
         except Exception as error:  # of urllib, ssl or the disk: the user can only put the file there
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+                raise failed(f"{who} needs weights, but cannot write {path}", error, "") from error
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             raise UserError(f"{who} needs weights: put {url} at {path}, or {instead} ({reason})") from error
         finally:
@@ -40,7 +43,8 @@ def load_published(url: str, who: str, instead: str) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle and zip errors of many kinds
-        raise UserError(f"{path} cannot be read ({type(error).__name__}); fetch it again from {url}") from error
+        what = f"{path} cannot be read"
+        raise failed(what, error, f"{what} ({type(error).__name__}); fetch it again from {url}") from error
 
 
 def sha256(path: str | Path) -> str:

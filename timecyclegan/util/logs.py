@@ -14,14 +14,18 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from timecyclegan.util.errors import UserError
-from timecyclegan.util.files import replacing
+from timecyclegan.util.errors import UserError, reason
+from timecyclegan.util.files import replacing, writing
+from timecyclegan.util.names import one_line
 
 TRAIN_LOG = Path("train_log.csv")
 METRICS = Path("metrics.csv")
 COMMAND_LOG = Path("command_log.txt")
 RUNS = Path("runs")
-TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # of tables: names may be any bytes
+CHECKPOINTS = Path("checkpoints")
+
+# How tables and logs are stored whatever the locale: a name whose bytes are no UTF-8 keeps them.
+TEXT: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 GIT_PLACES = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"
 
 
@@ -33,10 +37,20 @@ def now() -> str:
 def log_command() -> None:
     """Append the running command to ``command_log.txt``."""
     try:
-        with open(COMMAND_LOG, "a") as file:
-            file.write(f"{now()} {shlex.join(sys.argv)}\n")
+        with open(COMMAND_LOG, "a", **TEXT) as file:
+            file.write(f"{now()} {' '.join(map(_quoted, sys.argv))}\n")
     except OSError as error:
-        raise UserError(f"cannot write {COMMAND_LOG.absolute()}: {error.strerror}; run in another folder") from error
+        why = f"cannot write {COMMAND_LOG.absolute()}: {reason(error)}"
+        raise UserError(f"{why}; mend that, or run in another folder") from error
+
+
+def _quoted(word: str) -> str:
+    """A word of a command for a shell, in one line: bash's $'...' where it holds line breaks or the like."""
+    escaped = one_line(word)
+    if escaped == word:
+        return shlex.quote(word)
+    plain = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{one_line(plain)}'"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -66,22 +80,19 @@ def append_csv(path: Path, row: dict[str, Any]) -> None:
         UserError: it cannot be written to.
     """
     path = Path(os.path.realpath(path))  # a link stays one
-    try:
-        with _locked(path) as file:
-            known = columns(path)
-            if known and set(row) <= set(known):
-                file.seek(-1, os.SEEK_END)
-                text = io.StringIO("" if file.read() in b"\r\n" else "\r\n", newline="")
-                text.seek(0, os.SEEK_END)  # an editor may have left out the last row's end
-                csv.DictWriter(text, known, restval="").writerow(row)
-                data, size = text.getvalue().encode(TEXT["encoding"], TEXT["errors"]), file.seek(0, os.SEEK_END)
-                if file.write(data) < len(data):  # at once, so that there is no half of a row
-                    file.truncate(size)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            else:
-                write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path), _locked(path) as file:
+        known = columns(path)
+        if known and set(row) <= set(known):
+            file.seek(-1, os.SEEK_END)
+            text = io.StringIO("" if file.read() in b"\r\n" else "\r\n", newline="")
+            text.seek(0, os.SEEK_END)  # an editor may have left out the last row's end
+            csv.DictWriter(text, known, restval="").writerow(row)
+            data, size = text.getvalue().encode(TEXT["encoding"], TEXT["errors"]), file.seek(0, os.SEEK_END)
+            if file.write(data) < len(data):  # at once, so that there is no half of a row
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        else:
+            write_csv(path, [*read_csv(path), row], [*known, *(name for name in row if name not in known)])
 
 
 @contextlib.contextmanager

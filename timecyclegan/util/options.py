@@ -5,14 +5,16 @@ Names, short forms and defaults are those of the 2020 release; what it did not h
 """
 import dataclasses
 import json
+import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES
-from timecyclegan.util.errors import UserError, suggestion
+from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS
+from timecyclegan.util.errors import failed, suggestion
 from timecyclegan.util.files import write_json
+from timecyclegan.util.names import user_path
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -23,20 +25,41 @@ SCALE: Check = (lambda v: 0 < v <= 1, "above 0 and at most 1")
 
 
 def option(
-    default: Any, short: str | None, help: str, check: Check | None = None, choices: tuple = (), before: Any = None
+    default: Any, short: str | None, help: str, check: Check | None = None, choices: tuple = (), before: Any = None,
+    path: bool = False
 ) -> Any:
     """A dataclass field that knows its flag: short form, help text, allowed values.
 
     A tuple as the default makes a flag that takes several values; ``check`` then applies to each. ``before`` is what
-    runs did before there was this option, if that is not the default.
+    runs did before there was this option, if that is not the default. With ``path`` it is one that a user writes, see
+    :class:`UserPaths`.
     """
-    metadata = {"short": short, "help": help, "check": check, "choices": choices,
+    metadata = {"short": short, "help": help, "check": check, "choices": choices, "path": path,
                 "before": default if before is None else before}  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
+class UserPaths:
+    """A base of dataclasses of options: those that are paths are read as ``util.names.user_path`` reads them."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata["path"]:
+                object.__setattr__(self, field.name, path_text(getattr(self, field.name)))  # some are frozen
+
+
+def path_text(path: str | os.PathLike) -> str:
+    """A user's path as text, as it was written where it needs no conversion; "" is none."""
+    text = os.fsdecode(path)
+    return text if not text or (found := user_path(text)) == Path(text) else str(found)
+
+
 def _weight(short: str, help: str) -> Any:
     return option(0.0, short, f"weight of {help}; 0 neither builds nor computes it", NON_NEGATIVE)
+
+
+_PIXELS = ("what the pixels of the {} are: pictures; labels (label maps, which are resized to the nearest pixel); flow "
+           "(motion in colours, which is turned round in a mirror); auto finds out when training begins")  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -54,6 +77,10 @@ class ModelOptions:
                                          "dcgan's, dcgan_enc recurrent DCGANs'")  # fmt: skip
     generator_filters: int = option(64, "-gf", "channels of the generator's first layer", POSITIVE)
     n_frames_generator: int = option(1, "-gn", "how many of its last outputs a recurrent generator sees", POSITIVE)
+    norm: str = option("instance", None, "of the generator's and the discriminators' layers; batch as in weights of "
+                       "pytorch-CycleGAN-and-pix2pix's pix2pix", choices=NORMS)  # fmt: skip
+    source_pixels: str = option("auto", None, _PIXELS.format("source"), choices=PIXELS)
+    target_pixels: str = option("auto", None, _PIXELS.format("target"), choices=PIXELS)
     upsample: str = option("transposed", None, "how a ResNet generator enlarges; resize has no checkerboard, but old "
                            "weights do not fit", choices=("transposed", "resize"))  # fmt: skip
 
@@ -62,7 +89,8 @@ class ModelOptions:
 class RunOptions:
     """What may change whenever a model is run."""
 
-    gpu: int = option(0, "-gpu", "number of the GPU; -1 is the CPU, which is also used where there is no GPU",
+    gpu: int = option(0, "-gpu", "number of the GPU, which must be there if given; -1 is the CPU, which is also used "
+                      "where there is no GPU and none is asked for",
                       (lambda v: v >= -1, "-1 or more"))
     image_height: int = option(256, "-ih", "height of the pictures", POSITIVE)
     image_width: int = option(256, "-iw", "width of the pictures", POSITIVE)
@@ -96,8 +124,10 @@ class LossOptions:
     flow_backend: str = option(
         "auto", None, "what computes optical flow (models with flow, flownet): farneback, dis, raft, raft_small, "
         "flownet2, or auto: flownet2 if its weights are found, else farneback")  # fmt: skip
-    flow_weights: str = option("", None, "weight file of the flow back end; else it is looked for in torch hub's cache")
-    flow_cache: str = option("", None, "folder that keeps the flow of training frames, computed before cropping")
+    flow_weights: str = option("", None, "weight file of the flow back end; else it is looked for in torch hub's cache",
+                               path=True)  # fmt: skip
+    flow_cache: str = option("", None, "folder that keeps the flow of training frames, computed before cropping",
+                             path=True)  # fmt: skip
     warp_loss_weight: float = _weight("-wlw", "the warp loss by optical flow (models with flow)")
     recycle_predictor_architecture: str = option("resnet_6blocks", "-rcp", "of the predictor (RecycleGAN models)")
     recycle_predictor_filters: int = option(64, "-rcpf", "channels of the predictor's first layer", POSITIVE)
@@ -130,7 +160,7 @@ class TrainingOptions:
     num_epochs: int = option(10, "-ne", "epochs (of every growth stage)", POSITIVE)
     learning_rate: float = option(0.0002, "-lr", "of Adam; after half of the epochs it falls linearly to 0", POSITIVE)
     init_epoch: int = option(0, "-ie", "begin with the weights of this epoch; 0 is the newest", NON_NEGATIVE)
-    init_checkpoint_dir: str = option("", "-i", "begin with the weights in this folder")
+    init_checkpoint_dir: str = option("", "-i", "begin with the weights in this folder", path=True)
     load_height: int = option(0, "-lh", "resize frames to this height, then crop; 0 is the image height", NON_NEGATIVE)
     load_width: int = option(0, "-lw", "resize frames to this width, then crop; 0 is the image width", NON_NEGATIVE)
     flip: bool = option(True, None, "mirror every other clip at random")
@@ -145,8 +175,15 @@ class TrainingOptions:
 
 
 @dataclasses.dataclass
-class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeCycleOptions, TrainingOptions):
+class Options(
+    UserPaths, ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeCycleOptions, TrainingOptions
+):
     """Everything that makes a training run; saved with its checkpoints."""
+
+    def label_maps(self, domain: str) -> bool:
+        """Whether the frames of ``domain`` are label maps. What a run that began before there was a choice has, "auto",
+        means pictures."""
+        return getattr(self, f"{domain}_pixels") == "labels"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON, checkpoints and the hparams log."""
@@ -177,20 +214,21 @@ class Options(ModelOptions, RunOptions, DiscriminatorOptions, LossOptions, TimeC
             UserError: no such file, or it is not what :meth:`save` writes.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"cannot read the run's options from {path}: {error}") from error
+            return cls.from_dict(json.loads(user_path(path).read_text("utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            what = f"cannot read the run's options from {path}"
+            raise failed(what, error, f"{what}: {error}") from error
 
 
 @dataclasses.dataclass
-class TestOptions:
+class TestOptions(UserPaths):
     """Testing and validating."""
 
     __test__ = False  # pytest takes classes of this name for tests
 
     test_batch_size: int = option(1, "-tbs", "sequences translated side by side", POSITIVE)
     test_init_epoch: int = option(0, "-tie", "use the weights of this epoch; 0 is the newest", NON_NEGATIVE)
-    test_output_dir: str = option("results", "-to", "where results/NAME goes")
+    test_output_dir: str = option("results", "-to", "where results/NAME goes", path=True)
     test_unpaired_target_to_source: bool = option(False, "-tts", "translate only from target to source (unpaired "
                                                   "models); one folder is then the target")  # fmt: skip
     test_seed: int = option(0, None, "of the noise before a sequence's first frame", SEED)
@@ -201,7 +239,8 @@ class TestOptions:
                             "or npz, which the metrics read", choices=("off", "flo", "npz"))  # fmt: skip
     metric_flow_backend: str = option("farneback", None, "what computes the flow of tOF and E_warp, named as for "
                                       "--flow_backend; other flow, other numbers")  # fmt: skip
-    metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache")
+    metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache",
+                                      path=True)  # fmt: skip
     also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
     require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
     fid_dims: int = option(2048, None, "which of Inception's features FID compares", choices=(64, 192, 768, 2048))
@@ -210,11 +249,11 @@ class TestOptions:
 
 
 @dataclasses.dataclass
-class VideoOptions:
+class VideoOptions(UserPaths):
     """Translating one video file, given as the source, into another (test.py)."""
 
     video: str = option("", None, "the file to write: .mp4, .webm, .mov, .mkv or .avi; it gets the size of the source "
-                                  "unless -ih or -iw is given, and its times and sound")  # fmt: skip
+                                  "unless -ih or -iw is given, and its times and sound", path=True)  # fmt: skip
     source: str = option("", None, "what the model translates from, if prepare_video made it: edges, gray, lowres or "
                                    "flow; it is made of the video, too")  # fmt: skip
     side_by_side: bool = option(False, None, "show the source beside what is generated")

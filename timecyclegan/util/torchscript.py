@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
+from timecyclegan.util.names import user_path
 
 
 def load_torchscript(path: str | Path, device: torch.device, flag: str) -> torch.jit.ScriptModule:
@@ -13,15 +14,17 @@ def load_torchscript(path: str | Path, device: torch.device, flag: str) -> torch
     Raises:
         UserError: there is no such file, or it is no TorchScript; names the ``flag`` that gave it.
     """
-    if not Path(path).is_file():
+    path = user_path(path)
+    if not path.is_file():
         raise UserError(f"{flag} {path} does not exist; give a TorchScript file (torch.jit.save)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PyTorch has a successor; people's files are of this kind
-            return torch.jit.load(path, map_location=device).eval()
+            with open(path, "rb") as file:  # by name it takes no bytes that are not UTF-8
+                return torch.jit.load(file, map_location=device).eval()
     except Exception as error:  # zip, pickle and compiler errors
-        raise UserError(f"{flag} {path} holds no TorchScript ({brief(error)}); save the network with "
-                        "torch.jit.script(network).save(FILE), or torch.jit.trace") from error
+        raise failed(f"cannot read {flag} {path}", error, f"{flag} {path} holds no TorchScript ({brief(error)}); save "
+                     "the network with torch.jit.script(network).save(FILE), or torch.jit.trace") from error
 
 
 def brief(error: Exception) -> str:

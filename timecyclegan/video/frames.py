@@ -2,23 +2,33 @@
 
 An image in memory is uint8 (H, W, 3), RGB; a video is float32 (T, 3, H, W) in [-1, 1].
 """
-import functools
+import errno
 import os
 import re
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed, note
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import difference, expanded, look_alike, one_form, user_path
+from timecyclegan.video.listing import (
+    CIRCLES,
+    EMPTY,
+    FURTHER,
+    IMAGE_SUFFIXES,
+    LEFT_OUT,
+    OFTEN_SEVERAL,
+    Listing,
+    holds_more,
+    list_folder,
+)
 from timecyclegan.video.random_access import VideoFrame, video_frames
-from timecyclegan.video.reader import VIDEO_SUFFIXES, is_video, survey
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+from timecyclegan.video.reader import VIDEO_SUFFIXES, survey
 
 Frame = Path | VideoFrame  # a frame on disk: an image file, or a place in a video file
 
@@ -36,99 +46,145 @@ def natural_key(name: str) -> tuple:
 def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str, list[Frame]]:
     """Find the sequences below ``root``: each lowest folder that holds images is one, or else each video file.
 
+    Names that differ only in their Unicode form are one name. What is left out, but for texts, is named in notes:
+    hidden files, files that are neither image nor video, folders without any, further pictures in a file. Links to
+    folders are followed, but not to one above them. Where there are images anywhere, videos are not used: they may
+    well have been made of the images. Notes tell of videos that are not what they say.
+
     Args:
-        without: names of folders and files right below ``root`` that are not looked at.
+        without: names of folders and files right below ``root`` that are not looked at; the caller names them.
 
     Returns:
-        relative posix path of the folder, or of the video without its suffix ("." for ``root`` itself, which may be a
-        video) -> its frames, both in natural order. Hidden files and folders, and files that are neither image nor
-        video, are ignored; links to folders are followed. Where there are images anywhere, videos are not used, and a
-        note says so: they may well have been made of the images. Notes tell of videos that are not what they say.
+        relative posix path of the folder, or of the video without its suffix, in Unicode's form NFC ("." for ``root``
+        itself, which may be a video) -> its frames, both in natural order.
 
     Raises:
-        UserError: ``root`` is missing, or holds neither image nor video; a folder holds images beside videos or folders
-            with images (whether those are frames or strays cannot be known, and neither is dropped in silence); two
-            images, or two videos, of a folder differ only in their suffix, or a video is called like a folder beside
-            it that holds videos (their results would overwrite each other); a video is damaged.
+        UserError: ``root`` is missing, or holds neither image nor video; a link leads nowhere, or a pipe or the like is
+            called like a frame; a folder holds images beside videos or folders with images (whether those are frames or
+            strays cannot be known, and neither is dropped in silence); two images, or two videos, of a folder differ
+            only in their suffix, or two names only in their Unicode form, or a video is called like a folder beside it
+            that holds videos (their results would overwrite each other); a video is damaged.
     """
-    root = Path(root)
-    if not root.exists():
-        raise UserError(f"folder {root.absolute()} does not exist; give a folder that holds image sequences or videos")
+    root = user_path(root)
+    _check_root(root)
     if root.is_file() and root.suffix.lower() not in IMAGE_SUFFIXES:
-        _tell_notes([root])
+        _note_videos([root])
         return {".": video_frames(root)}
     if not root.is_dir():
         raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
-    folders, videos = _search(root, visited=(), without=without)
-    if folders and videos:
-        print(f"note: {root} holds images; its video files are not used: "
-              f"{few([str(video.relative_to(root)) for video in sorted(videos)])}")
-    if not folders and not videos:
+    tree = Listing()  # of all that lies below
+    folders = _search(root, (), tree, without)
+    if tree.lost:
+        raise UserError(f"{root} holds what cannot be read: {few(tree.lost)}; mend or remove it, and in the other "
+                        "folder what belongs to it")
+    if folders and tree.videos:
+        note(f"{root} holds images; its video files are not used: "
+             f"{few([str(video.relative_to(root)) for video in sorted(tree.videos)])}")
+    if not folders and not tree.videos:
         known = " ".join(suffix[1:] for suffix in IMAGE_SUFFIXES + VIDEO_SUFFIXES)
-        raise UserError(f"folder {root.absolute()} holds no images and no videos; known file types are {known}")
-    found = dict(folders) if folders else _name_videos(videos)
+        there = "; ".join(f"{what}: {few(_below(root, paths))}" for what, paths in tree.left.items())
+        raise UserError(f"folder {root.absolute()} holds no images and no videos{f', but {there}' if there else ''}; "
+                        f"known file types are {known}")
+    _note_left(root, tree.left)
+    found = dict(folders) if folders else {video: [] for video in sorted(tree.videos)}
+    named = _name(root, found, "sequences" if folders else "videos")
     if not folders:
-        _tell_notes(sorted(videos))
-    names = sorted(found, key=lambda path: [natural_key(part) for part in path.relative_to(root).parts])
-    return {name.relative_to(root).as_posix(): found[name] if folders else video_frames(found[name]) for name in names}
+        _note_videos(sorted(found))
+    names = sorted(named, key=lambda name: [natural_key(part) for part in Path(name).parts])
+    return {name: found[named[name]] or video_frames(named[name]) for name in names}
 
 
-def _tell_notes(videos: list[Path]) -> None:
+def _note_videos(videos: list[Path]) -> None:
     """Say what is not as the videos say, or is not read as it was meant, once each."""
     told: dict[str, list[str]] = {}
     for video in videos:
-        for note in survey(video).notes:
-            told.setdefault(note, []).append(str(video))
-    for note, names in told.items():
-        _tell(f"note: {few(names)}: {note}")
+        for text in survey(video).notes:
+            told.setdefault(text, []).append(str(video))
+    for text, names in told.items():
+        note(f"{few(names)}: {text}")
 
 
-_tell = functools.cache(print)  # a command may look for the same sequences several times
-
-
-def _search(folder: Path, visited: tuple[Path, ...],
-            without: Collection[str] = ()) -> tuple[list[tuple[Path, list[Path]]], list[Path]]:
-    """The folders with images below ``folder`` with their images, and the videos below it."""
-    real = folder.resolve()
-    if real in visited:  # a link to a folder above: following it would never end
-        return [], []
+def _check_root(root: Path) -> None:
+    """Raise a UserError that says why there is nothing at ``root``, if there is not."""
     try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in without]
-            subfolders = [entry.name for entry in visible if entry.is_dir()]
-            files = sorted(entry.name for entry in visible if entry.is_file())
+        root.stat()
     except OSError as error:
-        raise UserError(f"cannot read folder {folder.absolute()}: {error.strerror}") from error
-    images = [folder / name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    videos = [folder / name for name in files if is_video(name)]
-    below = [_search(folder / name, (*visited, real)) for name in subfolders]
-    folders = [found for inside, _ in below for found in inside]
-    if not images:
-        return folders, videos + [video for _, inside in below for video in inside]
+        where = root.absolute()
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{where} is a link to itself, or leads through one; give the folder itself") from error
+        if os.path.islink(root):  # pathlib's own raises where a name is too long
+            raise UserError(f"{where} is a link to {os.readlink(root)}, which is not there; give a folder that is "
+                            "there") from error
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise UserError(f"cannot read {where}: {error.strerror}") from error
+        file = next((parent for parent in where.parents if parent.is_file()), None)
+        beside = os.listdir(where.parent) if where.parent.is_dir() and os.access(where.parent, os.R_OK) else []
+        raise UserError(f"folder {where} does not exist" + (f", {file} is a file" if file else "") + "; give a folder "
+                        f"that holds image sequences or videos{look_alike(where.name, beside)}") from error
+
+
+def _search(folder: Path, above: tuple[str, ...], tree: Listing,
+            without: Collection[str] = ()) -> list[tuple[Path, list[Path]]]:
+    """The folders with images below ``folder`` with their images; ``tree`` gets the rest of what lies there."""
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a folder above: following it would never end
+        tree.leave(CIRCLES, folder)
+        return []
+    here = list_folder(folder, without)
+    tree.lost += here.lost
+    for what, paths in here.left.items():
+        tree.left.setdefault(what, []).extend(paths)
+    videos = len(tree.videos)
+    folders = [found for inside in here.folders for found in _search(inside, (*above, real), tree)]
+    if not here.images:
+        tree.videos += here.videos
+        if not folders and len(tree.videos) == videos and above:
+            tree.left[EMPTY] = [path for path in tree.left.get(EMPTY, ()) if folder not in path.parents] + [folder]
+        return folders
     # Without the suffix, so that two folders of different file types come in the same order.
-    frames = sorted(images, key=lambda path: natural_key(path.stem))
-    if folders or videos:
-        other = f"folders with images ({folders[0][0].relative_to(folder)}" if folders else f"videos ({videos[0].name}"
+    frames = sorted(here.images, key=lambda path: natural_key(one_form(path.stem)))
+    if folders or here.videos:
+        other = (f"folders with images ({folders[0][0].relative_to(folder)}" if folders else
+                 f"videos ({here.videos[0].name}")
         raise UserError(f"folder {folder.absolute()} holds images ({frames[0].name}) beside {other}); "
                         "give each sequence a folder of its own, or remove them")
     first: dict[str, Path] = {}
     for frame in frames:
-        if (other := first.setdefault(frame.stem, frame)) is not frame:
+        if (other := first.setdefault(one_form(frame.stem), frame)) is not frame:
+            how = f" ({difference(other.stem, frame.stem)})" if other.stem != frame.stem else ""
             raise UserError(f"folder {folder.absolute()} holds the same frame twice: {other.name} and "
-                            f"{frame.name}; remove one of them")
-    return [(folder, frames)], [video for _, inside in below for video in inside]
+                            f"{frame.name}{how}; remove one of them")
+    # Of kinds that seldom hold several pictures only the first file is opened: there may be very many.
+    for frame in frames:
+        if (frame is frames[0] or frame.suffix.lower() in OFTEN_SEVERAL) and holds_more(frame):
+            tree.leave(FURTHER, frame)
+    return [(folder, frames)]
 
 
-def _name_videos(videos: list[Path]) -> dict[Path, Path]:
-    """The videos by their path without the suffix."""
-    named: dict[Path, Path] = {}
-    for video in videos:
-        if (other := named.setdefault(video.with_suffix(""), video)) is not video:
-            raise UserError(f"folder {video.parent.absolute()} holds two videos of one name: {other.name} and "
-                            f"{video.name}; rename or remove one of them")
-    for name in named:
-        if clash := next((named[folder] for folder in name.parents if folder in named), None):
-            raise UserError(f"video {clash.absolute()} is called like the folder of {named[name].name} beside it; "
+def _note_left(root: Path, left: Mapping[str, Sequence[Path]]) -> None:
+    if further := left.get(FURTHER):
+        note(f"{root}: of several pictures in one file only the first is used: {few(_below(root, further))}")
+    if named := [f"{what}: {few(_below(root, left[what]))}" for what in LEFT_OUT if left.get(what)]:
+        note(f"{root}: left out are {'; '.join(named)}")
+
+
+def _below(root: Path, paths: Iterable[Path]) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in paths]
+
+
+def _name(root: Path, places: Iterable[Path], what: str) -> dict[str, Path]:
+    """Folders or videos below ``root`` by what their sequences are called."""
+    named: dict[str, Path] = {}
+    for place in places:
+        name = one_form((place.with_suffix("") if what == "videos" else place).relative_to(root).as_posix())
+        if (other := named.setdefault(name, place)) is not place:
+            one, two = _below(root, (other, place))
+            how = f" ({difference(one, two)})" if one_form(one) == one_form(two) else ""
+            raise UserError(f"folder {root.absolute()} holds two {what} of one name: {one} and {two}{how}; rename or "
+                            "remove one of them")
+    for name, place in named.items():
+        if clash := next((named[str(above)] for above in Path(name).parents if str(above) in named), None):
+            raise UserError(f"{what[:-1]} {clash.absolute()} is called like the folder of {place.name} beside it; "
                             "rename one of them")
     return named
 
@@ -142,27 +198,52 @@ def match_sequences(source: dict[str, list[Frame]], target: dict[str, list[Frame
     frames 1-10 would be paired one off without a word. Frames of videos have no names.
 
     Raises:
-        UserError: a sequence without a partner, different numbers of frames, names that overlap in part.
+        UserError: a sequence without a partner, different numbers of frames (names those without a partner), names that
+            overlap in part.
     """
     for here, there, here_root, there_root in ((source, target, source_root, target_root),
                                                (target, source, target_root, source_root)):
-        if alone := [_describe(name) for name in here if name not in there]:
-            raise UserError(f"no partner in {there_root} for {few(alone)} of {here_root}; both folders need "
-                            "the same sequence folders")
-    counts = [f"{_describe(name)} ({len(frames)} and {len(target[name])})"
-              for name, frames in source.items() if len(frames) != len(target[name])]
+        if alone := [name for name in here if name not in there]:
+            named = few([_describe(name) for name in alone])
+            raise UserError(f"no partner in {there_root} for {named} of {here_root}; both folders need the same "
+                            f"sequence folders{look_alike(alone[0], there)}")
+    counts, unpaired = [], []
+    for name, frames in source.items():
+        if len(frames) != len(target[name]):
+            counts.append(f"{_describe(name)} ({len(frames)} and {len(target[name])})")
+            for here, there, root in ((frames, target[name], source_root), (target[name], frames, target_root)):
+                unpaired += [f"{frame.stem if name == '.' else f'{name}/{frame.stem}'} of {root}"
+                             for frame in _unpaired(here, there)]
     if counts:
-        raise UserError(f"numbers of frames differ between {source_root} and {target_root}: {few(counts)}; "
+        alone = f"; without a partner: {few(unpaired, 8)}" if unpaired else ""
+        raise UserError(f"numbers of frames differ between {source_root} and {target_root}: {few(counts)}{alone}; "
                         "every source frame needs one target frame")
     for name, frames in source.items():
         sides = frames, target[name]
-        stems, other_stems = ({frame.stem for frame in side if isinstance(frame, Path)} for side in sides)
+        stems, other_stems = ({one_form(frame.stem) for frame in side if isinstance(frame, Path)} for side in sides)
         if stems & other_stems and stems != other_stems:
-            alone = next(frame for side in sides for frame in side if frame.stem in stems ^ other_stems)
-            folder = next(side[0].parent for side in sides if alone not in side)
-            raise UserError(f"frame {alone} has no partner of that name in {folder}, though other frames have; "
-                            "rename or remove frames until the two folders agree")
+            alone = next(frame for side in sides for frame in side if one_form(frame.stem) in stems ^ other_stems)
+            other = next(side for side in sides if alone not in side)
+            strays = [frame.stem for frame in other if one_form(frame.stem) not in stems & other_stems]
+            raise UserError(f"frame {alone} has no partner of that name in {other[0].parent}, though other frames "
+                            "have; rename or remove frames until the two folders agree"
+                            + look_alike(alone.stem, strays))
     return {name: list(zip(frames, target[name], strict=True)) for name, frames in source.items()}
+
+
+def _unpaired(frames: Sequence[Frame], others: Sequence[Frame]) -> list[Path]:
+    """The image files of a sequence whose name, or else whose number, none of the others has, if any of them has."""
+    def by(key: Callable[[str], str]) -> list[Path]:
+        mine, theirs = ({key(one_form(frame.stem)) for frame in side if isinstance(frame, Path)}
+                        for side in (frames, others))
+        alike = mine & theirs and len(mine) == len(frames) and len(theirs) == len(others)
+        return [frame for frame in frames if key(one_form(frame.stem)) not in theirs] if alike else []
+
+    def number(stem: str) -> str:
+        found = re.findall("[0-9]+", stem)
+        return found[-1].lstrip("0") if found else stem
+
+    return by(str) or by(number)
 
 
 def _describe(name: str) -> str:
@@ -184,7 +265,7 @@ def image_size(frame: Frame) -> tuple[int, int]:
     if isinstance(frame, VideoFrame):
         return frame.read().shape[:2]
     try:
-        with Image.open(frame) as image:
+        with Image.open(expanded(frame)) as image:
             # Pillow turns TIFFs itself; of a PNG without the chunk, asking for EXIF would decode the whole image.
             known = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
             lies = known and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
@@ -207,39 +288,42 @@ def read_image(frame: Frame) -> np.ndarray:
     if isinstance(frame, VideoFrame):
         return frame.read()
     try:
-        with Image.open(frame) as image:
+        with Image.open(expanded(frame)) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode == "F":
-                raise UserError(f"image {frame} has floating-point pixels; convert it to 8 or 16 bits per channel")
+                raise UserError(f"image {frame} has floating-point pixels; convert it to 8 or 16 bits per channel, for "
+                                "example with timecyclegan.data.resize_images --range")
             if image.mode == "I" or image.mode.startswith("I;16"):
                 gray = np.asarray(image).astype(np.int64)
                 if gray.min() < 0 or gray.max() > 65535:
-                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel")
+                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel, for "
+                                    "example with timecyclegan.data.resize_images --range")
                 image = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
             with warnings.catch_warnings():
                 # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.
                 warnings.simplefilter("ignore", UserWarning)
                 return np.array(image.convert("RGB"))
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise _unreadable(frame, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    if isinstance(error, OSError) and error.errno is not None:
-        return UserError(f"cannot read image {path}: {error.strerror}")
     unknown = isinstance(error, UnidentifiedImageError)  # its text only repeats the path
-    reason = "unknown format" if unknown else " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"cannot read image {path}: it is damaged or no image ({reason}); replace or remove it")
+    said = "unknown format" if unknown else " ".join(str(error).split()) or type(error).__name__
+    what = f"cannot read image {path}"
+    return failed(what, error, f"{what}: it is damaged or no image ({said}); replace or remove it")
 
 
-def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize uint8 (H, W, 3) to (height, width, 3), bicubic; the very same array if it has that size."""
+def resize_image(image: np.ndarray, height: int, width: int, nearest: bool = False) -> np.ndarray:
+    """Resize uint8 (H, W, 3) to (height, width, 3), bicubic, or to the ``nearest`` pixel; the very same array if it has
+    that size."""
     if image.shape[:2] == (height, width):
         return image
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    resampling = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(image).resize((width, height), resampling))
 
 
 def to_video(frames: np.ndarray | Iterable[np.ndarray]) -> torch.Tensor:

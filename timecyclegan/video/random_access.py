@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import expanded
 from timecyclegan.video.reader import Survey, VideoFile, survey, to_rgb, unreadable, version
 
 RECENT = 8  # decoded frames that a decoder keeps, for threads that ask a little out of order
@@ -63,6 +64,7 @@ def video_frames(path: Path) -> list[VideoFrame]:
     Raises:
         UserError: it is missing, damaged, cut off, no video, or has no frames.
     """
+    path = expanded(path)
     return [VideoFrame(path, place) for place in range(len(survey(path).times))]
 
 

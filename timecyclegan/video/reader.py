@@ -23,7 +23,8 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
+from timecyclegan.util.names import expanded
 from timecyclegan.video.endings import missing_bytes
 from timecyclegan.video.times import ascending, average_rate
 
@@ -106,7 +107,7 @@ class VideoFile:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = path = expanded(path)
         try:
             self.container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
@@ -261,6 +262,7 @@ def survey(path: Path) -> Survey:
     Raises:
         UserError: the file is missing, no video, damaged, cut off, or has no frames.
     """
+    path = expanded(path)
     return _survey(path, *version(path))
 
 
@@ -427,12 +429,11 @@ def to_rgb(picture: av.VideoFrame) -> np.ndarray:
 def unreadable(path: str | Path, error: Exception | None, frame: int | None = None) -> UserError:
     """What to say of a video, or of one frame of it, that cannot be read."""
     what = f"video {path}" if frame is None else f"frame {frame} of video {path}"
-    if isinstance(error, OSError) and error.errno is not None:
-        return UserError(f"cannot read {what}: {error.strerror}")
-    reason = f" ({error.strerror})" if isinstance(error, av.error.FFmpegError) else ""
-    reason = " (it is empty)" if Path(path).is_file() and not Path(path).stat().st_size else reason
-    return UserError(f"cannot read {what}: it is damaged{'' if frame is not None else ' or no video'}{reason}; replace "
-                     "or remove it")
+    said = f" ({error.strerror})" if isinstance(error, av.error.FFmpegError) else ""
+    said = " (it is empty)" if Path(path).is_file() and not Path(path).stat().st_size else said
+    damaged = UserError(f"cannot read {what}: it is damaged{'' if frame is not None else ' or no video'}{said}; "
+                        "replace or remove it")
+    return failed(f"cannot read {what}", error, str(damaged)) if error else damaged
 
 
 def no_frames(path: str | Path) -> UserError:

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.names import expanded
 from timecyclegan.video.reader import VideoFile, declared_end, open_container, survey
 
 
@@ -25,15 +26,15 @@ class SoundCopy:
     """
 
     def __init__(self, source: str | Path, container: av.container.OutputContainer, target: str | Path):
-        self._source, self._target, self._container = source, target, container
+        self._source, self._target, self._container = expanded(source), target, container
         self.refused: list[str] = []
         self._unknown: list[str] = []  # which tracks have a codec that FFmpeg does not know
         self._elsewhere, self._mended = True, 0  # whether .mkv takes what is refused; packets with another time
         self._early = Fraction(0)  # seconds of sound before the first picture that are left out
         try:
-            self._file = open_container(source)
-            self._start = _first_time(Path(source))
-            self.tracks, first = {}, _first_packets(source)
+            self._file = open_container(self._source)
+            self._start = _first_time(self._source)
+            self.tracks, first = {}, _first_packets(self._source)
             for number, track in enumerate(self._file.streams.audio, 1):
                 if track.codec_context is None:
                     self._unknown.append(str(number))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import expanded
 from timecyclegan.video.reader import ACCURATE, HD_LINES
 from timecyclegan.video.sound import SoundCopy
 from timecyclegan.video.times import bounded
@@ -65,7 +66,7 @@ class VideoWriter:
     def __init__(self, path: str | Path, fps: float | Fraction, height: int, width: int, *,
                  tick: Fraction | None = None, sound: str | Path | None = None,
                  pixel_aspect: Fraction | None = None):  # fmt: skip
-        self.path = Path(path)
+        self.path = expanded(path)
         self.encoder = find_encoder(self.path)
         self.fps = bounded(min(Fraction(fps), Fraction(self.encoder.fastest)), self.encoder.most)
         self.height, self.width = height, width

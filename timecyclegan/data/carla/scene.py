@@ -36,7 +36,7 @@ class MissedTick(Exception):
 class CarlaOptions(CommandOptions):
     """What is recorded, and where the server is."""
 
-    output_dir: str = option("carla", None, "folder in which source, target and flow are made")
+    output_dir: str = option("carla", None, "folder in which source, target and flow are made", path=True)
     num_runs: int = option(1, None, "sequences that the folder shall hold; those that are there stay", between(1, 1000))
     num_frames: int = option(100, None, "frames of each run", between(1, 100000))
     fps: int = option(20, None, "ticks per simulated second; for fewer frames see time_inter", between(10, 1000))

@@ -10,7 +10,8 @@ from PIL import Image
 from torch.nn import functional
 
 from timecyclegan.util.device import pick_device
-from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.errors import UserError, failed, unknown
+from timecyclegan.util.names import user_path
 from timecyclegan.util.torchscript import brief, load_torchscript
 
 TORCHSCRIPT, ONNX, TENSORFLOW = (".pt", ".pth", ".ts", ".torchscript"), ".onnx", (".pb", ".tar.gz", ".tgz", ".tar")
@@ -36,7 +37,7 @@ class Segmenter:
     """
 
     def __init__(self, path: str | Path, gpu: int = -1, start: str = "", end: str = ""):
-        self._path, self.range = Path(path), (0.0, 1.0)
+        self._path, self.range = user_path(path), (0.0, 1.0)
         name, known = self._path.name.lower(), (*TORCHSCRIPT, ONNX, *TENSORFLOW)
         if not name.endswith(known):
             raise UserError(f"--model {path}: unknown kind of file; known are {' '.join(known)}")
@@ -59,7 +60,8 @@ class Segmenter:
                 network = cv2.dnn.readNetFromTensorflow(np.frombuffer(graph, np.uint8))
                 self.range = (-1.0, 1.0) if deeplab else self.range
         except cv2.error as error:
-            raise UserError(f"--model {path} cannot be run by OpenCV {cv2.__version__} ({brief(error)})") from error
+            what = f"--model {path} cannot be run by OpenCV {cv2.__version__}"
+            raise failed(what, error, f"{what} ({brief(error)})") from error
 
         def run(pictures: np.ndarray) -> np.ndarray:
             network.setInput(pictures)
@@ -80,8 +82,9 @@ class Segmenter:
             with torch.inference_mode():
                 found = self._network(pictures)
         except Exception as error:  # whatever OpenCV, PyTorch or a compiled network raises
-            raise UserError(f"--model {self._path} cannot take {shape} ({brief(error)}); try the --size that it was "
-                            "made for, and --batch_size 1") from error
+            what = f"--model {self._path} cannot take {shape}"
+            raise failed(what, error, f"{what} ({brief(error)}); try the --size that it was made for, and "
+                         "--batch_size 1") from error
         if isinstance(found, dict):
             found = found.get("out", next(iter(found.values()), None))
         while isinstance(found, (tuple, list)):

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from timecyclegan.evaluation.base import Metric, Step, Value
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.files import replacing
+from timecyclegan.util.names import expanded
 from timecyclegan.util.torchscript import brief
 
 ROUNDING = 1e-12  # of the traces: what a distance of equal sets may come to
@@ -82,15 +83,15 @@ class Statistics:
             UserError: the file is missing, damaged or of another kind.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(expanded(path), allow_pickle=False) as file:
                 mean, cov = file["mu"].astype(np.float64), file["sigma"].astype(np.float64)
                 facts = json.loads(str(file["facts"])) if "facts" in file else {}
                 n = int(file["n"]) if "n" in file else None
         except FileNotFoundError:
             raise UserError(f"statistics {path} do not exist; save them with --save_stats") from None
         except Exception as error:  # zip, pickle, JSON: a damaged file can raise anything
-            raise UserError(f"{path} holds no statistics that can be read, mu and sigma ({brief(error)}); "
-                            "make it again with --save_stats") from error
+            raise failed(f"cannot read {path}", error, f"{path} holds no statistics that can be read, mu and sigma "
+                         f"({brief(error)}); make it again with --save_stats") from error
         if mean.ndim != 1 or cov.shape != 2 * mean.shape:
             raise UserError(f"{path}: expected mu (D,) and sigma (D, D), found shapes {mean.shape} and {cov.shape}")
         return cls(mean, _factor(cov), n, facts)

@@ -12,7 +12,7 @@ import torch
 from timecyclegan.evaluation.base import Settings, Step, View
 from timecyclegan.evaluation.features.frechet import Features
 from timecyclegan.util.device import pick_device
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.hub import hub_file, sha256
 from timecyclegan.util.torchscript import brief, load_torchscript
 
@@ -42,8 +42,8 @@ class I3DView(View):
         try:
             shape = tuple(self._run(np.zeros((LENGTH, 32, 32, 3), np.uint8)).shape)
         except Exception as error:  # it compiles and runs code of others
-            raise UserError(f"{path} takes no clips with {', '.join(ARGUMENTS)} ({brief(error)}); expected the I3D of "
-                            "StyleGAN-V") from error
+            raise failed(f"cannot run {path}", error, f"{path} takes no clips with {', '.join(ARGUMENTS)} "
+                         f"({brief(error)}); expected the I3D of StyleGAN-V") from error
         if len(shape) != 2 or shape[0] != 1:
             raise UserError(f"{path} gives {shape} for a clip; expected StyleGAN-V's I3D, which gives (1, D)")
         self.facts = {

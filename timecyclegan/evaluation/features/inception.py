@@ -9,7 +9,7 @@ from torch.nn import functional
 from timecyclegan.evaluation.base import Settings, Step, View
 from timecyclegan.evaluation.features.frechet import Features
 from timecyclegan.util.device import pick_device
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.hub import hub_file, load_published, sha256
 
 URL = ("https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -42,8 +42,8 @@ class InceptionView(View):
         try:
             network = InceptionV3([BLOCKS[self.dims]], resize_input=False).eval()
         except (TypeError, AttributeError, RuntimeError) as error:  # no dictionary, or not of these names and shapes
-            raise UserError(f"{weights} does not hold the weights of FID's Inception; fetch it again from {URL}"
-                            ) from error
+            raise failed(f"cannot read {weights}", error, f"{weights} does not hold the weights of FID's Inception; "
+                         f"fetch it again from {URL}") from error
         self._network = network.to(self._device, memory_format=torch.channels_last)
         self.facts = {
             "network": "FID Inception of pytorch-fid", "weights": weights.name, "weights_sha256": sha256(weights),

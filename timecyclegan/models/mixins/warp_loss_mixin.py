@@ -83,6 +83,7 @@ class WarpLossMixin:
             self.warp_flow_backend = flow_backend(self.warp_flow_backend)
         backend = self.warp_flow_backend
         pairs = (video.shape[0], video.shape[1] - stride)
-        with torch.no_grad():
+        video = video.to(torch.promote_types(video.dtype, torch.float32))
+        with torch.no_grad(), torch.autocast(video.device.type, enabled=False):  # a target is as exact as it can be
             flow, confidence = backend(video[:, stride:].flatten(0, 1), video[:, :-stride].flatten(0, 1))
         return flow.unflatten(0, pairs), confidence.unflatten(0, pairs)

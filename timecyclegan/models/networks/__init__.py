@@ -33,7 +33,7 @@ def at_least(pixels: int, who: str) -> Callable[[int, int], str | None]:
 
 def generator(
     name: str, upsample: str = "transposed", flag: str = "--generator_architecture", size: int = dcgan.SMALLEST,
-    output: nn.Module | None = None,
+    output: nn.Module | None = None, norm: str = "instance",
 ) -> Architecture:  # fmt: skip
     """The generator architecture called ``name``: ``resnet_Nblocks`` (any N >= 1), ``unet_128`` or ``unet_256``,
     ``dcgan`` (from a code) or ``dcgan_enc`` (from pictures).
@@ -41,16 +41,17 @@ def generator(
     Args:
         size: side of the pictures, which only DCGAN's networks ask for.
         output: what is applied to the last layer; tanh where None.
+        norm: see ``networks.norm``; DCGAN's networks have one of their own.
 
     Raises:
         UserError: the name is none of these; ``flag`` is the one that the message blames.
     """
     if match := re.fullmatch(r"resnet_([1-9]\d*)blocks", name):
-        build = partial(ResnetGenerator, blocks=int(match[1]), upsample=upsample)
+        build = partial(ResnetGenerator, blocks=int(match[1]), upsample=upsample, norm=norm)
         # Padded to 8: the residual blocks reflect one pixel at a quarter of the size.
         size_error = at_least(5, "a ResNet generator")
     elif depth := {"unet_128": 7, "unet_256": 8}.get(name):
-        build = partial(UnetGenerator, downsamplings=depth)
+        build = partial(UnetGenerator, downsamplings=depth, norm=norm)
         size_error = partial(UnetGenerator.size_error, downsamplings=depth)
     elif network := {"dcgan": dcgan.DCGANGenerator, "dcgan_enc": dcgan.DCGANTranslator}.get(name):
         build, size_error = partial(network, size=size), dcgan.size_error
@@ -59,9 +60,9 @@ def generator(
     return Architecture(partial(build, output=output), size_error, takes_code=name == "dcgan")
 
 
-def discriminator(name: str, size: int = dcgan.SMALLEST) -> Architecture:
+def discriminator(name: str, size: int = dcgan.SMALLEST, norm: str = "instance") -> Architecture:
     """The discriminator architecture called ``name``: ``basic`` (3 layers), ``N_layers`` (N from 1 to 9), ``pixel``,
-    or ``dcgan``, which judges whole pictures of side ``size``.
+    or ``dcgan``, which judges whole pictures of side ``size``. ``norm``: as for :func:`generator`.
 
     Raises:
         UserError: the name is none of these.
@@ -70,9 +71,9 @@ def discriminator(name: str, size: int = dcgan.SMALLEST) -> Architecture:
         layers = int(match[1])
         # Two convolutions follow the halvings, each takes a pixel; one is left for the prediction.
         size_error = at_least(3 * 2**layers, f"a PatchGAN of {layers} layers")
-        return Architecture(partial(PatchGAN, layers=layers), size_error)
+        return Architecture(partial(PatchGAN, layers=layers, norm=norm), size_error)
     if name == "pixel":
-        return Architecture(PixelDiscriminator)
+        return Architecture(partial(PixelDiscriminator, norm=norm))
     if name == "dcgan":
         return Architecture(partial(dcgan.DCGANDiscriminator, size=size), dcgan.size_error)
     raise unknown("--discriminator_architecture", name, ("basic", "N_layers", "4_layers", "pixel", "dcgan"))

@@ -2,20 +2,22 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from timecyclegan.models.networks.norm import has_bias, norm_layer
+
 
 class ResnetBlock(nn.Module):
     """x + norm(conv(relu(norm(conv(x))))), with reflected borders."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, norm: str = "instance"):
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            norm_layer(norm, channels),
             nn.ReLU(True),
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            norm_layer(norm, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,26 +54,29 @@ class ResnetGenerator(nn.Module):
         filters: channels of the first layer; the residual blocks have four times as many.
         upsample: ``"transposed"`` (published weights need it) or ``"resize"`` (nearest neighbour, then a convolution).
         output: what is applied to the last layer; tanh where None.
+        norm: see ``networks.norm``.
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, filters: int = 64, blocks: int = 6, upsample: str = "transposed",
-        output: nn.Module | None = None,
+        output: nn.Module | None = None, norm: str = "instance",
     ):  # fmt: skip
         super().__init__()
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7), nn.InstanceNorm2d(filters), nn.ReLU(True)]
+        bias = has_bias(norm)
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7, bias=bias)]
+        layers += [norm_layer(norm, filters), nn.ReLU(True)]
         for channels in (filters, 2 * filters):
-            down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
-            layers += [down, nn.InstanceNorm2d(2 * channels), nn.ReLU(True)]
-        layers += [ResnetBlock(4 * filters) for _ in range(blocks)]
+            down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias)
+            layers += [down, norm_layer(norm, 2 * channels), nn.ReLU(True)]
+        layers += [ResnetBlock(4 * filters, norm) for _ in range(blocks)]
         for channels in (4 * filters, 2 * filters):
             # One slot of the network for both kinds, so that they number the layers alike.
             if upsample == "transposed":
-                up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
+                up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
             else:  # resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016)
-                convolution = nn.Conv2d(channels, channels // 2, 3)
+                convolution = nn.Conv2d(channels, channels // 2, 3, bias=bias)
                 up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), convolution)
-            layers += [up, nn.InstanceNorm2d(channels // 2), nn.ReLU(True)]
+            layers += [up, norm_layer(norm, channels // 2), nn.ReLU(True)]
         layers += [nn.ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
         self.model = nn.Sequential(*layers)
 

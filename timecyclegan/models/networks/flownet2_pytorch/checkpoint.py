@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from timecyclegan.models.networks.flownet2_pytorch.flownet2 import FlowNet2
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, failed
+from timecyclegan.util.names import expanded
+from timecyclegan.util.weights import without_wrappers
 
 NAME = "FlowNet2_checkpoint.pth.tar"
 SOURCE = f"{NAME}, 650 MB, is linked at https://github.com/NVIDIA/flownet2-pytorch"
@@ -29,16 +31,17 @@ def load_checkpoint(path: str | Path, rgb_max: float = 255.0) -> FlowNet2:
     """
     try:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(expanded(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"FlowNet2's weights are not at {path}. {SOURCE}") from error
     except Exception as error:  # what a damaged file raises is anyone's guess
-        raise UserError(f"{path} cannot be read: it is damaged, or holds more than weights "
-                        f"({type(error).__name__}). {SOURCE}") from error
+        what = f"{path} cannot be read"
+        raise failed(what, error, f"{what}: it is damaged, or holds more than weights ({type(error).__name__}). "
+                     f"{SOURCE}") from error
     with torch.device("meta"):  # no time is spent on drawing 162 million numbers that the file replaces
         network = FlowNet2(rgb_max)
     try:
-        state = {name: value.float() for name, value in checkpoint["state_dict"].items()}
+        state = {name: value.float() for name, value in without_wrappers(checkpoint["state_dict"]).items()}
         network.load_state_dict(state, assign=True)
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:  # other names or shapes, or no state dict
         raise UserError(f"{path} does not hold FlowNet2's weights. {SOURCE}") from error
