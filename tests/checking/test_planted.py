@@ -193,7 +193,7 @@ PLANTED = {
     }),
     "a weight of 0": ("weight 0", {
         **{name: [("timecycle_loss_weight=5", "timecycle_loss_weight=0")] for name in WALK},
-        "dcgan_script": [("weight=20.0", "weight=0.0")],
+        "dcgan_script": [("weight=5.0", "weight=0.0")],
     }),
     "a weight of 0 outside": ("weight 0", {
         "plain_class": [(TERM, "self.loss_G = self.loss_G + 0 * self.timecycle_backward()")],
@@ -228,7 +228,7 @@ PLANTED = {
     }),
     "a weight far too large": ("gradient far above the host's", {
         **{name: [("timecycle_loss_weight=5", "timecycle_loss_weight=5e4")] for name in WALK},
-        "dcgan_script": [("weight=20.0", "weight=2e4")],
+        "dcgan_script": [("weight=5.0", "weight=2e4")],
     }),
     "the generator's gradients in the discriminator": ("gradients of the generator's loss in a discriminator", {
         "separate_steps": [("self.optimizer_D.zero_grad()", "pass"),
