@@ -14,23 +14,36 @@ from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES
 
 
 class TimeCycle(nn.Module):
-    """The TimeCycle loss for one generated video domain, usable beside any GAN.
+    """The TimeCycle loss for one generated video domain, usable beside any GAN, in a script or inside a class.
 
     Call it on the generated sequence, then add :meth:`generator_loss` to the generator's loss::
 
-        cycle = TimeCycle(motion_model, weight=10.0)
-        cycle(fake, source)
+        motion_model = define_motion_model("resnet_1blocks", in_channels=C_c + C, out_channels=C, filters=32)
+        cycle = TimeCycle(motion_model, weight=5.0)
+        optimizer_G.add_param_group({"params": cycle.parameters()})
+
+        cycle(fake, source)                               # in every step: (N, T, C, H, W) and (N, T, C_c, H, W)
         loss_G = loss_G + cycle.generator_loss()
 
-    The tensors of a walk are kept until its losses were back-propagated, at the latest until the next walk.
+    With discriminators (:meth:`add_discriminator`) also, in every step::
+
+        cycle.set_discriminator_input(real, source)
+        loss_D = loss_D + cycle.discriminator_loss()
+
+    The tensors of a walk are kept until the losses of both sides were back-propagated, at the latest until the next.
+    Move it to their device and save its ``state_dict()`` with your networks, and clear its gradients with theirs.
 
     Args:
-        motion_model: maps [condition, known frames] to a frame, see ``losses.timecycle.walk``. A module is used for
-            both ways in time; a pair ``(forward_model, backward_model)`` makes them two.
-        cycle_type: a key of ``util.choices.CYCLE_TYPES``. For ``"pingpong"`` and ``"timerecycle"`` the networks
-            belong to the host: they are neither registered here nor in :meth:`parameters`.
+        motion_model: maps [condition, known frames], (N, [C_c +] history * C, H, W), the nearest frame last, to a frame
+            (N, C, H, W). A module is used for both ways in time; a pair ``(forward_model, backward_model)`` makes them
+            two. ``models.networks.define_motion_model`` builds one whose gradients do not grow along the walk.
+        cycle_type: "conditional" (it sees the condition of the frame that it makes, and the frame beside it),
+            "unconditional" (two frames), or "pingpong" and "timerecycle", which walk with networks of the host's (its
+            recurrent generator, its predictor of the next frame): these are neither registered here nor in
+            :meth:`parameters`.
         loss: ``"l1"`` or ``"l2"``.
-        weight: of the cycle loss in :meth:`generator_loss`.
+        weight: of the cycle loss in :meth:`generator_loss`. Sensible is one whose gradient at the clip is about half of
+            the GAN's own; ``check_mixin`` prints both.
         warp_weight: of the motion warp loss there; 0 does not compute it.
         criterion_GAN: the adversarial criterion as your GAN has it, see ``losses.gan.objective``: a name ("lsgan",
             "vanilla", "wgangp", "hinge"), a function ``(prediction, is_real)`` that may take ``for_discriminator``, a
@@ -141,7 +154,13 @@ class TimeCycle(nn.Module):
     def set_discriminator_input(
         self, real: Video, condition: Video | None = None, ignore_first_n: int = 0
     ) -> None:
-        """Give the real sequence (N, T, C, H, W) that the discriminators compare with, and their condition."""
+        """Give the real sequence (N, T, C, H, W) that the discriminators compare with, and their condition.
+
+        Args:
+            real: as many frames as are walked, none of them generated.
+            condition: (N, T, C_c, H, W), of the walked frames, for discriminators that see it.
+            ignore_first_n: the same as for the walk.
+        """
         check_ignored(ignore_first_n)
         # Whole, as they were given: pictures of the same clip need to be judged once only.
         real, condition = as_video(real), None if condition is None else as_video(condition)

@@ -27,15 +27,29 @@ class TimeCycleMixin:
     """Adds the TimeCycle loss to a GAN: put it before the GAN among the base classes.
 
     The host needs nothing but a cooperative ``super().__init__(*args, **kwargs)``; it may be a plain class or an
-    ``nn.Module`` (then the motion models are its submodules). The options below are taken from the keyword arguments,
-    the rest is passed on. A model may have several cycles, told apart by ``timecycle_name``; without a name it is the
-    one called "target". If the host is no ``nn.Module``, save ``self.timecycles[name]``, a module, with its networks.
+    ``nn.Module`` (then the motion models are its submodules)::
+
+        self.define_timecycle(input_channels=C_c + C, output_channels=C)  # in __init__, after super().__init__()
+        self.optimizer_G.add_param_group({"params": self.timecycle_parameters()})
+        self.timecycle_forward(self.fake, self.source)                    # in every step
+        loss_G = loss_G + self.timecycle_backward()
+
+    and, where a discriminator judges the images of the walk as well::
+
+        self.add_timecycle_discriminator(self.discriminator)              # in __init__
+        self.set_timecycle_discriminator_input(self.real, self.source)    # in every step
+        loss_D = loss_D + self.timecycle_backward_D()
+
+    The options below are taken from the keyword arguments, the rest is passed on. A model may have several cycles, told
+    apart by ``timecycle_name``; without a name it is the one called "target". If the host is no ``nn.Module``, save
+    ``self.timecycles[name]``, a module, with its networks. Where the host is in your hands, or computes its losses in
+    one long method, :class:`TimeCycle` inside it is as short.
 
     Args:
         timecycle_type: "conditional" (the motion model sees the condition and a frame), "unconditional" (two frames),
             "pingpong" (the recurrent generator itself walks) or "timerecycle" (a frame predictor of yours walks).
         timecycle_loss: "l1" or "l2".
-        timecycle_loss_weight: weight of the cycle loss.
+        timecycle_loss_weight: weight of the cycle loss, see :class:`TimeCycle`.
         timecycle_motion_model_architecture, timecycle_motion_model_filters: the motion model that
             :meth:`define_timecycle` builds, see ``models.networks.generator``.
         timecycle_motion_model_residual: it predicts the change since the nearest known frame, so that gradients do not
@@ -144,7 +158,16 @@ class TimeCycleMixin:
         self, sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
         timecycle_name: str | None = None,
     ) -> None:  # fmt: skip
-        """Walk the generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), without its first frames."""
+        """Walk the generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), in [-1, 1].
+
+        Args:
+            sequence: not detached: the loss trains what made it. Of a video (N, C, T, H, W) give ``transpose(1, 2)``.
+            conditioning_sequence: (N, T, C_c, H, W), what each frame was made of, where the cycle is conditional.
+            ignore_first_n: frames at the beginning that are left out, such as one that was made of noise.
+
+        Raises:
+            ValueError: see :meth:`TimeCycle.forward`; fewer than 2 frames, or 3 of an unconditional walk, for example.
+        """
         sequence = as_video(sequence)
         cycle = self._timecycle(timecycle_name)
         cycle.to(sequence.device)  # a host that is no nn.Module cannot move its motion models
@@ -154,7 +177,10 @@ class TimeCycleMixin:
         self, real_sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
         timecycle_name: str | None = None,
     ) -> None:  # fmt: skip
-        """Give the real sequence that the cycle's discriminators compare with, and what they are shown beside it."""
+        """Give the real sequence that the cycle's discriminators compare with, and what they are shown beside it.
+
+        Of the same form, length and ``ignore_first_n`` as what is walked.
+        """
         self._timecycle(timecycle_name).set_discriminator_input(real_sequence, conditioning_sequence, ignore_first_n)
 
     def timecycle_backward(self, timecycle_name: str | None = None) -> Tensor:
