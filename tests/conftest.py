@@ -17,3 +17,13 @@ if os.environ.setdefault("TIMECYCLEGAN_TESTS_ON", "cuda" if asked else "cpu") ==
 # empty folder, and what would be fetched is refused at once.
 os.environ["TORCH_HOME"] = os.path.join(tempfile.gettempdir(), "timecyclegan-tests-without-weights")
 os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = "http://127.0.0.1:9"
+
+import pytest  # noqa: E402 (reads none of these, but may import what does)
+
+from timecyclegan.util import errors  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def notes_are_new(monkeypatch):
+    """A note is printed once in a command; each test is one."""
+    monkeypatch.setattr(errors, "_noted", set())

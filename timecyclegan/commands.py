@@ -16,7 +16,7 @@ from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device, require_gpu
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.names import present
@@ -64,7 +64,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
     if not (resume and (CHECKPOINTS / arguments.name / OPTIONS).exists()):
         notes += missing_losses(options, arguments.given)
     for line in notes:
-        print(f"note: {line}")
+        note(line)
     _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
     run = Run(arguments.name, *folders, options, resume, overwrite)
@@ -90,7 +90,7 @@ def _note_unread(arguments: Arguments, model_type: str, prefix: str) -> None:
     """Unconditional models read no source, and flow is drawn of the source alone; ``prefix``: of the folders' names."""
     unread = {"unconditional": "source_dir", "other": "target_dir"}.get(get_task(model_type), "")
     if given := arguments.folders.get(prefix + unread):
-        print(f"note: --model_type {model_type} reads one folder: {given} is not read, - can stand in its place")
+        note(f"--model_type {model_type} reads one folder: {given} is not read, - can stand in its place")
 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
@@ -106,7 +106,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     _note_unread(arguments, options.model_type, "test_")
     video, saved = arguments.given_for(VideoOptions), (CHECKPOINTS / arguments.name / OPTIONS).exists()
     for line in idle_in_testing(options, arguments.given, metrics, bool(video), saved):
-        print(f"note: {line}")
+        note(line)
     if video:
         _translate_video(arguments, options)
         return

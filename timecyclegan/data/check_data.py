@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         note(f"--model_type {options.model_type} is unconditional: {source} is not read")
         source = None
     for line in (*idle_options(options, given), *missing_losses(options, given)) if trained else ():
-        print(f"note: {line}")
+        note(line)
     errors: list[str] = []  # what training would stop at
 
     def report(error: Any) -> None:

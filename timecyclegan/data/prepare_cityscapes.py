@@ -87,14 +87,14 @@ def _report(sequences: dict[str, list[Frame]], snippet_length: int, lonely: list
         if frames[0].city in INCONSISTENT and len(frames) < snippet_length:
             short.append(f"{name} ({len(frames)})")
     if sequences:
-        print(f"note: {len(sequences)} sequences, {sum(map(len, sequences.values()))} frames")
+        note(f"{len(sequences)} sequences, {sum(map(len, sequences.values()))} frames")
     for what, names in [
         ("sequences jump where frames are missing", gaps), (f"snippets have fewer than {snippet_length} frames", short),
         ("label maps are left out, their pictures are missing",
          [f"{frame.city} {frame.sequence:06} {frame.number:06}" for frame in sorted(lonely)]),
     ]:
         if names:
-            print(f"note: {len(names)} {what}: {few(names, 10)}")
+            note(f"{len(names)} {what}: {few(names, 10)}")
 
 
 @command

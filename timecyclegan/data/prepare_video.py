@@ -18,7 +18,7 @@ from timecyclegan.data import CommandOptions, CommandParser, between
 from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.folders import check_apart
 from timecyclegan.datasets.prepared import MANIFEST, SPLITS, begin, check_begun, picture_size
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.errors import UserError, command, note
 from timecyclegan.util.names import fitting, one_form, one_line, user_path
 from timecyclegan.util.options import NON_NEGATIVE, POSITIVE, option
 from timecyclegan.video.frames import find_sequences, read_image, resize_image, write_image
@@ -119,7 +119,7 @@ def prepare_video(videos: Path, out: Path, options: Settings, dry_run: bool = Fa
             places = " and ".join(str(out / split / side) for side in reversed(sides))
             print(f"{places}: {len(lengths)} sequences, {sum(lengths)} frames, the longest has {max(lengths)}")
         else:
-            print(f"note: --split {options.split} leaves no frames for {out / split}: there are too few")
+            note(f"--split {options.split} leaves no frames for {out / split}: there are too few")
     if dry_run:
         print("nothing was written")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from timecyclegan.datasets.prepared import settings_of
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import Frame, read_image
 
@@ -46,13 +46,13 @@ def settle_pixels(sequences: Mapping[str, Mapping[str, Sequence[Frame]]], roots:
         if getattr(options, flag := f"{domain}_pixels") == "auto":
             found[flag], colours = pixels_of(roots[domain], clips)
             if found[flag] == "labels":
-                print(f"note: the frames of {roots[domain]} have few exact colours ({colours}) and are taken for label "
-                      f"maps: they are resized to the nearest pixel; for a smooth filter say --{flag} pictures")
+                note(f"the frames of {roots[domain]} have few exact colours ({colours}) and are taken for label "
+                     f"maps: they are resized to the nearest pixel; for a smooth filter say --{flag} pictures")
             elif found[flag] == "pictures" and options.flip and _may_be_motion(clips):
-                print(f"note: the frames of {roots[domain]} look like motion in colours, of which nothing is known: if "
-                      f"they are, say --{flag} flow, else mirrored clips show the wrong direction")
+                note(f"the frames of {roots[domain]} look like motion in colours, of which nothing is known: if "
+                     f"they are, say --{flag} flow, else mirrored clips show the wrong direction")
             elif found[flag] == "flow" and options.flip:
-                print(f"note: {roots[domain]} holds motion in colours, which are turned round where clips are mirrored")
+                note(f"{roots[domain]} holds motion in colours, which are turned round where clips are mirrored")
     return found
 
 

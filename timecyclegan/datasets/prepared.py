@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from timecyclegan.datasets.folders import torn_files
-from timecyclegan.util.errors import UserError, failed
+from timecyclegan.util.errors import UserError, failed, note
 from timecyclegan.util.files import write_json
 from timecyclegan.video.frames import few
 
@@ -48,8 +48,8 @@ def kept_settings(run: Path, source: str) -> dict[str, Any]:
     """
     settings = _read(run / MANIFEST).get("settings", {}) if source else {}
     if source and not settings:
-        print(f"note: {run} does not say of what size the pictures were that its {source} was made of, nor how far "
-              "apart: it is made at the generator's size, of neighbouring frames")
+        note(f"{run} does not say of what size the pictures were that its {source} was made of, nor how far "
+             "apart: it is made at the generator's size, of neighbouring frames")
     elif settings and settings["source"] != source:
         raise UserError(f"--source {source}: {run} was trained on {settings['source']}; give that")
     return settings

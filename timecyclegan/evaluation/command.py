@@ -17,7 +17,7 @@ from timecyclegan.evaluation.report import format_metrics, per_frame_csv
 from timecyclegan.flow import BACKENDS
 from timecyclegan.util.argparser import Parser
 from timecyclegan.util.device import gpu_number
-from timecyclegan.util.errors import UserError, command
+from timecyclegan.util.errors import UserError, command, note
 from timecyclegan.util.files import check_writable, write_json
 from timecyclegan.util.options import path_text
 from timecyclegan.video.frames import IMAGE_SUFFIXES, find_sequences, natural_key
@@ -59,8 +59,8 @@ def find_results(root: str | Path, partner: str | Path | None = None) -> Sequenc
                             "of one")
         return find_sequences(root)
     if names:
-        print(f"note: {root}: left out are {', '.join(names)}, which hold other results; give the folder of one to "
-              "measure it")
+        note(f"{root}: left out are {', '.join(names)}, which hold other results; give the folder of one to "
+             "measure it")
     return find_sequences(root, without=names)
 
 
@@ -221,7 +221,7 @@ def compare_sets(prog: str, description: str, metric: type[FrechetMetric], argum
             print(f"{side['too_short']} of {side['sequences']} sequences of {side['path']} are shorter than a clip and "
                   "were left out")
     if found["note"]:
-        print(f"note: {found['note']}")
+        note(found["note"])
     if args.json:
         write_json(args.json, found)
 

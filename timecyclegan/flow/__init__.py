@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from timecyclegan.losses.warp import warp
-from timecyclegan.util.errors import UserError, unknown
+from timecyclegan.util.errors import UserError, note, unknown
 from timecyclegan.util.hub import hub_file, sha256
 from timecyclegan.util.options import path_text
 
@@ -56,9 +56,9 @@ def choose_backend(name: str, weights: str = "") -> str:
     from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME
 
     if weights or hub_file(NAME).exists():
-        print("note: optical flow by flownet2")
+        note("optical flow by flownet2")
         return "flownet2"
-    print(f"note: optical flow by farneback; FlowNet2 would be taken if there were {hub_file(NAME)}")
+    note(f"optical flow by farneback; FlowNet2 would be taken if there were {hub_file(NAME)}")
     return "farneback"
 
 

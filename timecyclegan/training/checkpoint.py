@@ -10,7 +10,7 @@ from torch import nn
 
 from timecyclegan.training import foreign, misfit
 from timecyclegan.util import logs
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.weights import load, without_wrappers
 
 LATEST = "latest.pth"
@@ -86,14 +86,14 @@ def load_networks(
             misfit.check_fit(name, state, network.state_dict(), _origin(name, states, origin))
             network.load_state_dict(state)
     if missing:
-        print(f"note: {origin} has no weights for {', '.join(sorted(missing))}: begun anew")
+        note(f"{origin} has no weights for {', '.join(sorted(missing))}: begun anew")
 
 
 def note_unused(networks: Iterable[str], states: Mapping[str, State | Parts]) -> None:
     """Say which files of another program are none of ``networks``."""
     files = [path for name, state in states.items() if name not in networks for path in files_of(state)]
     if files and not (files[0].parent / LATEST).exists():
-        print(f"note: not used: {', '.join(map(str, files))}")
+        note(f"not used: {', '.join(map(str, files))}")
 
 
 def transfer(networks: Mapping[str, nn.Module], states: Mapping[str, State | Parts]) -> None:

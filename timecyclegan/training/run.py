@@ -121,7 +121,7 @@ class Run:
                     raise UserError(f"{self.folder} exists: go on with --resume, choose another name, or lose it with "
                                     "--overwrite")
             if self.resume:
-                print(f"note: there is no checkpoint of {self.name} to go on from: beginning")
+                note(f"there is no checkpoint of {self.name} to go on from: beginning")
             return None
         saved = load(path)
         if not isinstance(saved, dict) or not saved.keys() >= STATE:
@@ -135,7 +135,7 @@ class Run:
                 raise UserError(f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the "
                                 "flag out, or train under another name")
         if changed := rate_note(before["num_epochs"], self.options, Position(**saved["position"])):
-            print(f"note: {changed}")
+            note(changed)
         return saved
 
     def _settle(self, **options: Any) -> None:
@@ -216,7 +216,7 @@ class Run:
             raise UserError(f"the data changed: the run to resume was trained on other sequences, those of {known} as "
                             f"they were; restore them, or begin anew with --init_checkpoint_dir {self.folder}")
         if now != before:
-            print(f"note: the run was begun with {known}")
+            note(f"the run was begun with {known}")
         checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
         for role, optimizer in self.model.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][role])

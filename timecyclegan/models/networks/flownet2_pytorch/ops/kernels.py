@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from timecyclegan.util.errors import note
+
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).parent / "csrc"
 INSTALL = f"bash {PACKAGE / 'install.sh'}"
@@ -29,7 +31,7 @@ def load() -> tuple[str, ...]:
     try:
         torch.ops.load_library(path())
     except OSError as error:
-        print(f"note: {path()} cannot be loaded ({error}); build it again: {INSTALL}")
+        note(f"{path()} cannot be loaded ({error}); build it again: {INSTALL}")
         return ()
     _register("correlation", lambda a, b, radius, stride: (a.shape[0], (2 * radius + 1) ** 2, *a.shape[2:]))
     _register("resample2d", lambda image, flow: (*image.shape[:2], *flow.shape[2:]))
@@ -72,7 +74,7 @@ def computes(device: str) -> bool:
 @functools.cache
 def announce(device: str) -> None:
     """Say once for each kind of device how the operations are computed there."""
-    print(f"note: FlowNet2 on {device}: {describe(device)}")
+    note(f"FlowNet2 on {device}: {describe(device)}")
 
 
 def describe(device: str) -> str:
