@@ -123,7 +123,7 @@ def test_a_backward_that_leaves_the_motion_model_out(before):
         p.grad = torch.ones_like(p) if before else None
     finding, other = check_mixin(one.gan, one.batch(), verbose=False)
     assert finding.name == "motion model gets no gradient" and "no gradient reached" in finding.text
-    assert "inputs=" in finding.text and other.name == "gradients never cleared"
+    assert "inputs=" in finding.text and other.name == "gradients not cleared in the step"
 
 
 def test_how_a_gradient_was_cleared():

@@ -1,4 +1,6 @@
 """What is wrong with a GAN's TimeCycle: findings are predicates over the record of one training step."""
+import contextlib
+import itertools
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as tree
 
-from timecyclegan.checking.record import Record, Sight, fingerprint, parameters_of, shows
+from timecyclegan.checking.record import Record, fingerprint, parameters_of, shows
 from timecyclegan.models.mixins.host import as_video
 from timecyclegan.models.mixins.seq_d_mixin import SequenceDiscriminators
 from timecyclegan.models.mixins.timecycle import TimeCycle
@@ -50,27 +52,19 @@ class Loss:
     """What became of a loss of a part, the generator's or the discriminators'."""
 
     def __init__(self, part: "Part", side: str, method: str):
-        self.side, self.method, self.histories, self.owned = side, method, part.record.histories, part.events
+        self.side, self.method, self.histories = side, method, part.record.histories
         self.title = {"timecycle_backward": "term", "timecycle_backward_D": "discriminator's term"}.get(method, method)
         self.events = [event for event in part.events if event.what == side]
-        self.terms = {id(term.value): (name, term.value.grad_fn, event) for event in self.events
+        self.terms = {id(term.value): (name, term.value.grad_fn, event.index) for event in self.events
                       for name, term in event.losses.items()}  # fmt: skip
         self.trains = leaves(*(term.value for event in self.events for term in event.losses.values()))
-        self.times: Counter[Any] = Counter()  # by backward pass, term and the event that computed it
-        for event in part.record.of("backward"):
-            for name, node, computed in self.terms.values():
-                if times := event.given.get("ways", {}).get(node, 0):
-                    self.times[event.index, name, computed.index] += times
-        self.passes = {event.index: event.given["loss"] for event in part.record.of("backward")
-                       if any(event.index == key[0] for key in self.times)}  # fmt: skip
-
-    def repeats(self, generator: "Loss") -> bool:
-        """Whether its term on one clip is added more than once; a discriminator's in one backward pass."""
-        times: Counter[Any] = Counter()
-        for (during, name, computed), number in self.times.items():
-            fed = sum(event.what == "fed" and event.index < computed for event in self.owned)
-            times[fed, name, self is generator or during] += number
-        return max(times.values(), default=0) > 1
+        self.passes: dict[int, str] = {}  # backward passes that it was in, and the host's losses where these are known
+        self.times: Counter[Any] = Counter()  # that a term of a clip was added; a discriminator's in one pass
+        for event, (name, node, computed) in itertools.product(part.record.of("backward"), self.terms.values()):
+            if times := event.given.get("ways", {}).get(node, 0):
+                clip = sum(one.what == "fed" and one.index < computed for one in part.events)
+                self.times[name, clip, event.index if side == "discriminator" else ""] += times
+                self.passes[event.index] = event.given["loss"]
 
     def fate(self, ids: set[int]) -> str:
         """What came next where it left gradients in parameters: a "step" of any, or "cleared", "waiting", "none"."""
@@ -92,17 +86,18 @@ class Part:
         self.events = [event for event in record.events if event.owner is core]
         self.generator, self.discriminator = Loss(self, "generator", method), Loss(self, "discriminator", f"{method}_D")
         self.losses, self.judges = (self.generator, self.discriminator), list(getattr(core, "judges", ()))
-        calls = [event.what for event in self.events if event.what != "real"]
-        self.fed, self.asked_before = "fed" in calls, bool(calls) and calls[0] != "fed"
+        self.fed = any(event.what == "fed" for event in self.events)
         self.walks = [event for event in self.events if event.walk]
         # The clips given last, without what is ignored; what made them; and what was odd about that.
         self.clips, self.made_by = {}, set()
         self.late = self.detached = self.signed = False
         for event in self.events:
             for key in _CLIPS.keys() & event.given.keys() if event.what in ("fed", "real") else ():
-                clip, what = attempt(as_video, event.given[key]), _CLIPS[key]
-                what += " of the real one" * (key == "condition" and event.what == "real")
-                if isinstance(clip, Tensor) and not (self.cycle and what == "condition" and not core.type.conditional):
+                what = _CLIPS[key] + " of the real one" * (key == "condition" and event.what == "real")
+                if self.cycle and what == "condition" and not core.type.conditional:
+                    continue
+                with contextlib.suppress(Exception):  # it is no clip, and TimeCycle has said so
+                    clip = as_video(event.given[key])
                     self.clips[what] = clip.detach()[:, event.given.get("ignore_first_n", 0) :]
                     if what == "sequence":
                         self.made_by |= leaves(clip)
@@ -128,8 +123,6 @@ class Part:
         holders = [(name, one, ids) for name, one, ids in record.optimizers if ids & self.motion]
         self.holders = " and ".join(name for name, *_ in holders)
         self.stepping = sum(id(one) in record.stepped for _, one, _ in holders)
-        self.misplaced = bool(holders and record.held & self.made_by) and all(
-            ids - self.motion and not ids & self.made_by for *_, ids in holders)  # fmt: skip
         self.pull = self.host_pull = 0.0  # norms of the gradients at the clip walked last: TimeCycle's, the host's
         event = next((event for event in self.events[::-1] if "clip" in event.pulls), None)
         self.weightless = self.cycle and self.walks and (core.weight == 0 or (event and not event.pulls["clip"].any()))
@@ -165,18 +158,10 @@ class Part:
 # ---- predicates of more than a line: true, or what there is to say
 
 
-def attempt(call: Callable[[Any], Any], argument: Any) -> Any:
-    """What a call makes, or the exception that it raises."""
-    try:
-        return call(argument)
-    except Exception as error:
-        return error
-
-
 def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, bool]:
     """How modules of the host see the clips: each as (N, T, C, H, W) (True), as (N, C, T, H, W) (False), or not at all;
-    whether frames beside other frames of their condition only; judges that see frames before their condition; and
-    whether those that see the clip see [0, 1] in its place another time."""
+    whether frames beside other frames of their condition only; judges that see frame and condition in another order;
+    and whether those that see the clip see [0, 1] in its place another time."""
     prints, beside = {what: fingerprint(clip) for what, clip in part.clips.items()}, {}
     seen: dict[str, set[bool]] = {what: set() for what in prints}
     ranges, misjudged = defaultdict(lambda: ([], [])), {}  # of what was not, and was, the clip
@@ -193,12 +178,14 @@ def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, bool]:
         ids = parameters_of(sight.module)
         if "sequence" in known and ids and not ids & part.made_by and sight.given:
             ranges[sight.module][bool(hits["sequence"].any())].append(torch.cat(sight.given, 1))
-        for judge in part.judges if len(sight.given) == 1 and part.complete else ():
-            last = {what: max(sight.given[0].shape[1] - clip.shape[2], 0) for what, clip in known.items()}
-            ends = [{"condition" in what for what, hit in hits.items() if hit[:, place[what]].any()}
-                    for place in (dict.fromkeys(known, 0), last)]  # fmt: skip
-            if judge.network is sight.module and judge.conditional is not False and ends == [{False}, {True}]:
-                misjudged[judge.name] = {"name": judge.name}
+        channels = sum(one.shape[1] for one in sight.given)
+        places = [{what: place * max(channels - one.shape[2], 0) for what, one in known.items()} for place in (0, 1)]
+        ends = [{"condition" in what for what, hit in hits.items() if hit[:, place[what]].any()} for place in places]
+        for judge in part.judges if part.complete and {True, False} == set().union(*ends) else ():
+            if judge.network is sight.module and judge.conditional is not False:
+                order = judge.order(True)  # a whole picture begins with the condition
+                if len(order) == len(sight.given) and ends == [{order[0] == "frame"}, {order[0] != "frame"}]:
+                    misjudged[judge.name] = {"name": judge.name}
     # One frame of a condition beside all others may be meant for the whole clip.
     wrong = [one & ~one.diagonal(dim1=1, dim2=2).unsqueeze(-1) for one in beside.values()]  # (N, T, T of the condition)
     disordered = any(one.flatten(0, 1).any(dim=0).sum() > 1 for one in wrong)
@@ -225,23 +212,25 @@ def swapped(part: Part) -> Details:
 
 
 def refused(part: Part) -> Details:
-    """What TimeCycle, or a network that it calls, said of what it was given."""
+    """What a part, or a network that it calls, said of what it was given."""
     found = []
-    for event in part.events if part.cycle and not part.swapped else ():
-        error, known = str(event.error or ""), (words for pattern, *words in ERRORS if pattern in str(event.error))
-        name, remedy = next(known, ("motion model fails", "see what it is given") if event.what == "fed" else (
-            "discriminator with the wrong input", "see n_frames and conditional=False of add_timecycle_discriminator"))
-        if event.what == "fed" and "channels" in error and part.sequence is not None:
-            # (N, [C_c +] history * C, H, W) to (N, C, H, W)
+    for event in part.events if not part.swapped else ():
+        error = str(event.error or "")
+        known = [words for pattern, *words in ERRORS if pattern in error]
+        if part.cycle and error and not known:
+            known = [("motion model fails", "") if event.what == "fed" else ("discriminator with the wrong input", "")]
+        counted = part.cycle and event.what == "fed" and ("to have" in error or "makes (C, H, W)" in error)
+        if counted and part.sequence is not None:  # (N, [C_c +] history * C, H, W) to (N, C, H, W)
             history, channels = part.core.type.history, part.sequence.shape[2]
             other = 0 if part.condition is None else part.condition.shape[2]
-            shown = f"{other} of the condition, " * bool(other) + f"{history} frame(s) of {channels}"
-            sure = True in part.readings["sequence"]
-            error = f"the motion model is shown {other + history * channels} channels ({shown}): {error}"
-            name, remedy = "wrong channel count", (
-                f"define_timecycle(input_channels={other + history * channels}, output_channels={channels}), or mend "
-                "your own" if sure else "if the clip is (N, C, T, H, W), give clip.transpose(1, 2)")  # fmt: skip
-        found += [{"name": name, "error": error, "remedy": remedy}] if error else []
+            shown, made = other + history * channels, f"{history} frame(s) of {channels}"
+            made = f"{other} of the condition, {made}" if other else made
+            error = f"the motion model is shown {shown} channels ({made}): {error}"
+            known = [("wrong channel count", f": define_timecycle(input_channels={shown}, output_channels={channels}), or "
+                      "mend your own" if True in part.readings["sequence"] else
+                      ": if the clip is (N, C, T, H, W), give clip.transpose(1, 2)")]  # fmt: skip
+        found += [{"name": name.format(p=part), "error": error, "remedy": remedy.format(p=part)}
+                  for name, remedy in known[:1]]  # fmt: skip
     return found
 
 
@@ -252,10 +241,9 @@ def unused(part: Part) -> Details:
     for loss in part.losses if usable else ():
         learner = part.motion & loss.trains if loss is part.generator else set()
         fate = loss.fate(learner or loss.trains) if loss.passes and loss.trains else "step"
-        fate = "misplaced" if fate != "step" and part.misplaced and loss is part.generator else fate
         name, why = FATES.get(fate, ("", ""))
         who = "motion model" if part.motion and loss is part.generator else loss.side
-        found += [{"name": name.format(who=who), "why": why.format(p=part, loss=loss, who=who)}] if name else []
+        found += [{"name": name.format(who=who), "why": why.format(loss=loss, who=who)}] if name else []
     return found
 
 
@@ -295,22 +283,21 @@ def left_over(record: Record, parts: list[Part]) -> Details:
     return list(found.values())
 
 
-ERRORS = [  # what an error says, the name of the finding, and what to do
-    ("needs the conditioning", "condition missing", "give timecycle_forward the source of each frame, or have "
+ERRORS = [  # what an error says, the name of the finding, and what to do where the error does not say it
+    ("needs the conditioning", "condition missing", ": give timecycle_forward the source of each frame, or have "
      "timecycle_type 'unconditional'"),
-    ("a sequence is (N", "sequence of the wrong shape", "give whole clips"),
-    ("differ in N", "sequence and condition differ", "frame t of the one must belong to frame t of the other"),
-    ("walk first", "timecycle_forward never called", "call it on the clip of this step, before its losses"),
+    ("a sequence is (N", "sequence of the wrong shape", ""),
+    ("differ in N", "sequence and condition differ", ": frame t of the one must belong to frame t of the other"),
+    ("walk first", "{p.walk} never called", ": call {p.feed} on the clip of this step, before its losses"),
+    ("first, in every step", "{p.walk} never called", ""),
 ]
 FATES = {  # what became of a gradient that nobody used, the name of the finding, and what to do
-    "misplaced": ("motion model in the discriminator's optimizer", "{p.holders} holds its parameters and none of the "
-                  "generator's: add self.timecycle_parameters() to optimizer_G"),
     "none": ("{who} gets no gradient", "{loss.method}() was back-propagated, but no gradient reached the parameters of "
              "the {who}: if .backward() is called with inputs=, name them too"),
     "cleared": ("gradient cleared before it was used", "the gradient of {loss.method}() was set to zero or taken away "
-                "before the {who}'s optimizer used it: is it in the other side's loss?"),
+                "before the {who}'s optimizer used it: is one of them the other side's?"),
     "waiting": ("gradient never used", "after {loss.method}() was back-propagated, the {who}'s optimizer made no step: "
-                "is it in the other side's loss, or does the step come before .backward()?"),
+                "is one of them the other side's, or does the step come before .backward()?"),
 }
 RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predicate
     ("not a number", "{what} is infinite or not a number: look for the cause before TimeCycle", lambda p: [
@@ -325,20 +312,20 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
      lambda p: p.signed and (p.unsigned or (p.real is not None and unsigned(*p.ranges["real sequence"])))),
     ("frames and channels swapped", "the {what} {shape} is read as (N, T, C, H, W), and seems to be (N, C, T, H, W): "
      "give clip.transpose(1, 2)", lambda p: p.swapped),
-    ("{name}", "{error}: {remedy}", refused),
+    ("{name}", "{error}{remedy}", refused),
     ("condition in another order of time", "your GAN sees frames beside other frames of the condition than "
      "timecycle_forward does: give both in the same order", lambda p: p.disordered),
     ("cycle of length 0", "in {p.frames} frame(s) that are not ignored nothing can be walked: give at least {p.least}",
      lambda p: p.cycle and 0 < p.frames < p.least and not p.swapped),
-    ("discriminator with the wrong input", "your GAN shows {name} pictures that begin with the frame and end with the "
-     "condition, the cycle the other way round: add a function that reorders them", lambda p: p.misjudged),
+    ("discriminator with the wrong input", "your GAN gives {name} frame and condition in another order than the cycle: "
+     "see inputs= of add_timecycle_discriminator, or add a function that reorders channels", lambda p: p.misjudged),
     ("discriminator sees nothing", "{judge.name} wants {judge.n_frames} frames, the walk has {p.frames}: give longer "
      "clips, or a smaller n_frames", lambda p: [
         {"judge": judge} for judge in p.judges if p.complete and p.walks and judge.n_frames > p.frames]),
     ("generated clip given as real", "what is given as real was generated: give the clip of the data", lambda p:
      None not in (p.real, p.sequence) and p.made_by and torch.equal(p.real, p.sequence)),
     ("{p.walk} never called", "there is no generated sequence of this step: call {p.feed} once it is generated, before "
-     "its losses, in every step", lambda p: p.asked_before or (p.complete and not p.fed)),
+     "its losses, in every step", lambda p: p.complete and not p.fed),
     ("detached sequence", "the sequence that is walked has no gradient, so the loss does not train the generator: give "
      "it as it is generated, without detach() or torch.no_grad()", lambda p: p.detached),
     ("motion model gets no gradient", "{call}() ran under torch.no_grad(), so its loss trains nothing: call it where "
@@ -367,7 +354,7 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
      "self.timecycle_backward().backward(retain_graph=True) before it (gradients add up)", lambda p: p.late and (
         (p.complete and p.fed and not p.generator.passes) or "graph a second time" in str(p.record.error))),
     ("term added twice", "the {loss.side}'s term of one clip is back-propagated more than once: add {loss.method}() "
-     "once", lambda p: [{"loss": loss} for loss in p.losses if loss.repeats(p.generator)]),
+     "once", lambda p: [{"loss": loss} for loss in p.losses if any(n > 1 for n in loss.times.values())]),
     ("sequence discriminators in no optimizer", "parameters of theirs are in no optimizer, so they never learn: give "
      "self.seq_D_parameters() to the discriminator's", lambda p: p.record.optimizers and p.outside and not p.cycle),
     ("motion model in no optimizer", "{n} of the {all} parameters of its motion model are in none of the optimizers "
@@ -413,26 +400,26 @@ def find_faults(
     for part in parts:
         for name, sentence, test in RULES:
             add(name, sentence, test(part), part)
-    cycles = any(part.cycle for part in parts)
-    told = any(event.error is error for part in parts for event in part.events) or "not require grad" in str(error)
-    if error and not ((told or "graph a second time" in str(error)) and findings):
+    cycles, whole = any(part.cycle for part in parts), not error
+    told = any(event.error is error for part in parts for event in part.events)
+    if error and not (findings and (told or "not require grad" in str(error) or "graph a second time" in str(error))):
         frames = traceback.extract_tb(error.__traceback__)
         frame = [one for one in frames if not is_installed(one.filename) and PACKAGE not in one.filename] or frames
         where = f"{type(error).__name__} in {frame[-1].filename}, line {frame[-1].lineno}: {error}"
         add("the step failed", "{where}", [{"where": where}])
     add("no TimeCycle", "the GAN has no cycle: call define_timecycle in its __init__", not cycles)
     add("no optimizer", "none makes a step and the GAN holds none, so nothing can be said about them: give a step that "
-        "uses yours, with step=lambda batch: ...", cycles and not error and not record.optimizers)  # fmt: skip
+        "uses yours, with step=lambda batch: ...", cycles and whole and not record.optimizers)  # fmt: skip
     add("nothing back-propagated", "the step calls no .backward(), and there is no loss_G to call it on: give a whole "
-        "step, with step=lambda batch: ...", cycles and not error and not record.of("backward"))  # fmt: skip
+        "step, with step=lambda batch: ...", cycles and whole and not record.complete)  # fmt: skip
     add("scheduler made before the parameter group", "a scheduler of {name} does not know a parameter group that was "
         "added later, and fails at its next step or leaves it out: make it after add_param_group", [
             {"name": name} for name, one, _ in record.optimizers
             if len({"initial_lr" in group for group in one.param_groups}) > 1])  # fmt: skip
-    add("gradients never cleared", "{name} makes a step, but nothing clears its gradients, which add up for ever: "
-        "call {name}.zero_grad() in every step before .backward()", [
-            {"name": name} for name, one, ids in record.optimizers if id(one) in record.stepped and record.complete
-            and (kinds := {event.what for key in ids for event in record.histories[key]}) >= {"graded"}
+    seen = {name: {event.what for key in ids for event in record.histories[key]} for name, _, ids in record.optimizers}
+    add("gradients not cleared in the step", "{name} makes a step, and nothing in it clears its gradients, which add up "
+        "unless the loop around does: call {name}.zero_grad() before .backward()", [
+            {"name": name} for name, kinds in seen.items() if record.complete and {"graded", "step"} <= kinds
             and "cleared" not in kinds])  # fmt: skip
     add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's "
         ".backward() left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",

@@ -101,8 +101,8 @@ def walk(
 def _check_frame(made: Tensor, sequence: Tensor) -> None:
     """Refuse what a motion model made where it is no frame, which a distance would broadcast in silence."""
     if made.shape != sequence[:, 0].shape:
-        raise ValueError(f"makes (C, H, W) = {tuple(made.shape[1:])}, a frame is {tuple(sequence.shape[2:])}: the motion "
-                         "model has the wrong output channels")  # fmt: skip
+        raise ValueError(f"a motion model makes (C, H, W) = {tuple(made.shape[1:])}, a frame is "
+                         f"{tuple(sequence.shape[2:])}")  # fmt: skip
 
 
 def _return(cycle: Cycle, frames: list[Tensor], forward: Network) -> None:
