@@ -38,6 +38,15 @@ def test_snapshot_keeps_gradients_with_their_identity():
     assert weight.grad is gradient
 
 
+def test_snapshot_of_an_expanded_tensor():
+    still = torch.arange(3.0)
+    clip = still.view(1, 1, 3).expand(2, 4, 3)
+    snapshot = Snapshot([clip])
+    still.add_(1)
+    snapshot.restore()
+    assert still.tolist() == [0, 1, 2] and clip.shape == (2, 4, 3)
+
+
 def test_snapshot_of_a_tensor_written_with_a_history():
     average, weight = torch.zeros(2), torch.ones(2, requires_grad=True)
     snapshot = Snapshot([average])

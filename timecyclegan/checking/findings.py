@@ -22,6 +22,8 @@ from timecyclegan.util.graph import leaves, origins, ways
 from timecyclegan.util.snapshot import PACKAGE, is_installed
 
 TOLERANCE = 1e-3  # of the range of values: rounding is no fault
+OTHERS = {"generator": "loss_D", "discriminator": "loss_G"}  # where a side's loss is not to be
+AGAIN = "graph a second time"  # what PyTorch says of a graph that is used up
 FAR_ABOVE = 100.0  # times the host's gradient, which then is noise beside TimeCycle's
 Details = list[dict[str, Any]]  # what a finding says, once for each case
 _PARTS = {  # what it is called, how to give it a step's videos, and what computes its losses
@@ -59,6 +61,7 @@ class Loss:
                       for name, term in event.losses.items()}  # fmt: skip
         self.trains = leaves(*(term.value for event in self.events for term in event.losses.values()))
         self.passes: dict[int, str] = {}  # backward passes that it was in, and the host's losses where these are known
+        self.who, self.lost = side, ""  # who learns from it, and what became of its gradient
         self.times: Counter[Any] = Counter()  # that a term of a clip was added; a discriminator's in one pass
         for event, (name, node, computed) in itertools.product(part.record.of("backward"), self.terms.values()):
             if times := event.given.get("ways", {}).get(node, 0):
@@ -86,6 +89,7 @@ class Part:
         self.events = [event for event in record.events if event.owner is core]
         self.generator, self.discriminator = Loss(self, "generator", method), Loss(self, "discriminator", f"{method}_D")
         self.losses, self.judges = (self.generator, self.discriminator), list(getattr(core, "judges", ()))
+        self.loss = self.generator  # the one that is looked at, of both in turn
         self.fed = any(event.what == "fed" for event in self.events)
         self.walks = [event for event in self.events if event.walk]
         # The clips given last, without what is ignored; what made them; and what was odd about that.
@@ -120,12 +124,19 @@ class Part:
         self.motion = parameters_of(core) | self.generator.trains - self.made_by if self.cycle else set()
         trained = self.motion.union(*map(parameters_of, getattr(core, "networks", ())))
         self.outside = trained - record.held if record.optimizers else set()
+        for loss in self.losses:
+            ids = (self.motion & loss.trains if loss is self.generator else set()) or loss.trains
+            loss.who = "motion model" if self.motion and loss is self.generator else loss.side
+            if self.cycle and self.complete and record.stepped and not self.outside and loss.passes and ids:
+                loss.lost = loss.fate(ids)
         holders = [(name, one, ids) for name, one, ids in record.optimizers if ids & self.motion]
         self.holders = " and ".join(name for name, *_ in holders)
         self.stepping = sum(id(one) in record.stepped for _, one, _ in holders)
         self.pull = self.host_pull = 0.0  # norms of the gradients at the clip walked last: TimeCycle's, the host's
         event = next((event for event in self.events[::-1] if "clip" in event.pulls), None)
-        self.weightless = self.cycle and self.walks and (core.weight == 0 or (event and not event.pulls["clip"].any()))
+        slopes = [slope for event in self.generator.events for slope in event.slopes]
+        unused = not getattr(core, "weight", 1) or (slopes and not any(map(torch.any, slopes)))
+        self.weightless = self.cycle and self.walks and unused
         if event:
             edges = [edge for edge in event.pulls if edge != "clip"]
             before = ways(*(one for edge in edges for one, _ in edge.node.next_functions))
@@ -215,35 +226,21 @@ def refused(part: Part) -> Details:
     """What a part, or a network that it calls, said of what it was given."""
     found = []
     for event in part.events if not part.swapped else ():
-        error = str(event.error or "")
-        known = [words for pattern, *words in ERRORS if pattern in error]
-        if part.cycle and error and not known:
-            known = [("motion model fails", "") if event.what == "fed" else ("discriminator with the wrong input", "")]
-        counted = part.cycle and event.what == "fed" and ("to have" in error or "makes (C, H, W)" in error)
-        if counted and part.sequence is not None:  # (N, [C_c +] history * C, H, W) to (N, C, H, W)
+        error, default = str(event.error or ""), ("", "")
+        if part.cycle and error:
+            default = "motion model fails" if event.what == "fed" else "discriminator with the wrong input", ""
+        name, remedy = next((words for pattern, *words in ERRORS if pattern in error), default)
+        counted = event.what == "fed" and ("to have" in error or "makes (C, H, W)" in error)
+        if part.cycle and counted and part.sequence is not None:  # (N, [C_c +] history * C, H, W) to (N, C, H, W)
             history, channels = part.core.type.history, part.sequence.shape[2]
             other = 0 if part.condition is None else part.condition.shape[2]
-            shown, made = other + history * channels, f"{history} frame(s) of {channels}"
-            made = f"{other} of the condition, {made}" if other else made
-            error = f"the motion model is shown {shown} channels ({made}): {error}"
-            known = [("wrong channel count", f": define_timecycle(input_channels={shown}, output_channels={channels}), or "
-                      "mend your own" if True in part.readings["sequence"] else
-                      ": if the clip is (N, C, T, H, W), give clip.transpose(1, 2)")]  # fmt: skip
-        found += [{"name": name.format(p=part), "error": error, "remedy": remedy.format(p=part)}
-                  for name, remedy in known[:1]]  # fmt: skip
-    return found
-
-
-def unused(part: Part) -> Details:
-    """Losses of a cycle whose gradient no optimizer used, and why."""
-    found = []
-    usable = part.cycle and part.complete and part.record.stepped and not part.outside
-    for loss in part.losses if usable else ():
-        learner = part.motion & loss.trains if loss is part.generator else set()
-        fate = loss.fate(learner or loss.trains) if loss.passes and loss.trains else "step"
-        name, why = FATES.get(fate, ("", ""))
-        who = "motion model" if part.motion and loss is part.generator else loss.side
-        found += [{"name": name.format(who=who), "why": why.format(loss=loss, who=who)}] if name else []
+            shown = other + history * channels
+            what = f"{other} of the condition, " * bool(other) + f"{history} frame(s) of {channels}"
+            name, error = "wrong channel count", f"the motion model is shown {shown} channels ({what}): {error}"
+            remedy = f": define_timecycle(input_channels={shown}, output_channels={channels}), or mend your own"
+            if True not in part.readings["sequence"]:  # the numbers may be those of frames
+                remedy = ": if the clip is (N, C, T, H, W), give clip.transpose(1, 2)"
+        found += [{"name": name.format(p=part), "error": error, "remedy": remedy.format(p=part)}] if name else []
     return found
 
 
@@ -291,25 +288,17 @@ ERRORS = [  # what an error says, the name of the finding, and what to do where 
     ("walk first", "{p.walk} never called", ": call {p.feed} on the clip of this step, before its losses"),
     ("first, in every step", "{p.walk} never called", ""),
 ]
-FATES = {  # what became of a gradient that nobody used, the name of the finding, and what to do
-    "none": ("{who} gets no gradient", "{loss.method}() was back-propagated, but no gradient reached the parameters of "
-             "the {who}: if .backward() is called with inputs=, name them too"),
-    "cleared": ("gradient cleared before it was used", "the gradient of {loss.method}() was set to zero or taken away "
-                "before the {who}'s optimizer used it: is one of them the other side's?"),
-    "waiting": ("gradient never used", "after {loss.method}() was back-propagated, the {who}'s optimizer made no step: "
-                "is one of them the other side's, or does the step come before .backward()?"),
-}
 RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predicate
     ("not a number", "{what} is infinite or not a number: look for the cause before TimeCycle", lambda p: [
         {"what": f"the {what}"} for what, both in p.ranges.items() if not all(map(torch.isfinite, both))] + [
         {"what": f"the term {key!r}"} for event in p.events for key, term in event.losses.items()
         if not term.value.isfinite().all()]),
-    ("values outside [-1, 1]", "the {what} goes from {low:.4g} to {high:.4g}: scale the data to [-1, 1] (bytes by "
-     "x / 127.5 - 1), let the generator end in tanh", lambda p: p.cycle and [
+    ("values outside [-1, 1]", "the {what} goes from {low:.4g} to {high:.4g}: scale the data (bytes: x / 127.5 - 1), "
+     "let the generator end in tanh", lambda p: p.cycle and [
         {"what": what, "low": low, "high": high} for what, (low, high) in p.ranges.items()
         if low.isfinite() and high.isfinite() and (low < -1 - TOLERANCE or high > 1 + TOLERANCE)]),
-    ("real clip in [0, 1]", "the real clip has no value below 0, the generator makes [-1, 1]: give 2 * real - 1",
-     lambda p: p.signed and (p.unsigned or (p.real is not None and unsigned(*p.ranges["real sequence"])))),
+    ("real clip in [0, 1]", "it has no value below 0, the generator makes [-1, 1]: give 2 * real - 1", lambda p:
+     p.signed and (p.unsigned or (p.real is not None and unsigned(*p.ranges["real sequence"])))),
     ("frames and channels swapped", "the {what} {shape} is read as (N, T, C, H, W), and seems to be (N, C, T, H, W): "
      "give clip.transpose(1, 2)", lambda p: p.swapped),
     ("{name}", "{error}{remedy}", refused),
@@ -317,19 +306,17 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
      "timecycle_forward does: give both in the same order", lambda p: p.disordered),
     ("cycle of length 0", "in {p.frames} frame(s) that are not ignored nothing can be walked: give at least {p.least}",
      lambda p: p.cycle and 0 < p.frames < p.least and not p.swapped),
-    ("discriminator with the wrong input", "your GAN gives {name} frame and condition in another order than the cycle: "
-     "see inputs= of add_timecycle_discriminator, or add a function that reorders channels", lambda p: p.misjudged),
-    ("discriminator sees nothing", "{judge.name} wants {judge.n_frames} frames, the walk has {p.frames}: give longer "
-     "clips, or a smaller n_frames", lambda p: [
-        {"judge": judge} for judge in p.judges if p.complete and p.walks and judge.n_frames > p.frames]),
+    ("discriminator with the wrong input", "your GAN gives {name} frame and condition in another order: see inputs= of "
+     "add_timecycle_discriminator, or add a function that reorders channels", lambda p: p.misjudged),
+    ("discriminator sees nothing", "{judge.name} sees {judge.n_frames} frames, the walk has {p.frames}: lower n_frames",
+     lambda p: [{"judge": one} for one in p.judges if p.complete and p.walks and one.n_frames > p.frames]),
     ("generated clip given as real", "what is given as real was generated: give the clip of the data", lambda p:
-     None not in (p.real, p.sequence) and p.made_by and torch.equal(p.real, p.sequence)),
-    ("{p.walk} never called", "there is no generated sequence of this step: call {p.feed} once it is generated, before "
-     "its losses, in every step", lambda p: p.complete and not p.fed),
-    ("detached sequence", "the sequence that is walked has no gradient, so the loss does not train the generator: give "
-     "it as it is generated, without detach() or torch.no_grad()", lambda p: p.detached),
-    ("motion model gets no gradient", "{call}() ran under torch.no_grad(), so its loss trains nothing: call it where "
-     "gradients are recorded", lambda p: [
+     p.real is not None and p.sequence is not None and p.made_by and torch.equal(p.real, p.sequence)),
+    ("{p.walk} never called", "call {p.feed} on the generated clip of every step, before its losses",
+     lambda p: p.complete and not p.fed),
+    ("detached sequence", "the walked clip has no gradient, so the loss does not train the generator: give it without "
+     "detach() or torch.no_grad()", lambda p: p.detached),
+    ("motion model gets no gradient", "{call}() ran under torch.no_grad(), so its loss trains nothing", lambda p: [
         {"call": {"fed": p.walk, "generator": p.generator.method}[event.what]} for event in p.walks
         if event.what in ("fed", "generator") and not event.grad]),
     ("motion model gets no gradient", "the loss does not depend on its parameters: let them require gradients",
@@ -338,32 +325,34 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
     ("weight 0", "the cycle loss is multiplied by 0 and trains nothing: give it a weight", lambda p: p.weightless),
     ("gradient far above the host's", "at the generated clip TimeCycle's gradient is {p.pull:.2g}, your GAN's own "
      "{p.host_pull:.2g}: lower the weight, or give shorter clips", lambda p: p.pull > FAR_ABOVE * p.host_pull > 0),
-    ("{loss.method} never called", "the {loss.side}'s term was not computed in this step: add {loss.method}() to the "
-     "{loss.side}'s loss (if that does not learn in every step, check several: see step)", lambda p: [
-        {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.events
-        and (loss is p.generator or (p.judges and (p.walks or not p.cycle)))]),
-    ("{loss.title} never back-propagated", "no .backward() went through {loss.method}(): add it to the {loss.side}'s "
-     "loss before its .backward(), where what it trains requires gradients", lambda p: [
-        {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.passes and not (
-            p.late and loss is p.generator) and (loss.trains or (loss.terms and loss is p.discriminator))]),
-    ("{loss.method} in the other side's loss", "{loss.method}() is part of {other}: add it to the {loss.side}'s loss",
-     lambda p: [{"loss": loss, "other": other} for loss, other in zip(p.losses, ("loss_D", "loss_G"), strict=True)
-                if p.complete and other in loss.passes.values()]),
-    ("back-propagated before the term was added", "the generator's loss had been back-propagated when "
-     "timecycle_backward() was computed: add it before, or where .backward() is called by a method of the GAN do "
-     "self.timecycle_backward().backward(retain_graph=True) before it (gradients add up)", lambda p: p.late and (
-        (p.complete and p.fed and not p.generator.passes) or "graph a second time" in str(p.record.error))),
-    ("term added twice", "the {loss.side}'s term of one clip is back-propagated more than once: add {loss.method}() "
-     "once", lambda p: [{"loss": loss} for loss in p.losses if any(n > 1 for n in loss.times.values())]),
-    ("sequence discriminators in no optimizer", "parameters of theirs are in no optimizer, so they never learn: give "
-     "self.seq_D_parameters() to the discriminator's", lambda p: p.record.optimizers and p.outside and not p.cycle),
-    ("motion model in no optimizer", "{n} of the {all} parameters of its motion model are in none of the optimizers "
-     '({names}), so they never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})',
-     lambda p: p.cycle and p.outside and [{"n": len(p.outside), "all": len(p.motion), "names": ", ".join(
+    ("{p.loss.method} never called", "add {p.loss.method}() to the {p.loss.side}'s loss (if that does not learn in "
+     "every step, check several: see step)", lambda p: p.complete and p.fed and not p.loss.events and (
+        p.loss is p.generator or bool(p.judges and (p.walks or not p.cycle)))),
+    ("{p.loss.title} never back-propagated", "no .backward() went through {p.loss.method}(): add it to the "
+     "{p.loss.side}'s loss before its .backward(), where what it trains requires gradients", lambda p: p.complete
+     and p.fed and not p.loss.passes and (p.loss.terms if p.loss is p.discriminator else p.loss.trains and not p.late)),
+    ("{p.loss.method} in the other side's loss", "add {p.loss.method}() to the {p.loss.side}'s loss",
+     lambda p: p.complete and OTHERS[p.loss.side] in p.loss.passes.values()),
+    ("back-propagated before the term was added", "add timecycle_backward() to the generator's loss before .backward();"
+     " where a method of the GAN calls that, do self.timecycle_backward().backward(retain_graph=True) before it",
+     lambda p: p.late and ((p.complete and p.fed and not p.generator.passes) or AGAIN in str(p.record.error))),
+    ("term added twice", "the {p.loss.side}'s term of one clip is back-propagated more than once: add "
+     "{p.loss.method}() once", lambda p: any(times > 1 for times in p.loss.times.values())),
+    ("sequence discriminators in no optimizer", "give self.seq_D_parameters() to the discriminator's, or they never "
+     "learn", lambda p: p.record.optimizers and p.outside and not p.cycle),
+    ("motion model in no optimizer", "{n} of its {all} parameters are in none of the optimizers ({names}), so they "
+     'never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})', lambda p: p.cycle
+     and p.outside and [{"n": len(p.outside), "all": len(p.motion), "names": ", ".join(
          name for name, *_ in p.record.optimizers)}]),
     ("motion model in several optimizers", "{p.holders} make steps with its parameters: keep the generator's only",
      lambda p: p.stepping > 1),
-    ("{name}", "{why}", unused),
+    ("{p.loss.who} gets no gradient", "{p.loss.method}() was back-propagated, but no gradient reached the parameters "
+     "of the {p.loss.who}: if .backward() is called with inputs=, name them too", lambda p: p.loss.lost == "none"),
+    ("gradient cleared before it was used", "the gradient of {p.loss.method}() was set to zero or taken away before "
+     "the {p.loss.who}'s optimizer used it: is it, or the optimizer, the other side's?",
+     lambda p: p.loss.lost == "cleared"),
+    ("gradient never used", "after {p.loss.method}() was back-propagated, the {p.loss.who}'s optimizer made no step: "
+     "is it the other side's, or does the step come before .backward()?", lambda p: p.loss.lost == "waiting"),
     ("learning rate 0", "the {who} is in a group with learning rate 0 and never learns: give it another lr", still),
     ("motion model not synchronised", "DistributedDataParallel averages your generator's gradients over the processes, "
      "but not the motion model's: wrap that too, or average its gradients before the step", alone),
@@ -397,12 +386,13 @@ def find_faults(
             where = f"{part.label} {part.name!r}: " if several else ""
             findings.setdefault((texts[0], where), Finding(texts[0], where + texts[1]))
 
-    for part in parts:
+    for part, number in itertools.product(parts, range(2)):
+        part.loss = part.losses[number]
         for name, sentence, test in RULES:
             add(name, sentence, test(part), part)
     cycles, whole = any(part.cycle for part in parts), not error
     told = any(event.error is error for part in parts for event in part.events)
-    if error and not (findings and (told or "not require grad" in str(error) or "graph a second time" in str(error))):
+    if error and not (findings and (told or "not require grad" in str(error) or AGAIN in str(error))):
         frames = traceback.extract_tb(error.__traceback__)
         frame = [one for one in frames if not is_installed(one.filename) and PACKAGE not in one.filename] or frames
         where = f"{type(error).__name__} in {frame[-1].filename}, line {frame[-1].lineno}: {error}"
@@ -416,11 +406,10 @@ def find_faults(
         "added later, and fails at its next step or leaves it out: make it after add_param_group", [
             {"name": name} for name, one, _ in record.optimizers
             if len({"initial_lr" in group for group in one.param_groups}) > 1])  # fmt: skip
-    seen = {name: {event.what for key in ids for event in record.histories[key]} for name, _, ids in record.optimizers}
-    add("gradients not cleared in the step", "{name} makes a step, and nothing in it clears its gradients, which add up "
-        "unless the loop around does: call {name}.zero_grad() before .backward()", [
-            {"name": name} for name, kinds in seen.items() if record.complete and {"graded", "step"} <= kinds
-            and "cleared" not in kinds])  # fmt: skip
+    add("gradients not cleared in the step", "{name} makes a step, and nothing in it clears its gradients, which add "
+        "up unless the loop around does: call {name}.zero_grad() before .backward()", [
+            {"name": name} for name, one, ids in record.optimizers if record.complete and id(one) in record.stepped
+            and {"graded", "step"} == {event.what for key in ids for event in record.histories[key]}])  # fmt: skip
     add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's "
         ".backward() left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",
         left_over(record, parts) if record.complete else ())  # fmt: skip

@@ -46,6 +46,7 @@ class Event:
     during: int  # the backward pass, by its index
     losses: Losses = field(default_factory=dict)  # terms that were computed
     walk: Cycle | None = None  # of a cycle, the one that it had then
+    slopes: list[Tensor] = field(default_factory=list)  # gradients at the terms
     pulls: dict[Any, Tensor] = field(default_factory=dict)  # gradients at the walked clip, and at its origins
     error: Exception | None = None
 
@@ -125,6 +126,9 @@ class Record:
                 self._meet(owner)
             event.losses = made if what == "generator" else given.get("losses", {})
             event.walk = owner.cycle if isinstance(owner, TimeCycle) else None
+            for value, _ in event.losses.values():
+                if value.requires_grad:  # the hook must not hold the term, which holds it
+                    self._hook(value.register_hook(event.slopes.append))
             if what == "fed" and event.walk and event.walk.sequence.requires_grad:
                 self._hook(event.walk.sequence.register_hook(functools.partial(self._pull, event, "clip")))
                 for edge in origins(event.walk.sequence):
