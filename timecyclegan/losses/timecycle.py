@@ -100,7 +100,7 @@ def walk(
 
 def _check_frame(made: Tensor, sequence: Tensor) -> None:
     """Refuse what a motion model made where it is no frame, which a distance would broadcast in silence."""
-    if made.shape != sequence[:, 0].shape:
+    if made.shape[1:] != sequence.shape[2:]:
         raise ValueError(f"a motion model makes (C, H, W) = {tuple(made.shape[1:])}, a frame is "
                          f"{tuple(sequence.shape[2:])}")  # fmt: skip
 
