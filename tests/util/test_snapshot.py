@@ -38,13 +38,15 @@ def test_snapshot_keeps_gradients_with_their_identity():
     assert weight.grad is gradient
 
 
-def test_snapshot_of_an_expanded_tensor():
-    still = torch.arange(3.0)
+def test_snapshot_of_tensors_that_lie_in_memory_in_other_ways():
+    """Expanded, and sparse."""
+    still, sparse = torch.arange(3.0), torch.eye(3).to_sparse()
     clip = still.view(1, 1, 3).expand(2, 4, 3)
-    snapshot = Snapshot([clip])
+    snapshot = Snapshot([clip, sparse])
     still.add_(1)
+    sparse.mul_(2)
     snapshot.restore()
-    assert still.tolist() == [0, 1, 2] and clip.shape == (2, 4, 3)
+    assert still.tolist() == [0, 1, 2] and torch.equal(sparse.to_dense(), torch.eye(3))
 
 
 def test_snapshot_of_a_tensor_written_with_a_history():

@@ -129,9 +129,7 @@ class Part:
             loss.who = "motion model" if self.motion and loss is self.generator else loss.side
             if self.cycle and self.complete and record.stepped and not self.outside and loss.passes and ids:
                 loss.lost = loss.fate(ids)
-        holders = [(name, one, ids) for name, one, ids in record.optimizers if ids & self.motion]
-        self.holders = " and ".join(name for name, *_ in holders)
-        self.stepping = sum(id(one) in record.stepped for _, one, _ in holders)
+        self.holders = [name for name, one, ids in record.optimizers if ids & self.motion and id(one) in record.stepped]
         self.pull = self.host_pull = 0.0  # norms of the gradients at the clip walked last: TimeCycle's, the host's
         event = next((event for event in self.events[::-1] if "clip" in event.pulls), None)
         slopes = [slope for event in self.generator.events for slope in event.slopes]
@@ -344,8 +342,8 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
      'never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})', lambda p: p.cycle
      and p.outside and [{"n": len(p.outside), "all": len(p.motion), "names": ", ".join(
          name for name, *_ in p.record.optimizers)}]),
-    ("motion model in several optimizers", "{p.holders} make steps with its parameters: keep the generator's only",
-     lambda p: p.stepping > 1),
+    ("motion model in several optimizers", "{names} make steps with its parameters: keep the generator's only",
+     lambda p: [{"names": " and ".join(p.holders)}] * (len(p.holders) > 1)),
     ("{p.loss.who} gets no gradient", "{p.loss.method}() was back-propagated, but no gradient reached the parameters "
      "of the {p.loss.who}: if .backward() is called with inputs=, name them too", lambda p: p.loss.lost == "none"),
     ("gradient cleared before it was used", "the gradient of {p.loss.method}() was set to zero or taken away before "

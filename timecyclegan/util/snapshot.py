@@ -94,7 +94,10 @@ def _put(tensor: Tensor, values: Tensor, learns: bool) -> None:
     if not tensor.is_leaf:  # it was written in place, with a history
         tensor.detach_()
     tensor.requires_grad_(learns)
-    strides = tensor.stride() if tensor.layout is torch.strided else ()
-    once = tuple(slice(None if stride else 1) for stride in strides)  # what is expanded lies in memory once
-    tensor.data[once].copy_(values[once])  # through data: a graph that needs the tensor sees no change
+    # Through data: a graph that needs the tensor sees no change.
+    if tensor.layout is torch.strided:
+        once = tuple(slice(None if stride else 1) for stride in tensor.stride())  # expanded, it lies in memory once
+        tensor.data[once].copy_(values[once])
+    else:
+        tensor.data = values
     tensor.grad = None
