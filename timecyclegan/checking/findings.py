@@ -228,7 +228,7 @@ def refused(part: Part) -> Details:
         if part.cycle and error:
             default = "motion model fails" if event.what == "fed" else "discriminator with the wrong input", ""
         name, remedy = next((words for pattern, *words in ERRORS if pattern in error), default)
-        counted = event.what == "fed" and ("to have" in error or "makes (C, H, W)" in error)
+        counted = event.what == "fed" and ("channels, but got" in error or "makes (C, H, W)" in error)
         if part.cycle and counted and part.sequence is not None:  # (N, [C_c +] history * C, H, W) to (N, C, H, W)
             history, channels = part.core.type.history, part.sequence.shape[2]
             other = 0 if part.condition is None else part.condition.shape[2]
