@@ -313,6 +313,28 @@ class OnePicture(Host):
         return super().generate(source[:, :1].expand_as(source)) + 0.01 * torch.arange(T).view(-1, 1, 1, 1)
 
 
+class BeginsStill(Host):
+    """A residual motion model that begins as the identity, on a clip that does not move: no gradient yet."""
+
+    def finish(self):
+        class Residual(nn.Conv2d):
+            def forward(self, pictures):
+                return pictures[:, 3:] + super().forward(pictures)
+
+        self.cycle.backward_model = Residual(6, 3, 1)
+        nn.init.zeros_(self.cycle.backward_model.weight)
+        nn.init.zeros_(self.cycle.backward_model.bias)
+        self.cycle.judges.clear()
+        self.optimizer_G = torch.optim.Adam([*self.netG.parameters(), *self.cycle.parameters()])
+
+    def losses(self, source, real, fake):
+        loss_G, _ = super().losses(source, real, fake)
+        return loss_G, lambda: self.loss_D(self.judge(source, real), self.judge(source, fake.detach()))
+
+    def train_step(self, source, real):
+        super().train_step(source[:, :1].expand_as(source), real)
+
+
 class BrightClip(Host):
     """A real clip without dark pixels."""
 

@@ -206,7 +206,7 @@ PLANTED = {
         "lightning_style": [("loss_D + self.timecycle_backward_D()",
                              "loss_D + sum([self.timecycle_backward_D()] * 2)")],
     }),
-    "nothing clears gradients": ("gradients never cleared", {
+    "nothing clears gradients": ("gradients not cleared in the step", {
         "plain_class": [("optimizer.zero_grad()", "pass")],
         "dcgan_script": [("optimizerG.zero_grad()", "pass")],
         "separate_steps": [("self.optimizer_D.zero_grad()", "pass")],

@@ -136,6 +136,37 @@ def test_a_function_ends_in_words():
     assert len(found(gan)) <= 1
 
 
+class OfTwoArguments(Host):
+    """Hinge losses, a discriminator of frame and condition apart, and a function that returns a list."""
+
+    inputs = ("frame", "condition")
+
+    def finish(self):
+        class Judge(nn.Sequential):
+            def forward(self, frame, other):
+                return super().forward(torch.cat([frame, other], 1))
+
+        self.netD, self.scales = Judge(*self.netD), nn.ModuleList([nn.Conv2d(3, 1, 3), nn.Conv2d(3, 1, 5)])
+        self.optimizer_D = torch.optim.Adam([*self.netD.parameters(), *self.scales.parameters()])
+        self.cycle.judges.clear()
+        self.cycle.criterion_GAN = "hinge"
+        self.cycle.add_discriminator(self.netD, inputs=self.inputs)
+        self.cycle.add_discriminator(lambda pictures: [scale(pictures) for scale in self.scales], conditional=False)
+
+    def judge(self, source, video):
+        return [self.netD(video.flatten(0, 1), source.flatten(0, 1)), *(D(video.flatten(0, 1)) for D in self.scales)]
+
+
+class OfTwoArgumentsExchanged(OfTwoArguments):
+    inputs = ("condition", "frame")
+
+
+def test_frame_and_condition_exchanged():
+    """Both have three channels: nothing else would tell."""
+    assert found(OfTwoArguments()) == {}
+    assert [*found(OfTwoArgumentsExchanged())] == ["discriminator with the wrong input"]
+
+
 # ---- what is met in the step only is restored
 
 

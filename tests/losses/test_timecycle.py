@@ -133,3 +133,11 @@ def test_perfect_motion_models_have_no_loss():
     assert timecycle_loss(cycle).item() == 0
     late = walk(x, lambda z: 2 * z[:, C:] - z[:, :C] + 1, lambda z: z[:, C:] + 1, history=2)
     assert timecycle_loss(late).item() > 0
+
+
+@pytest.mark.parametrize(("history", "condition"), [(1, None), (2, None), (1, video(3, C_C))])
+def test_a_motion_model_that_makes_no_frame(history, condition):
+    """A distance would broadcast one channel, or a smaller picture, without a word."""
+    for wrong in (lambda z: z[:, -1:], lambda z: z[:, -C:, :1]):
+        with pytest.raises(ValueError, match=r"a motion model makes .*, a frame is \(2, 6, 7\)"):
+            walk(video(3, C), wrong, None, condition, history)

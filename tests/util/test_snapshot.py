@@ -38,6 +38,17 @@ def test_snapshot_keeps_gradients_with_their_identity():
     assert weight.grad is gradient
 
 
+def test_snapshot_of_tensors_that_lie_in_memory_in_other_ways():
+    """Expanded, and sparse."""
+    still, sparse = torch.arange(3.0), torch.eye(3).to_sparse()
+    clip = still.view(1, 1, 3).expand(2, 4, 3)
+    snapshot = Snapshot([clip, sparse])
+    still.add_(1)
+    sparse.mul_(2)
+    snapshot.restore()
+    assert still.tolist() == [0, 1, 2] and torch.equal(sparse.to_dense(), torch.eye(3))
+
+
 def test_snapshot_of_a_tensor_written_with_a_history():
     average, weight = torch.zeros(2), torch.ones(2, requires_grad=True)
     snapshot = Snapshot([average])

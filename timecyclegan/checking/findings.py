@@ -1,4 +1,6 @@
 """What is wrong with a GAN's TimeCycle: findings are predicates over the record of one training step."""
+import contextlib
+import itertools
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from timecyclegan.util.graph import leaves, origins, ways
 from timecyclegan.util.snapshot import PACKAGE, is_installed
 
 TOLERANCE = 1e-3  # of the range of values: rounding is no fault
+OTHERS = {"generator": "loss_D", "discriminator": "loss_G"}  # where a side's loss is not to be
+AGAIN = "graph a second time"  # what PyTorch says of a graph that is used up
 FAR_ABOVE = 100.0  # times the host's gradient, which then is noise beside TimeCycle's
 Details = list[dict[str, Any]]  # what a finding says, once for each case
 _PARTS = {  # what it is called, how to give it a step's videos, and what computes its losses
@@ -50,19 +54,25 @@ class Loss:
     """What became of a loss of a part, the generator's or the discriminators'."""
 
     def __init__(self, part: "Part", side: str, method: str):
-        self.side, self.method, self.record = side, method, part.record
+        self.side, self.method, self.histories = side, method, part.record.histories
         self.title = {"timecycle_backward": "term", "timecycle_backward_D": "discriminator's term"}.get(method, method)
         self.events = [event for event in part.events if event.what == side]
-        self.terms = {id(term.value): (name, event) for event in self.events for name, term in event.losses.items()}
+        self.terms = {id(term.value): (name, term.value.grad_fn, event.index) for event in self.events
+                      for name, term in event.losses.items()}  # fmt: skip
         self.trains = leaves(*(term.value for event in self.events for term in event.losses.values()))
-        self.reached = [event for event in self.record.of("reached") if event.owner in self.terms]
-        self.passes = {event.during for event in self.reached}
-        self.inside = {event.given["loss"] for event in self.reached}  # the host's losses, "" where that is not known
+        self.passes: dict[int, str] = {}  # backward passes that it was in, and the host's losses where these are known
+        self.who, self.lost = side, ""  # who learns from it, and what became of its gradient
+        self.times: Counter[Any] = Counter()  # that a term of a clip was added; a discriminator's in one pass
+        for event, (name, node, computed) in itertools.product(part.record.of("backward"), self.terms.values()):
+            if times := event.given.get("ways", {}).get(node, 0):
+                clip = sum(one.what == "fed" and one.index < computed for one in part.events)
+                self.times[name, clip, event.index if side == "discriminator" else ""] += times
+                self.passes[event.index] = event.given["loss"]
 
     def fate(self, ids: set[int]) -> str:
         """What came next where it left gradients in parameters: a "step" of any, or "cleared", "waiting", "none"."""
         ends = set()
-        for history in map(self.record.histories.get, ids & self.record.histories.keys()):
+        for history in map(self.histories.get, ids & self.histories.keys()):
             for place, event in enumerate(history):
                 if event.what == "graded" and event.during in self.passes:
                     ends.add(next((later.what for later in history[place:] if later.what != "graded"), "waiting"))
@@ -79,66 +89,53 @@ class Part:
         self.events = [event for event in record.events if event.owner is core]
         self.generator, self.discriminator = Loss(self, "generator", method), Loss(self, "discriminator", f"{method}_D")
         self.losses, self.judges = (self.generator, self.discriminator), list(getattr(core, "judges", ()))
-        calls = [event.what for event in self.events if event.what != "real"]
-        self.fed, self.asked_before = "fed" in calls, bool(calls) and calls[0] != "fed"
-        self.errors = " ".join(str(event.error) for event in self.events if event.error)
-        self.over, self.walks = "walk first" in self.errors, [event for event in self.events if event.walk]
+        self.loss = self.generator  # the one that is looked at, of both in turn
+        self.fed = any(event.what == "fed" for event in self.events)
+        self.walks = [event for event in self.events if event.walk]
         # The clips given last, without what is ignored; what made them; and what was odd about that.
-        self.clips, self.unread, self.made_by, learned = {}, [], set(), set()
+        self.clips, self.made_by = {}, set()
         self.late = self.detached = self.signed = False
         for event in self.events:
-            for key in (key for key in _CLIPS if key in event.given and event.what in ("fed", "real")):
-                given, what = event.given[key], _CLIPS[key]
-                frames, clip = [given] if isinstance(given, Tensor) else given or [], attempt(as_video, given)
-                what += " of the real one" * (key == "condition" and event.what == "real")
-                if isinstance(clip, Exception):
-                    self.unread += [{"what": what, "error": clip}] if given is not None else []
+            for key in _CLIPS.keys() & event.given.keys() if event.what in ("fed", "real") else ():
+                what = _CLIPS[key] + " of the real one" * (key == "condition" and event.what == "real")
+                if self.cycle and what == "condition" and not core.type.conditional:
                     continue
-                self.clips[what] = clip.detach()[:, event.given.get("ignore_first_n", 0) :]
-                self.made_by |= leaves(*frames) if what == "sequence" else set()
-                learned |= leaves(*frames) if what == "real sequence" else set()
-                ends = [edge for frame in frames for edge in origins(frame)] if what == "sequence" else []
-                self.signed |= any(edge.node.name().startswith("Tanh") for edge in ends)
+                with contextlib.suppress(Exception):  # it is no clip, and TimeCycle has said so
+                    clip = as_video(event.given[key])
+                    self.clips[what] = clip.detach()[:, event.given.get("ignore_first_n", 0) :]
+                    if what == "sequence":
+                        self.made_by |= leaves(clip)
+                        self.signed |= any(edge.node.name().startswith("Tanh") for edge in origins(clip))
             if event.what == "generator" and event.losses and event.walk:
                 behind, other = leaves(event.walk.sequence), leaves(event.walk.condition)
                 graded = {one.owner for one in record.of("graded") if one.index < event.index}
-                self.made_by |= behind | other
+                self.made_by |= other
                 self.detached |= event.grad and event.walk.predictions.requires_grad and not behind
                 self.late |= bool(graded & behind - other)
-        if self.cycle and not core.type.conditional:
-            self.clips.pop("condition", None)
-        self.sequence, self.condition, real = map(self.clips.get, ("sequence", "condition", "real sequence"))
-        same = real is not None and self.sequence is not None and real.shape == self.sequence.shape
-        self.fake_as_real = learned & self.made_by or (same and self.made_by and torch.equal(real, self.sequence))
-        ranges = {what: clip.aminmax() for what, clip in self.clips.items() if clip.numel()}
-        self.range = ranges.get("sequence", (-1, 0))
-        self.ranges, self.signed = ranges if self.cycle else {}, self.signed or bool(self.range[0] < -0.25 and ranges)
+        self.sequence, self.condition, self.real = map(self.clips.get, ("sequence", "condition", "real sequence"))
+        self.ranges = {what: clip.aminmax() for what, clip in self.clips.items() if clip.numel()}
+        self.range = self.ranges.get("sequence", (-1, 0))
+        self.signed |= bool(self.range[0] < -0.25)
         self.frames = 0 if self.sequence is None else self.sequence.shape[1]
         self.least = core.type.history + 1 if self.cycle else 0
-        self.readings, self.disordered, self.misjudged, reals = sightings(self)
-        reals += [ranges["real sequence"]] if "real sequence" in ranges else []
-        self.unsigned = any(0 <= low < 0.25 and 0.5 < high <= 1 + TOLERANCE for low, high in reals)
+        self.readings, self.disordered, self.misjudged, self.unsigned = sightings(self)
         self.swapped = swapped(self)
-        # The parameters of the judges and of the motion models, of those of the host's too that no clip depends on.
-        walkers, networks = core._walkers if self.cycle else (), [judge.network for judge in self.judges]
-        walkers, networks = (set().union(*(parameters_of(one) for one in some if isinstance(one, nn.Module)))
-                             for some in (walkers, networks))  # fmt: skip
-        self.judging = (self.discriminator.trains | networks) - self.made_by - walkers
-        own = self.generator.trains - self.made_by - self.judging
-        self.motion = parameters_of(core) | own if self.cycle else set()
+        # The parameters of the motion models, and of those of the host's that no clip depends on.
+        self.motion = parameters_of(core) | self.generator.trains - self.made_by if self.cycle else set()
         trained = self.motion.union(*map(parameters_of, getattr(core, "networks", ())))
         self.outside = trained - record.held if record.optimizers else set()
-        self.spoiled = self.generator.trains & self.judging
-        holders = [(name, one, ids) for name, one, ids in record.optimizers if ids & self.motion]
-        self.holders = " and ".join(name for name, *_ in holders)
-        self.stepping = sum(id(one) in record.stepped for _, one, _ in holders)
-        self.misplaced = bool(holders and record.held & self.made_by) and all(
-            ids - self.motion and not ids & self.made_by for *_, ids in holders)  # fmt: skip
-        reached = self.generator.reached
-        zero = bool(reached) and all(event.given["zero"] for event in reached)
-        self.weightless = self.cycle and self.walks and (core.weight == 0 or zero)
+        for loss in self.losses:
+            ids = (self.motion & loss.trains if loss is self.generator else set()) or loss.trains
+            loss.who = "motion model" if self.motion and loss is self.generator else loss.side
+            if self.cycle and self.complete and record.stepped and not self.outside and loss.passes and ids:
+                loss.lost = loss.fate(ids)
+        self.holders = [name for name, one, ids in record.optimizers if ids & self.motion and id(one) in record.stepped]
         self.pull = self.host_pull = 0.0  # norms of the gradients at the clip walked last: TimeCycle's, the host's
-        if event := next((event for event in self.events[::-1] if "clip" in event.pulls), None):
+        event = next((event for event in self.events[::-1] if "clip" in event.pulls), None)
+        slopes = [slope for event in self.generator.events for slope in event.slopes]
+        unused = not getattr(core, "weight", 1) or (slopes and not any(map(torch.any, slopes)))
+        self.weightless = self.cycle and self.walks and unused
+        if event:
             edges = [edge for edge in event.pulls if edge != "clip"]
             before = ways(*(one for edge in edges for one, _ in edge.node.next_functions))
             edges = [edge for edge in edges if edge.node not in before]  # of a recurrent generator the last frame
@@ -170,113 +167,79 @@ class Part:
 # ---- predicates of more than a line: true, or what there is to say
 
 
-def attempt(call: Callable[[Any], Any], argument: Any) -> Any:
-    """What a call makes, or the exception that it raises."""
-    try:
-        with torch.no_grad():
-            return call(argument)
-    except Exception as error:
-        return error
-
-
-def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, list[Tensor]]:
+def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, bool]:
     """How modules of the host see the clips: each as (N, T, C, H, W) (True), as (N, C, T, H, W) (False), or not at all;
-    whether frames beside other frames of their condition only; judges that see other pictures than the cycle's; and the
-    ranges of what modules that make no clip see in its place, real ones."""
-    prints, beside, ends = {what: fingerprint(clip) for what, clip in part.clips.items()}, {}, defaultdict(set)
+    whether frames beside other frames of their condition only; judges that see frame and condition in another order;
+    and whether those that see the clip see [0, 1] in its place another time."""
+    prints, beside = {what: fingerprint(clip) for what, clip in part.clips.items()}, {}
     seen: dict[str, set[bool]] = {what: set() for what in prints}
-    places, others = defaultdict(set), defaultdict(list)  # of the clip among the channels; and what was without it
-    for network, size, given, made, ranges in part.record.shown:
-        known = {what: one for what, one in prints.items() if part.clips[what].shape[3:] == size}
+    ranges, misjudged = defaultdict(lambda: ([], [])), {}  # of what was not, and was, the clip
+    for sight in part.record.shown:
+        known = {what: one for what, one in prints.items() if part.clips[what].shape[3:] == sight.size}
+        hits = {what: shows(sight.rows, one) for what, one in known.items()}  # (M, places, N, T)
         for what, one in known.items():
-            for as_it_is, reading in ((True, one), (False, one.transpose(1, 2))):
-                seen[what] |= {as_it_is for pictures in [*given, *made] if shows(pictures, reading).any()}
-        rows = [one for one in [*given, *made] if one.dim() == 2 and len(one) == len([*given, *made][0])]
+            turned = shows(sight.rows, one.transpose(1, 2))
+            seen[what] |= {as_it_is for as_it_is, hit in ((True, hits[what]), (False, turned)) if hit.any()}
         for what, other in (("sequence", "condition"), ("real sequence", "condition of the real one")):
-            if rows and what in known and other in known and known[what].shape[:2] == known[other].shape[:2]:
-                here, there = (shows(torch.cat(rows, 1), known[one]).any(dim=1) for one in (what, other))  # (M, N, T)
+            if {what, other} <= known.keys() and known[what].shape[:2] == known[other].shape[:2]:
+                here, there = hits[what].any(dim=1), hits[other].any(dim=1)  # (M, N, T)
                 beside[what] = beside.get(what, False) | (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
-        judging = "sequence" in known and not parameters_of(network) & part.made_by and parameters_of(network)
-        for one, both in zip(given, ranges, strict=True) if judging else ():
-            hits = shows(one, known["sequence"])
-            hits = hits if hits.dim() else hits.view(1, 1, 1)  # of volumes, at their first channel
-            places[network] |= {*hits.flatten(2).any(dim=2).any(dim=0).nonzero().flatten().tolist()}
-            others[network] += [] if hits.any() else [both]
-        for judge in part.judges if part.complete else ():
-            for one in given if judge.network is network and len(given) == 1 else ():
-                kinds = [next((("image", "condition")["condition" in what] for what, clip in known.items()
-                               if shows(one, clip)[:, place].any()), "") for place in (0, -1)]  # fmt: skip
-                ends[judge] |= {tuple(kinds)} if all(kinds) else set()
-    wrong = [one & ~one.diagonal(dim1=1, dim2=2).unsqueeze(-1) for one in beside.values()]  # (N, T, T of the condition)
-    ours = {judge: ("condition" if "condition of the real one" in part.clips and judge.conditional is not False
-                    else "image", "image") for judge in ends}  # fmt: skip
+        ids = parameters_of(sight.module)
+        if "sequence" in known and ids and not ids & part.made_by and sight.given:
+            ranges[sight.module][bool(hits["sequence"].any())].append(torch.cat(sight.given, 1))
+        channels = sum(one.shape[1] for one in sight.given)
+        places = [{what: place * max(channels - one.shape[2], 0) for what, one in known.items()} for place in (0, 1)]
+        ends = [{"condition" in what for what, hit in hits.items() if hit[:, place[what]].any()} for place in places]
+        for judge in part.judges if part.complete and {True, False} == set().union(*ends) else ():
+            if judge.network is sight.module and judge.conditional is not False:
+                order = judge.order(True)  # a whole picture begins with the condition
+                if len(order) == len(sight.given) and ends == [{order[0] == "frame"}, {order[0] != "frame"}]:
+                    misjudged[judge.name] = {"name": judge.name}
     # One frame of a condition beside all others may be meant for the whole clip.
-    return seen, any(one.flatten(0, 1).any(dim=0).sum() > 1 for one in wrong), [
-        {"name": judge.name, "ours": ours[judge], "theirs": min(ends[judge])} for judge in ends
-        if ends[judge] and ours[judge] not in ends[judge]], [
-        (seen[0].min(), seen[1].max()) for network in places for place in places[network] for both in others[network]
-        for seen in [both[:, :, place : place + part.clips["sequence"].shape[2]]] if seen.numel()]  # fmt: skip
+    wrong = [one & ~one.diagonal(dim1=1, dim2=2).unsqueeze(-1) for one in beside.values()]  # (N, T, T of the condition)
+    disordered = any(one.flatten(0, 1).any(dim=0).sum() > 1 for one in wrong)
+    # Where the channels that are not the condition's are.
+    pairs = [(other, (other != fake).any(dim=0)) for others, fakes in ranges.values() for other in others
+             for fake in fakes if other.shape == fake.shape]  # fmt: skip
+    found = any(unsigned(other[0, here].min(), other[1, here].max()) for other, here in pairs if here.any())
+    return seen, disordered, list(misjudged.values()), found
+
+
+def unsigned(low: Tensor, high: Tensor) -> Tensor:
+    """Whether values of this range are pixels in [0, 1], and not a bright clip in [-1, 1]."""
+    return (low >= 0) & (low < 0.25) & (high > 0.5) & (high <= 1 + TOLERANCE)
 
 
 def swapped(part: Part) -> Details:
-    """Clips with frames and channels swapped: modules see them so, or only so they fit each other or the motion model.
-    """
+    """Clips with frames and channels swapped: modules see them so, or only so they fit each other."""
     found = {what for what, seen in part.readings.items() if seen == {False}}
     one, other = part.sequence, part.condition
-    unsure = one is not None and True not in part.readings["sequence"]
     if one is not None and other is not None and one.shape[1] != other.shape[1]:
-        found |= {"sequence"} if unsure and one.shape[2] == other.shape[1] else set()
-        found |= {"condition"} if True not in part.readings["condition"] and other.shape[2] == one.shape[1] else set()
-    elif part.cycle and unsure and not part.walks and one.shape[1] != one.shape[2]:
-        turned = part.core.type.history * one.shape[1] + (0 if other is None else other.shape[1])
-        found |= {"sequence"} if f"to have {turned} channels" in part.errors else set()
+        fits = {"sequence": one.shape[2] == other.shape[1], "condition": other.shape[2] == one.shape[1]}
+        found |= {what for what, fit in fits.items() if fit and True not in part.readings[what]}
     return [{"what": what, "shape": tuple(part.clips[what].shape)} for what in found]
 
 
-def misbuilt(part: Part) -> Details:
-    """Motion models that make something else than a frame, or fail."""
-    one, other, history = part.sequence, part.condition, part.core.type.history if part.cycle else 0
-    fits = part.cycle and one is not None and one.shape[1] > history and not part.unread and not part.swapped
-    if not fits or (part.core.type.conditional and (other is None or one.shape[1] != other.shape[1])):
-        return []
-    # (N, [C_c +] history * C, H, W) to (N, C, H, W)
-    shown, frame = torch.cat([*([] if other is None else [other[:, 0]]), *one[:, :history].unbind(1)], 1), one.shape[2:]
-    given = ("" if other is None else f"{other.shape[2]} of the condition, ") + f"{history} frame(s) of {frame[0]}"
-    remedy = f": define_timecycle(input_channels={shown.shape[1]}, output_channels={frame[0]}), or mend your own"
-    if not part.readings["sequence"] and frame[0] > 4:  # hardly a number of channels
-        remedy = ": if the clip is (N, C, T, H, W), give clip.transpose(1, 2)"
-    for made in (attempt(network, shown) for network in part.core._walkers if network is not None):
-        if isinstance(made, Tensor) and made.shape[1:] != frame:
-            why = f"makes (C, H, W) = {tuple(made.shape[1:])}, a frame is {tuple(frame)}{remedy}"
-            return [{"fault": "wrong channel count", "why": why}]
-        if isinstance(made, Exception) and part.errors:
-            counted = "channels, but got" in str(made)
-            why = f"is shown {shown.shape[1]} channels ({given}): {made}" + remedy * counted
-            return [{"fault": "wrong channel count" if counted else "motion model fails", "why": why}]
-    return []
-
-
-def unused(part: Part, fate: str) -> Details:
-    """Losses of a cycle whose gradient no optimizer used, because of this ``fate``."""
+def refused(part: Part) -> Details:
+    """What a part, or a network that it calls, said of what it was given."""
     found = []
-    usable = part.cycle and part.complete and part.record.stepped and not part.outside
-    for loss in part.losses if usable else ():
-        who = "motion model" if part.motion and loss is part.generator else loss.side
-        ids = (part.motion & loss.trains if loss is part.generator else set()) or loss.trains
-        became = loss.fate(ids) if loss.reached and ids else "step"
-        became = "misplaced" if became != "step" and part.misplaced and loss is part.generator else became
-        found += [{"loss": loss, "who": who}] if became == fate else []
+    for event in part.events if not part.swapped else ():
+        error, default = str(event.error or ""), ("", "")
+        if part.cycle and error:
+            default = "motion model fails" if event.what == "fed" else "discriminator with the wrong input", ""
+        name, remedy = next((words for pattern, *words in ERRORS if pattern in error), default)
+        counted = event.what == "fed" and ("channels, but got" in error or "makes (C, H, W)" in error)
+        if part.cycle and counted and part.sequence is not None:  # (N, [C_c +] history * C, H, W) to (N, C, H, W)
+            history, channels = part.core.type.history, part.sequence.shape[2]
+            other = 0 if part.condition is None else part.condition.shape[2]
+            shown = other + history * channels
+            what = f"{other} of the condition, " * bool(other) + f"{history} frame(s) of {channels}"
+            name, error = "wrong channel count", f"the motion model is shown {shown} channels ({what}): {error}"
+            remedy = f": define_timecycle(input_channels={shown}, output_channels={channels}), or mend your own"
+            if True not in part.readings["sequence"]:  # the numbers may be those of frames
+                remedy = ": if the clip is (N, C, T, H, W), give clip.transpose(1, 2)"
+        found += [{"name": name.format(p=part), "error": error, "remedy": remedy.format(p=part)}] if name else []
     return found
-
-
-def repeated(part: Part) -> Details:
-    """Losses whose terms on one clip are added more than once; the discriminators' in one backward pass."""
-    times: Counter[Any] = Counter()
-    for loss, event in ((one, event) for one in part.losses for event in one.reached):
-        name, computed = loss.terms[event.owner]
-        fed = sum(one.what == "fed" and one.index < computed.index for one in part.events)
-        times[loss, fed, name, loss is part.generator or event.during] += event.given["times"]
-    return [{"loss": loss} for loss in part.losses if any(times[key] > 1 for key in times if key[0] is loss)]
 
 
 def still(part: Part) -> Details:
@@ -315,89 +278,79 @@ def left_over(record: Record, parts: list[Part]) -> Details:
     return list(found.values())
 
 
+ERRORS = [  # what an error says, the name of the finding, and what to do where the error does not say it
+    ("needs the conditioning", "condition missing", ": give timecycle_forward the source of each frame, or have "
+     "timecycle_type 'unconditional'"),
+    ("a sequence is (N", "sequence of the wrong shape", ""),
+    ("differ in N", "sequence and condition differ", ": frame t of the one must belong to frame t of the other"),
+    ("walk first", "{p.walk} never called", ": call {p.feed} on the clip of this step, before its losses"),
+    ("first, in every step", "{p.walk} never called", ""),
+]
 RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predicate
-    ("not a number", "{what} is infinite or not a number: look for the cause in the step before TimeCycle", lambda p: [
+    ("not a number", "{what} is infinite or not a number: look for the cause before TimeCycle", lambda p: [
         {"what": f"the {what}"} for what, both in p.ranges.items() if not all(map(torch.isfinite, both))] + [
         {"what": f"the term {key!r}"} for event in p.events for key, term in event.losses.items()
         if not term.value.isfinite().all()]),
-    ("values outside [-1, 1]", "the {what} goes from {low:.4g} to {high:.4g}, motion models make [-1, 1]: scale the "
-     "data (x / 127.5 - 1 for bytes), let the generator end in tanh", lambda p: [
+    ("values outside [-1, 1]", "the {what} goes from {low:.4g} to {high:.4g}: scale the data (bytes: x / 127.5 - 1), "
+     "let the generator end in tanh", lambda p: p.cycle and [
         {"what": what, "low": low, "high": high} for what, (low, high) in p.ranges.items()
         if low.isfinite() and high.isfinite() and (low < -1 - TOLERANCE or high > 1 + TOLERANCE)]),
-    ("real clip in [0, 1]", "the real clip has no value below 0, the generator makes [-1, 1], which would give it away"
-     ": give 2 * real - 1", lambda p: p.signed and p.unsigned),
-    ("condition missing", "a conditional cycle sees the source of each frame: timecycle_forward(fake, source); without "
-     "one, timecycle_type is 'unconditional'", lambda p: "a conditional TimeCycle needs" in p.errors),
-    ("sequence of the wrong shape", "the {what} cannot be read: {error}", lambda p: p.unread),
+    ("real clip in [0, 1]", "it has no value below 0, the generator makes [-1, 1]: give 2 * real - 1", lambda p:
+     p.signed and (p.unsigned or (p.real is not None and unsigned(*p.ranges["real sequence"])))),
     ("frames and channels swapped", "the {what} {shape} is read as (N, T, C, H, W), and seems to be (N, C, T, H, W): "
      "give clip.transpose(1, 2)", lambda p: p.swapped),
-    ("sequence and condition differ", "{p.errors}: frame t of the one must belong to frame t of the other", lambda p:
-     any("differ in" in str(event.error) for event in p.events if event.what in ("fed", "real")) and not p.swapped),
-    ("condition in another order of time", "your GAN sees frames of the clip beside other frames of the condition than "
+    ("{name}", "{error}{remedy}", refused),
+    ("condition in another order of time", "your GAN sees frames beside other frames of the condition than "
      "timecycle_forward does: give both in the same order", lambda p: p.disordered),
     ("cycle of length 0", "in {p.frames} frame(s) that are not ignored nothing can be walked: give at least {p.least}",
      lambda p: p.cycle and 0 < p.frames < p.least and not p.swapped),
-    ("{fault}", "the motion model {why}", misbuilt),
-    ("discriminator with the wrong input", "{error}: see n_frames and conditional=False of add_timecycle_discriminator",
-     lambda p: [{"error": event.error} for event in p.events if p.cycle and event.error and not p.over
-                and event.what in ("generator", "discriminator")]),
-    ("discriminator with the wrong input", "your GAN shows {name} pictures that begin with the {theirs[0]} and end "
-     "with the {theirs[1]}, the cycle begins with the {ours[0]} and ends with the image: see "
-     "add_timecycle_discriminator, or reorder the channels in the network that you add", lambda p: p.misjudged),
-    ("discriminator sees nothing", "{judge.name} wants {judge.n_frames} frames, the walk has {p.frames}: give longer "
-     "clips, or a smaller n_frames", lambda p: [
-        {"judge": judge} for judge in p.judges if p.complete and p.walks and judge.n_frames > p.frames]),
-    ("generated clip given as real", "what is given as real was generated: give the clip of the data",
-     lambda p: p.fake_as_real),
-    ("{p.walk} never called", "there is no generated sequence of this step: call {p.feed} once it is generated, before "
-     "its losses, in every step", lambda p: p.asked_before or (p.complete and not p.fed) or p.over),
-    ("detached sequence", "the sequence that is walked has no gradient, so the loss does not train the generator: give "
-     "it as it is generated, without detach() and not made in torch.no_grad()", lambda p: p.detached),
-    ("motion model gets no gradient", "{call}() ran under torch.no_grad(), so its loss trains nothing: call it where "
-     "gradients are recorded", lambda p: [
+    ("discriminator with the wrong input", "your GAN gives {name} frame and condition in another order: see inputs= of "
+     "add_timecycle_discriminator, or add a function that reorders channels", lambda p: p.misjudged),
+    ("discriminator sees nothing", "{judge.name} sees {judge.n_frames} frames, the walk has {p.frames}: lower n_frames",
+     lambda p: [{"judge": one} for one in p.judges if p.complete and p.walks and one.n_frames > p.frames]),
+    ("generated clip given as real", "what is given as real was generated: give the clip of the data", lambda p:
+     p.real is not None and p.sequence is not None and p.made_by and torch.equal(p.real, p.sequence)),
+    ("{p.walk} never called", "call {p.feed} on the generated clip of every step, before its losses",
+     lambda p: p.complete and not p.fed),
+    ("detached sequence", "the walked clip has no gradient, so the loss does not train the generator: give it without "
+     "detach() or torch.no_grad()", lambda p: p.detached),
+    ("motion model gets no gradient", "{call}() ran under torch.no_grad(), so its loss trains nothing", lambda p: [
         {"call": {"fed": p.walk, "generator": p.generator.method}[event.what]} for event in p.walks
         if event.what in ("fed", "generator") and not event.grad]),
     ("motion model gets no gradient", "the loss does not depend on its parameters: let them require gradients",
-     lambda p: p.complete and p.walks and p.generator.reached and p.motion and not p.motion & p.generator.trains
+     lambda p: p.complete and p.walks and p.generator.passes and p.motion and not p.motion & p.generator.trains
      and not p.weightless),
     ("weight 0", "the cycle loss is multiplied by 0 and trains nothing: give it a weight", lambda p: p.weightless),
     ("gradient far above the host's", "at the generated clip TimeCycle's gradient is {p.pull:.2g}, your GAN's own "
      "{p.host_pull:.2g}: lower the weight, or give shorter clips", lambda p: p.pull > FAR_ABOVE * p.host_pull > 0),
-    ("{loss.method} never called", "the {loss.side}'s term was not computed in this step: add {loss.method}() to the "
-     "{loss.side}'s loss (if that does not learn in every step, check several: see step)", lambda p: [
-        {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.events
-        and (loss is p.generator or (p.judges and (p.walks or not p.cycle)))]),
-    ("{loss.title} never back-propagated", "no .backward() went through {loss.method}(): add it to the {loss.side}'s "
-     "loss before its .backward(), where what it trains requires gradients", lambda p: [
-        {"loss": loss} for loss in p.losses if p.complete and p.fed and not loss.reached and not (
-            p.late and loss is p.generator) and (loss.trains or (loss.terms and loss is p.discriminator))]),
-    ("{loss.method} in the other side's loss", "{loss.method}() is part of {other}: add it to the {loss.side}'s loss",
-     lambda p: [{"loss": loss, "other": other} for loss, other in zip(p.losses, ("loss_D", "loss_G"), strict=True)
-                if p.complete and other in loss.inside]),
-    ("back-propagated before the term was added", "the generator's loss had been back-propagated when "
-     "timecycle_backward() was computed: add it before, or where .backward() is called by a method of the GAN do "
-     "self.timecycle_backward().backward(retain_graph=True) before it (gradients add up)", lambda p: p.late and (
-        (p.complete and p.fed and not p.generator.reached) or "graph a second time" in str(p.record.error))),
-    ("term added twice", "the {loss.side}'s term of one clip is back-propagated more than once: add {loss.method}() "
-     "once", repeated),
-    ("discriminator trained by the generator's term", "timecycle_backward() sends gradients to it: make them known to "
-     "its parameters(), so that it can be frozen, or clear them before its step", lambda p: p.spoiled),
-    ("sequence discriminators in no optimizer", "parameters of theirs are in no optimizer, so they never learn: give "
-     "self.seq_D_parameters() to the discriminator's", lambda p: p.record.optimizers and p.outside and not p.cycle),
-    ("motion model in no optimizer", "{n} of the {all} parameters of its motion model are in none of the optimizers "
-     '({names}), so they never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})',
-     lambda p: p.cycle and p.outside and [{"n": len(p.outside), "all": len(p.motion), "names": ", ".join(
+    ("{p.loss.method} never called", "add {p.loss.method}() to the {p.loss.side}'s loss (if that does not learn in "
+     "every step, check several: see step)", lambda p: p.complete and p.fed and not p.loss.events and (
+        p.loss is p.generator or bool(p.judges and (p.walks or not p.cycle)))),
+    ("{p.loss.title} never back-propagated", "no .backward() went through {p.loss.method}(): add it to the "
+     "{p.loss.side}'s loss before its .backward(), where what it trains requires gradients", lambda p: p.complete
+     and p.fed and not p.loss.passes and (p.loss.terms if p.loss is p.discriminator else p.loss.trains and not p.late)),
+    ("{p.loss.method} in the other side's loss", "add {p.loss.method}() to the {p.loss.side}'s loss",
+     lambda p: p.complete and OTHERS[p.loss.side] in p.loss.passes.values()),
+    ("back-propagated before the term was added", "add timecycle_backward() to the generator's loss before .backward();"
+     " where a method of the GAN calls that, do self.timecycle_backward().backward(retain_graph=True) before it",
+     lambda p: p.late and ((p.complete and p.fed and not p.generator.passes) or AGAIN in str(p.record.error))),
+    ("term added twice", "the {p.loss.side}'s term of one clip is back-propagated more than once: add "
+     "{p.loss.method}() once", lambda p: any(times > 1 for times in p.loss.times.values())),
+    ("sequence discriminators in no optimizer", "give self.seq_D_parameters() to the discriminator's, or they never "
+     "learn", lambda p: p.record.optimizers and p.outside and not p.cycle),
+    ("motion model in no optimizer", "{n} of its {all} parameters are in none of the optimizers ({names}), so they "
+     'never learn: optimizer_G.add_param_group({{"params": self.timecycle_parameters()}})', lambda p: p.cycle
+     and p.outside and [{"n": len(p.outside), "all": len(p.motion), "names": ", ".join(
          name for name, *_ in p.record.optimizers)}]),
-    ("motion model in several optimizers", "{p.holders} make steps with its parameters: keep the generator's only",
-     lambda p: p.stepping > 1),
-    ("motion model in the discriminator's optimizer", "{p.holders} holds its parameters and none of the generator's, "
-     "so it never learns: add self.timecycle_parameters() to optimizer_G", lambda p: unused(p, "misplaced")),
-    ("{who} gets no gradient", "{loss.method}() was back-propagated, but no gradient reached the parameters of the "
-     "{who}: if .backward() is called with inputs=, name them too", lambda p: unused(p, "none")),
-    ("gradient cleared before it was used", "the gradient of {loss.method}() was set to zero or taken away before the "
-     "{who}'s optimizer used it: is it in the other side's loss?", lambda p: unused(p, "cleared")),
-    ("gradient never used", "after {loss.method}() was back-propagated, the {who}'s optimizer made no step: is it in "
-     "the other side's loss, or does the step come before .backward()?", lambda p: unused(p, "waiting")),
+    ("motion model in several optimizers", "{names} make steps with its parameters: keep the generator's only",
+     lambda p: [{"names": " and ".join(p.holders)}] * (len(p.holders) > 1)),
+    ("{p.loss.who} gets no gradient", "{p.loss.method}() was back-propagated, but no gradient reached the parameters "
+     "of the {p.loss.who}: if .backward() is called with inputs=, name them too", lambda p: p.loss.lost == "none"),
+    ("gradient cleared before it was used", "the gradient of {p.loss.method}() was set to zero or taken away before "
+     "the {p.loss.who}'s optimizer used it: is it, or the optimizer, the other side's?",
+     lambda p: p.loss.lost == "cleared"),
+    ("gradient never used", "after {p.loss.method}() was back-propagated, the {p.loss.who}'s optimizer made no step: "
+     "is it the other side's, or does the step come before .backward()?", lambda p: p.loss.lost == "waiting"),
     ("learning rate 0", "the {who} is in a group with learning rate 0 and never learns: give it another lr", still),
     ("motion model not synchronised", "DistributedDataParallel averages your generator's gradients over the processes, "
      "but not the motion model's: wrap that too, or average its gradients before the step", alone),
@@ -431,30 +384,30 @@ def find_faults(
             where = f"{part.label} {part.name!r}: " if several else ""
             findings.setdefault((texts[0], where), Finding(texts[0], where + texts[1]))
 
-    for part in parts:
+    for part, number in itertools.product(parts, range(2)):
+        part.loss = part.losses[number]
         for name, sentence, test in RULES:
             add(name, sentence, test(part), part)
-    cycles = any(part.cycle for part in parts)
-    told = any(event.error is error for part in parts for event in part.events) or "not require grad" in str(error)
-    if error and not ((told or "graph a second time" in str(error)) and findings):
+    cycles, whole = any(part.cycle for part in parts), not error
+    told = any(event.error is error for part in parts for event in part.events)
+    if error and not (findings and (told or "not require grad" in str(error) or AGAIN in str(error))):
         frames = traceback.extract_tb(error.__traceback__)
         frame = [one for one in frames if not is_installed(one.filename) and PACKAGE not in one.filename] or frames
         where = f"{type(error).__name__} in {frame[-1].filename}, line {frame[-1].lineno}: {error}"
         add("the step failed", "{where}", [{"where": where}])
     add("no TimeCycle", "the GAN has no cycle: call define_timecycle in its __init__", not cycles)
     add("no optimizer", "none makes a step and the GAN holds none, so nothing can be said about them: give a step that "
-        "uses yours, with step=lambda batch: ...", cycles and not error and not record.optimizers)  # fmt: skip
+        "uses yours, with step=lambda batch: ...", cycles and whole and not record.optimizers)  # fmt: skip
     add("nothing back-propagated", "the step calls no .backward(), and there is no loss_G to call it on: give a whole "
-        "step, with step=lambda batch: ...", cycles and not error and not record.of("backward"))  # fmt: skip
+        "step, with step=lambda batch: ...", cycles and whole and not record.complete)  # fmt: skip
     add("scheduler made before the parameter group", "a scheduler of {name} does not know a parameter group that was "
         "added later, and fails at its next step or leaves it out: make it after add_param_group", [
             {"name": name} for name, one, _ in record.optimizers
             if len({"initial_lr" in group for group in one.param_groups}) > 1])  # fmt: skip
-    add("gradients never cleared", "{name} makes a step, but nothing clears its gradients, which add up for ever: "
-        "call {name}.zero_grad() in every step before .backward()", [
-            {"name": name} for name, one, ids in record.optimizers if id(one) in record.stepped and record.complete
-            and (kinds := {event.what for key in ids for event in record.histories[key]}) >= {"graded"}
-            and "cleared" not in kinds])  # fmt: skip
+    add("gradients not cleared in the step", "{name} makes a step, and nothing in it clears its gradients, which add "
+        "up unless the loop around does: call {name}.zero_grad() before .backward()", [
+            {"name": name} for name, one, ids in record.optimizers if record.complete and id(one) in record.stepped
+            and {"graded", "step"} == {event.what for key in ids for event in record.histories[key]}])  # fmt: skip
     add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's "
         ".backward() left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",
         left_over(record, parts) if record.complete else ())  # fmt: skip

@@ -3,13 +3,12 @@ import contextlib
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
@@ -37,7 +36,7 @@ _WATCHED = {  # methods, and what a call of each is noted as
 @dataclass
 class Event:
     """A call of a watched method with its arguments, or what was seen of a parameter, known by its id: it was
-    ``"graded"``, or ``"cleared"``, or an optimizer made a ``"step"``; or a term, by its id, was ``"reached"``."""
+    ``"graded"``, or ``"cleared"``, or an optimizer made a ``"step"``."""
 
     index: int
     what: str
@@ -47,8 +46,18 @@ class Event:
     during: int  # the backward pass, by its index
     losses: Losses = field(default_factory=dict)  # terms that were computed
     walk: Cycle | None = None  # of a cycle, the one that it had then
+    slopes: list[Tensor] = field(default_factory=list)  # gradients at the terms
     pulls: dict[Any, Tensor] = field(default_factory=dict)  # gradients at the walked clip, and at its origins
     error: Exception | None = None
+
+
+class Sight(NamedTuple):
+    """What a module of the host's saw, and then what it made of it, in M pictures of one size (H, W)."""
+
+    module: nn.Module
+    size: tuple[int, int]
+    rows: Tensor  # (M, C), fingerprints of all that it saw and made, one after the other
+    given: list[Tensor]  # (2, channels) for each tensor that it saw, the lowest and highest values there
 
 
 class Record:
@@ -58,9 +67,7 @@ class Record:
         self.snapshot = snapshot
         self.events: list[Event] = []
         self.histories: dict[int, list[Event]] = defaultdict(list)  # of each parameter
-        # Calls of modules by the host: the module, a size (H, W), fingerprints of what it saw and made of it, pictures
-        # (M, C) or volumes (N, C, T) where it has weights for these, and the lowest and highest values of what it saw.
-        self.shown: list[tuple[nn.Module, tuple[int, int], list[Tensor], list[Tensor], list[Tensor]]] = []
+        self.shown: list[Sight] = []
         self.loss = ""  # the host's that is back-propagated now, where that is known
         self._gradients: dict[int, tuple[Tensor, Tensor | None, int]] = {}  # a parameter, its last one and its version
         self._stack = contextlib.ExitStack()
@@ -97,16 +104,16 @@ class Record:
         @functools.wraps(original)
         def call(*args, **kwargs):
             given = dict(signature.bind(*args, **kwargs).arguments) if signature else {"tensors": args[1:]}
-            owner, ours, outermost = next(iter(given.values())), self._ours, self._pass is None
+            owner, before = next(iter(given.values())), (self._ours, self._pass)
             event = self._note(what, owner, given)
             self._ours |= isinstance(owner, TimeCycle)
             if what == "zero_grad":
                 self._meet(owner)
             elif what == "scaled step":  # which may find infinities, and make none
                 self._step(given["optimizer"])
-            elif what == "backward" and outermost:
+            elif what == "backward" and not self._pass:
                 roots, self._pass = given["tensors"], event
-                event.given = {"ways": ways(*([roots] if isinstance(roots, Tensor) else roots))}
+                event.given = {"ways": ways(*([roots] if isinstance(roots, Tensor) else roots)), "loss": self.loss}
                 self._follow(node.variable for node in event.given["ways"] if hasattr(node, "variable"))
             try:
                 made = original(*args, **kwargs)
@@ -114,14 +121,14 @@ class Record:
                 event.error = error
                 raise
             finally:
-                self._ours, self._pass = ours, None if outermost else self._pass
+                self._ours, self._pass = before
             if what == "made":
                 self._meet(owner)
             event.losses = made if what == "generator" else given.get("losses", {})
             event.walk = owner.cycle if isinstance(owner, TimeCycle) else None
             for value, _ in event.losses.values():
                 if value.requires_grad:  # the hook must not hold the term, which holds it
-                    self._hook(value.register_hook(functools.partial(self._reach, id(value), value.grad_fn)))
+                    self._hook(value.register_hook(event.slopes.append))
             if what == "fed" and event.walk and event.walk.sequence.requires_grad:
                 self._hook(event.walk.sequence.register_hook(functools.partial(self._pull, event, "clip")))
                 for edge in origins(event.walk.sequence):
@@ -138,11 +145,6 @@ class Record:
             self.histories[owner].append(self.events[-1])
         return self.events[-1]
 
-    def _reach(self, term: int, node: Node, gradient: Tensor) -> None:
-        if self._pass:
-            given = {"loss": self.loss, "times": self._pass.given["ways"][node], "zero": not gradient.any()}
-            self._note("reached", term, given)
-
     def _pull(self, event: Event, place: Any, gradient: Tensor | None) -> None:
         if self._pass and gradient is not None:
             event.pulls[place] = event.pulls.get(place, 0) + gradient.detach()
@@ -153,7 +155,7 @@ class Record:
         if len(self.snapshot.things) > known:
             self._follow(parameter for _, parameter in self.snapshot.found(nn.Parameter))
 
-    def _follow(self, parameters: Iterator[Tensor]) -> None:
+    def _follow(self, parameters: Iterable[Tensor]) -> None:
         """Watch their gradients. Where there is none they get zeros, so that taking these away can be seen."""
         for parameter in parameters:
             if id(parameter) not in self._gradients and parameter.is_leaf and parameter.is_floating_point():
@@ -187,13 +189,16 @@ class Record:
     def _show(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._ours or self._pass:
             return
-        dims, found = 5 if any(p.dim() == 5 for p in module.parameters()) else 4, defaultdict(lambda: ([], [], []))
+        volumes, seen = any(p.dim() == 5 for p in module.parameters()), defaultdict(lambda: ([], []))
         for place, one in [*((0, one) for one in args), (1, output)]:
-            if isinstance(one, Tensor) and one.dim() == dims and one.is_floating_point():
-                both = found[tuple(one.shape[-2:])]
-                both[place].append(fingerprint(one))
-                both[2].extend([torch.stack(one.detach().flatten(-2).aminmax(dim=-1)).cpu()] * (not place))
-        self.shown += [(module, size, *both) for size, both in found.items()]
+            if isinstance(one, Tensor) and one.dim() == 4 + volumes and one.is_floating_point() and one.numel():
+                pictures = one.detach().transpose(1, 2).flatten(0, 1) if volumes else one.detach()
+                if pictures.shape[1] <= 64:  # more are features
+                    rows, given = seen[len(pictures), *pictures.shape[2:]]
+                    rows.append(fingerprint(pictures))
+                    given.extend([torch.stack(pictures.transpose(0, 1).flatten(1).aminmax(dim=1)).cpu()] * (not place))
+        for (_, *size), (rows, given) in seen.items():
+            self.shown.append(Sight(module, tuple(size), torch.cat(rows, 1), given))
 
 
 def parameters_of(owner: Optimizer | nn.Module) -> set[int]:
@@ -208,12 +213,10 @@ def fingerprint(video: Tensor) -> Tensor:
     return (video.detach().double().flatten(-2) @ weights.to(video.device)).squeeze(-1).cpu()
 
 
-def shows(pictures: Tensor, clip: Tensor) -> Tensor:
-    """Which of ``pictures`` (M, C') show, from which channel on, which frame of ``clip`` (N, T, C), all fingerprints:
-    (M, places, N, T). Of volumes (N, C, T), whether they are the clip."""
-    if pictures.dim() == 3 and pictures.shape == clip.transpose(1, 2).shape:
-        return torch.isclose(pictures, clip.transpose(1, 2), rtol=1e-9, atol=1e-7).all()
-    if pictures.dim() == 3 or not clip.shape[2] <= pictures.shape[1] <= 64:
-        return torch.zeros(len(pictures), 1, *clip.shape[:2], dtype=torch.bool)
-    windows = pictures.unfold(1, clip.shape[2], 1)[:, :, None, None]
+def shows(rows: Tensor, clip: Tensor) -> Tensor:
+    """Which of ``rows`` (M, C') show, from which channel on, which frame of ``clip`` (N, T, C), all fingerprints:
+    (M, places, N, T)."""
+    if clip.shape[2] > rows.shape[1]:
+        return torch.zeros(len(rows), 1, *clip.shape[:2], dtype=torch.bool)
+    windows = rows.unfold(1, clip.shape[2], 1)[:, :, None, None]
     return (torch.isclose(windows, clip, rtol=1e-9, atol=1e-7) & windows.isfinite()).all(dim=-1)

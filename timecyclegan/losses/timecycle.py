@@ -86,14 +86,23 @@ def walk(
         last = sequence[:, -1:].expand(-1, length, -1, -1, -1)
         skips = _fold_call(backward, condition[:, :length], last)
         frames[start] = skips[:, start]
+        _check_frame(frames[start], sequence)
         start -= 1
     for t in range(start, -1, -1):
         known = frames[t + history : t : -1]
         frames[t] = backward(torch.cat(known if condition is None else [condition[:, t], *known], dim=1))
+        _check_frame(frames[t], sequence)
     cycle = Cycle(sequence, condition, history, torch.stack(frames[:length], dim=1), skips)
     if forward is not None:
         _return(cycle, frames, forward)
     return cycle
+
+
+def _check_frame(made: Tensor, sequence: Tensor) -> None:
+    """Refuse what a motion model made where it is no frame, which a distance would broadcast in silence."""
+    if made.shape[1:] != sequence.shape[2:]:
+        raise ValueError(f"a motion model makes (C, H, W) = {tuple(made.shape[1:])}, a frame is "
+                         f"{tuple(sequence.shape[2:])}")  # fmt: skip
 
 
 def _return(cycle: Cycle, frames: list[Tensor], forward: Network) -> None:

@@ -28,12 +28,13 @@ class Snapshot:
 
     def __init__(self, *roots: Any):
         self.things: dict[int, tuple[str, Any]] = {}  # held, so that no id comes twice
-        self._undo: list[Callable[[], None]] = []
-        for get, put in (
-            (torch.get_rng_state, torch.set_rng_state), (np.random.get_state, np.random.set_state),
-            (random.getstate, random.setstate), (torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all),
-        )[: 4 if torch.cuda.is_available() else 3]:  # fmt: skip
-            self._undo.append(functools.partial(put, get()))
+        self._undo: list[Callable[[], None]] = [
+            functools.partial(np.random.set_state, np.random.get_state()),
+            functools.partial(random.setstate, random.getstate()),
+            functools.partial(torch.set_rng_state, torch.get_rng_state()),
+        ]
+        if torch.cuda.is_available():
+            self._undo.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
         for root in roots:
             self.add(root)
 
@@ -77,25 +78,26 @@ def _children(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
 def _undo(thing: Any) -> Iterator[Callable[[], None]]:
     """What puts ``thing`` itself back, if it has a state of its own."""
     if isinstance(thing, Tensor) and thing.is_leaf:
-        values, gradient, wanted = thing.detach().clone(), thing.grad, thing.requires_grad
-        slopes = None if gradient is None else gradient.detach().clone()
-
-        def restore() -> None:
-            if not thing.is_leaf:  # it was written in place, with a history
-                thing.detach_()
-            thing.requires_grad_(wanted)
-            thing.data.copy_(values)  # through data: a graph that needs the tensor sees no change
-            thing.grad = gradient
-            if gradient is not None:
-                gradient.data.copy_(slopes)
-
-        yield restore
+        yield functools.partial(_put, thing, thing.detach().clone(), thing.requires_grad)
+        if (gradient := thing.grad) is not None:
+            yield functools.partial(setattr, thing, "grad", gradient)
+            yield functools.partial(gradient.data.copy_, gradient.detach().clone())
     elif isinstance(thing, torch.Generator):
-        state = thing.get_state()
-        yield lambda: thing.set_state(state)
-    elif isinstance(thing, (list, deque)):
-        items = list(thing)
-        yield lambda: (thing.clear(), thing.extend(items))
-    elif isinstance(thing, (dict, set)):
-        items = thing.copy() if isinstance(thing, set) else dict(thing)
-        yield lambda: (thing.clear(), thing.update(items))
+        yield functools.partial(thing.set_state, thing.get_state())
+    for kinds, kind, refill in (((list, deque), list, "extend"), (dict, dict, "update"), (set, set, "update")):
+        if isinstance(thing, kinds):
+            yield thing.clear
+            yield functools.partial(getattr(thing, refill), kind(thing))
+
+
+def _put(tensor: Tensor, values: Tensor, learns: bool) -> None:
+    if not tensor.is_leaf:  # it was written in place, with a history
+        tensor.detach_()
+    tensor.requires_grad_(learns)
+    # Through data: a graph that needs the tensor sees no change.
+    if tensor.layout is torch.strided:
+        once = tuple(slice(None if stride else 1) for stride in tensor.stride())  # expanded, it lies in memory once
+        tensor.data[once].copy_(values[once])
+    else:
+        tensor.data = values
+    tensor.grad = None
