@@ -113,6 +113,17 @@ def hinge_D(prediction, is_real):
     return F.relu(1 - prediction if is_real else 1 + prediction)
 
 
+class Update(nn.Module):
+    """As in imaginaire."""
+
+    def forward(self, dis_output, t_real, dis_update=True):
+        return Sided()(dis_output, t_real, dis_update)
+
+
+def generated(d_r, d_g):
+    return whole(d_r, d_g)
+
+
 def halves(dis_fake, dis_real):
     """As in BigGAN: two parts, to be added."""
     return F.relu(1 - dis_real).mean() / 2, F.relu(1 + dis_fake).mean() / 2
@@ -141,6 +152,8 @@ def truth_or_target(prediction, target):
     ("wgangp", (-FAKE.mean(), (FAKE.mean() - REAL.mean()) / 2)),
     (gan_loss, LSGAN), (functools.partial(gan_loss, mode="hinge"), HINGE),
     (Sided(), HINGE), (Called(), HINGE), (by_disc, HINGE), (for_generator, HINGE), (Sided().forward, HINGE),
+    (Update(), HINGE), ((hinge_G, generated), HINGE), (lambda d_fake, is_real: (d_fake - is_real) ** 2, LSGAN),
+    ((hinge_G, lambda gen_pred, y_real: whole(y_real, gen_pred)), HINGE),
     ((hinge_G, hinge_D), HINGE), ([hinge_G, halves], HINGE), ((hinge_G, whole), HINGE), ((hinge_D, hinge_G), HINGE),
     ((whole, hinge_G), HINGE), ((nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss()), VANILLA), ((Sided(), Sided()), HINGE),
     ((hinge_D, hinge_D), (mean(lambda p: relu(1 - p), FAKE), HINGE[1])),
@@ -169,7 +182,9 @@ def test_probabilities_and_targets():
     (nn.CrossEntropyLoss(), "CrossEntropyLoss does not compare predictions with 1 and 0: give one of lsgan"),
     (F.hinge_embedding_loss, "hinge_embedding_loss does not compare"), (nn.SoftMarginLoss(), "SoftMarginLoss does not"),
     (whole, "whole is one side of a criterion: give a pair"), (hinge_G, "hinge_G is one side of a criterion"),
-    ((whole, halves), "halves takes predictions on real pictures too"),
+    ((whole, halves), "halves is given predictions on real pictures too, as relativistic losses are"),
+    ((generated, generated), "generated is given predictions on real pictures too"),
+    (lambda real, fake, for_discriminator: real - fake, "is given predictions on real pictures too"),
 ])  # fmt: skip
 def test_what_is_no_criterion_is_refused(criterion, says):
     with pytest.raises(UserError, match=says):

@@ -1,6 +1,7 @@
 """Adversarial objectives: ours by name, and anybody's criterion as its generator's and its discriminator's side."""
 import functools
 import inspect
+import re
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -66,8 +67,8 @@ _KNOWN = (f"one of {', '.join(GAN_MODES)}, a function (prediction, is_real), wit
           f"differ, a pair (generator's, discriminator's), or one of torch's losses on targets "
           f"({', '.join(kind.__name__ for kind in _ON_TARGETS)})")  # fmt: skip
 # How criteria are told whose side they are: true for the discriminator's, or for the generator's.
-_SIDES = {"for_discriminator": True, "is_discriminator": True, "is_disc": True, "for_generator": False,
-          "is_generator": False}  # fmt: skip
+_SIDES = {"for_discriminator": True, "is_discriminator": True, "is_disc": True, "dis_update": True,
+          "for_generator": False, "is_generator": False}  # fmt: skip
 
 
 def objective(criterion: Any) -> Objective:
@@ -101,12 +102,13 @@ def objective(criterion: Any) -> Objective:
         if _is_torchs(one) and not (isinstance(one, _ON_TARGETS) or _inner(one) in _FUNCTIONS_ON_TARGETS):
             raise UserError(f"criterion_GAN {_called(one)} does not compare predictions with 1 and 0: give {_KNOWN}")
     order, alone = _both(discriminator), _takes_one(generator, whatever_else=single)
-    if single and (order or alone):
+    if single and (alone or (order and not _side(generator, True))):
         raise UserError(f"criterion_GAN {_called(generator)} is one side of a criterion: give a pair (generator's, "
                         "discriminator's)")  # fmt: skip
     if _both(generator):
-        raise UserError(f"criterion_GAN {_called(generator)} takes predictions on real pictures too, which there are "
-                        "none of for the generator: give one of (prediction) or (prediction, is_real)")  # fmt: skip
+        raise UserError(f"criterion_GAN {_called(generator)} is given predictions on real pictures too, as "
+                        "relativistic losses are, and a generator's term has those on generated ones alone: give a "
+                        "loss of (prediction) or (prediction, is_real), or a name such as \"lsgan\"")  # fmt: skip
     one_for_all = single and not _is_torchs(generator) and not _side(generator, True)
 
     def of_generator(fake: Any) -> Tensor:
@@ -244,10 +246,14 @@ def _takes_one(criterion: Any, whatever_else: bool) -> bool:
 
 def _both(criterion: Any) -> int:
     """1 for what takes the predictions on (real, fake) pictures, -1 for (fake, real), 0 for (prediction, is_real)."""
-    names = [name.lower() for name in required(criterion)]
-    fakes = [index for index, name in enumerate(names) if "fake" in name or "generated" in name]
-    reals = [index for index, name in enumerate(names) if "real" in name and index not in fakes]
-    return reals[0] * -2 + 1 if len(names) == 2 and len(fakes) == len(reals) == 1 else 0
+    kinds = []
+    for name in required(criterion):
+        name, words = name.lower(), set(re.split(r"[_\d]+", name.lower()))
+        if name not in _SIDES:
+            fake = "fake" in name or "generated" in name or words & {"gen", "g", "f"}
+            told = words & {"is", "target", "label", "t"}  # is_real, of one prediction
+            kinds.append(0 if told else -1 if fake else 1 if "real" in name or "r" in words else 0)
+    return kinds[0] if kinds in ([1, -1], [-1, 1]) else 0
 
 
 # ---- the gradient penalty

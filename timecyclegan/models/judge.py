@@ -6,6 +6,7 @@ and beside a user's GAN. Here alone discriminators are called, and what they ret
 import contextlib
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -84,8 +85,8 @@ class Judge:
         inputs: ``("condition", "frame")`` or ``("frame", "condition")`` for one that takes two arguments, (N,
             n_frames * C_c, H, W) and (N, n_frames * C, H, W), instead of one picture. None finds out only what is
             certain: that it has to be given two, of which one's name begins with ``cond``.
-        prediction: which of what it returns is judged: an index or a key, or a function of all that it returns, to a
-            tensor or to a list of tensors. None: see :func:`predictions`.
+        prediction: which of what it returns is judged: an index, a key or an attribute, or a function of all that it
+            returns, to a tensor or to a list of tensors. None: see :func:`predictions`.
 
     Raises:
         UserError: ``inputs`` or ``prediction`` is nothing of that, or the network cannot be called.
@@ -104,8 +105,8 @@ class Judge:
             raise UserError(f"inputs of {name} are ('condition', 'frame') or ('frame', 'condition'), as it takes them, "
                             f"not {inputs!r}")  # fmt: skip
         if prediction is not None and not callable(prediction) and not isinstance(prediction, (int, str)):
-            raise UserError(f"prediction of {name} is an index or a key of what it returns, or a function of it, not "
-                            f"{prediction!r}")  # fmt: skip
+            raise UserError(f"prediction of {name} is an index, a key or an attribute of what it returns, or a "
+                            f"function of it, not {prediction!r}")  # fmt: skip
 
     @property
     def network(self) -> Any:
@@ -150,7 +151,7 @@ class Judge:
         Raises:
             UserError: it takes two, and it is not clear which is which, or there are not two.
         """
-        order = self.inputs
+        order, names = self.inputs, self.inputs
         if order is None:
             network = getattr(self.network, "_orig_mod", self.network)  # a compiled one
             names = required(network.module if isinstance(network, _WRAPPERS) else network)
@@ -165,8 +166,9 @@ class Judge:
                                 "is the condition: add it with inputs=('frame', 'condition') or inputs=('condition', "
                                 "'frame')")  # fmt: skip
         if not conditions:
-            raise UserError(f"{self.called} takes a frame and a condition, and there is no condition: give it with the "
-                            "real sequence, and add the discriminator without conditional=False")  # fmt: skip
+            raise UserError(f"{self.called} takes two arguments, {' and '.join(names)}, and there is no condition: "
+                            "give one with the real sequence, and add the discriminator without conditional=False; or, "
+                            "if it takes something else, add a function of a picture that calls it")  # fmt: skip
         return order
 
     def ask(self, arguments: Sequence[Tensor]) -> Any:
@@ -184,9 +186,9 @@ class Judge:
             seen = f"{self.n_frames} frame(s)" if self.conditional is False else (
                 f"the conditions, where there are any, and {self.n_frames} frame(s)")
             raise UserError(
-                f"{self.called} was called with {shapes}, {seen}, and raised {type(error).__name__}: {error}. Look at "
-                "how it is added: n_frames, conditional (False: it sees no condition), and inputs (('frame', "
-                "'condition') or ('condition', 'frame'): it takes two arguments)"
+                f"{self.called} was called with {shapes}, {seen}, and raised {_in_short(error)}. Look at how it is "
+                "added: n_frames, conditional (False: it sees no condition), and inputs (('frame', 'condition') or "
+                "('condition', 'frame'): it takes two arguments)"
             ) from error
 
     def predictions(self, output: Any) -> list[Tensor]:
@@ -208,12 +210,13 @@ class Judge:
             elif isinstance(output, Tensor):
                 raise TypeError("it is a tensor, of which that would be a sample")
             else:
-                picked = output[self.prediction]
+                named = isinstance(self.prediction, str) and not isinstance(output, Mapping)
+                picked = getattr(output, self.prediction) if named else output[self.prediction]
                 if not isinstance(picked, Tensor):
                     raise TypeError(f"that is {_described(picked)}, not a tensor: give a function")
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise UserError(f"{self.called} returned {_described(output)}, where prediction={self.prediction!r} does "
-                            f"not work: {type(error).__name__}: {error}") from error  # fmt: skip
+                            f"not work: {_in_short(error)}") from error  # fmt: skip
         found = list(_tensors(picked))
         if not found:
             raise UserError(f"{self.called} returned {_described(output)}, of which prediction= makes "
@@ -230,7 +233,7 @@ class Judge:
         method = getattr(self.network, "features", None)
         if inspect.ismethod(method) and self.prediction is None:
             made = method(*arguments)
-            if isinstance(made, (tuple, list)):  # else it means something else by features
+            if isinstance(made, (tuple, list)) and made and _judged(made[-1]):  # else it means something else by it
                 return list(made[:-1]), made[-1]
         output = self.ask(arguments)
         judged = {id(one) for one in self.predictions(output)}
@@ -306,6 +309,12 @@ def _described(output: Any) -> str:
     if isinstance(output, (tuple, list)):
         return f"{type(output).__name__}[{', '.join(map(_described, output))}]"
     return "None" if output is None else type(output).__name__
+
+
+def _in_short(error: Exception) -> str:
+    """Its kind and what it says, in one line: PyTorch's may have many, of which the first tells what is wrong."""
+    said = str(error).strip().split("\n")[0].rstrip(".:")
+    return f"{type(error).__name__}: {said}"
 
 
 class Case(NamedTuple):
@@ -389,7 +398,7 @@ def generator_terms(cases: Iterable[Case], criterion: Any, matching_weight: floa
                 values.append(feature_matching_loss(features, targets))
             return values
 
-        with _statistics_kept(judge.network):
+        with _buffers_kept(judge.network):
             gan, *matching = _seen_alone(judged, judge.arguments(case.fake))
         _add(losses, f"{case.prefix}{case.name}{case.suffix}", gan)
         if matching:
@@ -404,13 +413,14 @@ def _add(losses: Losses, name: str, value: Tensor, weight: float = 1.0) -> None:
 
 def _judgement(side: Callable[..., Tensor], judge: Judge, outputs: Sequence[Any], takes_lists: bool) -> Tensor:
     """What a side of a criterion says of all that a judge returned, on one or on both kinds of pictures."""
-    whole, first = takes_lists and judge.prediction is None, outputs[0]
-    # What goes unpacked in its own GAN, (prediction, features), is no list for its criterion.
-    if whole and (isinstance(first, list) or (
-            isinstance(first, tuple) and len(judge.predictions(first)) == len(list(_tensors(first))))):
-        with contextlib.suppress(TypeError, AttributeError, ValueError, UserError):
-            return side(*outputs)
     found = [judge.predictions(output) for output in outputs]
+    if takes_lists:
+        lists = [[[one] for one in some] for some in found]  # as those of scales, without features
+        if judge.prediction is None and isinstance(outputs[0], (list, tuple)) and (
+                isinstance(outputs[0], list) or len(found[0]) == len(list(_tensors(outputs[0])))):
+            lists = outputs  # what goes unpacked in its own GAN, (prediction, features), is no list for its criterion
+        with contextlib.suppress(Exception):
+            return side(*lists)
     try:
         return sum(side(*same) for same in zip(*found, strict=True))
     except torch.OutOfMemoryError:
@@ -418,7 +428,7 @@ def _judgement(side: Callable[..., Tensor], judge: Judge, outputs: Sequence[Any]
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         shapes = " and ".join(_described(one if len(one) > 1 else one[0]) for one in found)
         raise UserError(
-            f"criterion_GAN raised {type(error).__name__} on the predictions of {judge.called}, {shapes}: {error}. "
+            f"criterion_GAN raised {_in_short(error)}, on the predictions of {judge.called}, {shapes}. "
             "Pick them with prediction= when you add it, or give a criterion that judges them"
         ) from error
 
@@ -441,67 +451,97 @@ def _seen_alone(judged: Callable[[Sequence[Tensor]], list[Tensor]], shown: Seque
     if not torch.is_grad_enabled() or not any(one.requires_grad for one in shown):
         with torch.no_grad():
             return judged(shown)
-    copies = [one.detach().requires_grad_(one.requires_grad) for one in shown]
-    return list(_SeenAlone.apply((judged(copies), copies), *shown))
+    # What is judged has a history of its own, the sum with zeros that take no memory. It is not a leaf, as PyTorch lets
+    # no network begin with something in place on one.
+    zeros = [one.new_zeros(()).expand_as(one).requires_grad_(one.requires_grad) for one in shown]
+    values = judged([one.detach() + zero for one, zero in zip(shown, zeros, strict=True)])
+    return list(_SeenAlone.apply((values, zeros), *shown))
 
 
 class _SeenAlone(torch.autograd.Function):
-    """Hands on values, and their gradients to the tensors that the values were computed from copies of."""
+    """Hands on values, and their gradients by the zeros in their history to the tensors of which these stand in place.
+
+    To run the network with detached parameters would do for modules whose parameters are all known, not for functions,
+    scripted or wrapped ones; to switch ``requires_grad`` off, not beside DDP with ``find_unused_parameters``.
+    """
 
     @staticmethod
     def forward(ctx: Any, inner: tuple[list[Tensor], list[Tensor]], *shown: Tensor) -> tuple[Tensor, ...]:
-        values, copies = inner
-        ctx.save_for_backward(*values, *copies)
+        values, zeros = inner
+        ctx.save_for_backward(*values, *zeros)
         return tuple(value.detach() for value in values)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        values, copies = saved[: len(gradients)], saved[len(gradients) :]
+        values, zeros = saved[: len(gradients)], saved[len(gradients) :]
         known = [pair for pair in zip(values, gradients, strict=True) if pair[0].requires_grad]
         found = iter(torch.autograd.grad(
-            [value for value, _ in known], [one for one in copies if one.requires_grad],
-            [gradient for _, gradient in known], retain_graph=True, allow_unused=True,
+            [value for value, _ in known], [zero for zero in zeros if zero.requires_grad],
+            [gradient for _, gradient in known], retain_graph=_graph_is_kept(), allow_unused=True,
         ) if known else ())  # fmt: skip
-        # What was saved is let go with the outer graph, and the inner one with it.
-        return None, *(next(found, None) if one.requires_grad else None for one in copies)
+        return None, *(next(found, None) if zero.requires_grad else None for zero in zeros)
+
+
+def _graph_is_kept() -> bool:
+    """Whether the running backward pass was told ``retain_graph=True``. Compiled networks refuse that, hence it must
+    not be said to them for nothing; PyTorch asks in the same way when it does so."""
+    return getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)()
 
 
 @contextlib.contextmanager
-def _statistics_kept(network: Any) -> Iterator[None]:
-    """While the block runs, norms that learn statistics from their batch compute as in training, and learn none."""
-    layers = {layer for module in _modules(network) for layer in module.modules()
-              if isinstance(layer, (_BatchNorm, _InstanceNorm)) and layer.training and layer.track_running_stats}
-    before = {layer: layer.momentum for layer in layers}
-    for layer in layers:
-        layer.track_running_stats = False  # batch norm then uses none
-        layer.momentum = 0.0  # instance norm then adds nothing to them
+def _buffers_kept(network: Any) -> Iterator[None]:
+    """While the block runs, modules use copies of their buffers: the statistics of batch norm, the vectors of spectral
+    norm, and whatever else they learn from being called."""
+    modules = {module for root in _modules(network) for module in root.modules()}
+    before = {module: dict(module._buffers.items()) for module in modules}
+    for module, buffers in before.items():
+        for name, buffer in buffers.items():
+            if buffer is not None:
+                module._buffers[name] = buffer.clone()
     try:
         yield
     finally:
-        for layer, momentum in before.items():
-            layer.track_running_stats, layer.momentum = True, momentum
+        for module, buffers in before.items():
+            for name, buffer in buffers.items():
+                module._buffers[name] = buffer
 
 
 def _modules(network: Any) -> list[nn.Module]:
-    """The modules that a function surely holds: it is one, a method of one or of what has some as attributes, or has
-    one in its closure or among the arguments of a ``functools.partial``."""
-    if isinstance(network, nn.Module):
-        return [network]
-    held: list[Any] = []
-    if inspect.ismethod(network):
-        owner = network.__self__
-        held = [owner] if isinstance(owner, nn.Module) else list(getattr(owner, "__dict__", {}).values())
-        network = network.__func__
-    if isinstance(network, functools.partial):
-        return [one for part in (network.func, *network.args, *network.keywords.values()) for one in _modules(part)]
-    for cell in getattr(network, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # an empty cell
-            held.append(cell.cell_contents)
-    names, known = getattr(getattr(network, "__code__", None), "co_names", ()), getattr(network, "__globals__", {})
-    held += [known[name] for name in names if name in known]
-    return [one for one in held if isinstance(one, nn.Module)]
+    """The modules that a function holds: it is one, or one is among its variables and defaults, the arguments of a
+    ``functools.partial``, the attributes of what it is a method of, or in containers and attributes of these."""
+    found, known, things = [], set(), [network]
+    for _ in range(5):  # a function, its self, the attributes, a list among them, the networks in it
+        held: list[Any] = []
+        for thing in things:
+            if isinstance(thing, nn.Module):
+                found.append(thing)
+            elif id(thing) not in known:
+                known.add(id(thing))
+                held += _held(thing)
+        things = held
+    return found
+
+
+def _held(thing: Any) -> list[Any]:
+    if isinstance(thing, (tuple, list)):
+        return list(thing)
+    if isinstance(thing, dict):
+        return list(thing.values())
+    if isinstance(thing, functools.partial):
+        return [thing.func, *thing.args, *thing.keywords.values()]
+    if inspect.ismethod(thing):
+        return [thing.__self__, thing.__func__]
+    if inspect.isfunction(thing):
+        held = [thing.__defaults__, thing.__kwdefaults__]
+        with contextlib.suppress(ValueError):  # a variable that has no value yet
+            used = inspect.getclosurevars(thing)
+            held += [*used.nonlocals.values(), *used.globals.values()]
+        return held
+    if isinstance(thing, (type, types.ModuleType, Tensor)):
+        return []
+    return list(getattr(thing, "__dict__", {}).values())
 
 
 # ---- one call for all
