@@ -179,6 +179,7 @@ def test_probabilities_and_targets():
 @pytest.mark.parametrize(("criterion", "says"), [
     ("hing", "did you mean hinge"), (3, "criterion_GAN 3 is no criterion"), ((hinge_G,), "is no criterion"),
     ((hinge_G, hinge_D, hinge_D), "is no criterion"), ((hinge_G, "hinge"), "is no criterion"),
+    (nn.MSELoss, r"MSELoss is a class: give what it makes, MSELoss\(\.\.\.\)"),
     (nn.CrossEntropyLoss(), "CrossEntropyLoss does not compare predictions with 1 and 0: give one of lsgan"),
     (F.hinge_embedding_loss, "hinge_embedding_loss does not compare"), (nn.SoftMarginLoss(), "SoftMarginLoss does not"),
     (whole, "whole is one side of a criterion: give a pair"), (hinge_G, "hinge_G is one side of a criterion"),

@@ -12,7 +12,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from timecyclegan import SeqDMixin, TimeCycle, TimeCycleMixin
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models import default_options, get_model, get_task
-from timecyclegan.models.judge import Case, Judge, discriminator_terms, generator_terms, judges_each_alone
+from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms, judges_each_alone
+from timecyclegan.models.judge import Judge
 from timecyclegan.models.networks.patchgan import PatchGAN
 from timecyclegan.util.errors import UserError
 
@@ -405,8 +406,9 @@ def test_two_arguments_of_which_it_is_not_clear_which_is_which():
     with pytest.raises(UserError, match=r"discriminator 0 \(Conv2d\) was called with \(16, 4, 16, 18\).*RuntimeError.*"
                                         r"expected input.*conditional.*inputs"):  # fmt: skip
         terms_of("TimeCycle", conv(), *clips, video(3, 1))
-    with pytest.raises(UserError, match="discriminator 0 is a list, which cannot be called"):
-        terms_of("TimeCycle", [conv()], *clips)
+    for several in ([conv()], nn.ModuleList([conv()])):
+        with pytest.raises(UserError, match=r"discriminator 0 is of type \w+ist, which cannot be called.*one by one"):
+            terms_of("TimeCycle", several, *clips)
 
 
 # ---- no trace of the generator's term
@@ -463,6 +465,8 @@ def test_no_discriminator_is_trained_by_the_generators_term(entry, way):
     torch.testing.assert_close(fake.grad, 2 * once)
     with pytest.raises(RuntimeError, match="second time"):
         generator.backward()
+    with pytest.raises(UserError, match="without create_graph=True"):
+        torch.autograd.grad(terms()[0], fake, create_graph=True)
     network.load_state_dict(start)
     _, discriminator = terms()
     discriminator.backward()
@@ -646,8 +650,13 @@ class OfLists(nn.Module):
         return (given[-1] - float(target_is_real)).square().mean()
 
 
+def of_lists_that_are_known_to_it(scales, is_real):
+    return sum((prediction - float(is_real)).square().mean() for _, prediction in scales)
+
+
 @pytest.mark.parametrize(("criterion", "share"), [
-    (OfLists(), 1), (lambda p, is_real: sum(OfLists()(one, is_real) for one in p) / len(p), 0.5),
+    (OfLists(), 1), (of_lists_that_are_known_to_it, 1),
+    (lambda p, is_real: sum(OfLists()(one, is_real) for one in p) / len(p), 0.5),
     (lambda p, is_real: (p - float(is_real)).square().mean(dim=(1, 2, 3)), 1),  # of a tensor
 ])  # fmt: skip
 def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion, share):
@@ -655,6 +664,15 @@ def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion,
     generator, _ = terms_of("TimeCycle", network, fake, video(3, seed=1), criterion=criterion)
     p, q = network.plain(fake[:, -1])
     torch.testing.assert_close(generator, share * ((p - 1).square().mean() + (q - 1).square().mean()))
+
+
+def test_a_list_that_its_criterion_knows_need_not_be_known_to_us():
+    """Features of one channel beside the prediction: which is which is not clear, but its criterion takes the last."""
+    D, fake = conv(), video(3)
+    generator, _ = terms_of("TimeCycle", lambda x: [[x[:, :1], D(x)], [x[:, 1:2], 2 * D(x)]], fake, video(3, seed=1),
+                            criterion=OfLists())  # fmt: skip
+    p = D(fake[:, -1])
+    torch.testing.assert_close(generator, (p - 1).square().mean() + (2 * p - 1).square().mean())
 
 
 def test_an_error_of_a_criterion_names_the_discriminator():

@@ -94,13 +94,15 @@ def objective(criterion: Any) -> Objective:
     pair = (criterion, criterion) if single else criterion
     if len(pair) != 2 or not all(map(callable, pair)):
         raise UserError(f"criterion_GAN {criterion!r} is no criterion: give {_KNOWN}")
+    for one in pair:
+        if isinstance(one, type):
+            raise UserError(f"criterion_GAN {one.__name__} is a class: give what it makes, {one.__name__}(...)")
+        if _is_torchs(one) and not (isinstance(one, _ON_TARGETS) or _inner(one) in _FUNCTIONS_ON_TARGETS):
+            raise UserError(f"criterion_GAN {_called(one)} does not compare predictions with 1 and 0: give {_KNOWN}")
     generator, discriminator = pair
     # Only the generator's can take one prediction, only the discriminator's those on both kinds of pictures.
     if len(required(generator)) == 2 and (len(required(discriminator)) == 1 or _both(generator)):
         generator, discriminator = discriminator, generator
-    for one in pair:
-        if _is_torchs(one) and not (isinstance(one, _ON_TARGETS) or _inner(one) in _FUNCTIONS_ON_TARGETS):
-            raise UserError(f"criterion_GAN {_called(one)} does not compare predictions with 1 and 0: give {_KNOWN}")
     order, alone = _both(discriminator), _takes_one(generator, whatever_else=single)
     if single and (alone or (order and not _side(generator, True))):
         raise UserError(f"criterion_GAN {_called(generator)} is one side of a criterion: give a pair (generator's, "

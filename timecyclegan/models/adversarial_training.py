@@ -7,7 +7,7 @@ from torch import Tensor
 
 from timecyclegan.losses import Losses, total
 from timecyclegan.losses.gan import gan_loss
-from timecyclegan.models.judge import Case, discriminator_terms, generator_terms
+from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms
 from timecyclegan.util.errors import UserError
 
 
@@ -99,11 +99,11 @@ class AdversarialTraining:
         return gan_loss(prediction, is_real, self.options.gan_mode, for_discriminator)
 
     def discriminator_terms(self, cases: list[Case]) -> Losses:
-        """``judge.discriminator_terms`` with the mode of the options: each discriminator is called once for all."""
+        """``adversarial_terms.discriminator_terms`` with the mode of the options: one call of each discriminator."""
         return discriminator_terms(cases, self.criterion_GAN)
 
     def generator_terms(self, cases: list[Case], matching_weight: float = 0.0) -> Losses:
-        """``judge.generator_terms`` with the mode of the options."""
+        """``adversarial_terms.generator_terms`` with the mode of the options."""
         return generator_terms(cases, self.criterion_GAN, matching_weight)
 
     # ---- going on with a run
