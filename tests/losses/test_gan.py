@@ -120,6 +120,13 @@ class Update(nn.Module):
         return Sided()(dis_output, t_real, dis_update)
 
 
+def tensors_only(prediction, target):
+    """As scripted ones."""
+    if not isinstance(target, torch.Tensor):
+        raise RuntimeError("Expected a value of type 'Tensor'")
+    return (prediction - target).square()
+
+
 def generated(d_r, d_g):
     return whole(d_r, d_g)
 
@@ -152,6 +159,7 @@ def truth_or_target(prediction, target):
     ("wgangp", (-FAKE.mean(), (FAKE.mean() - REAL.mean()) / 2)),
     (gan_loss, LSGAN), (functools.partial(gan_loss, mode="hinge"), HINGE),
     (Sided(), HINGE), (Called(), HINGE), (by_disc, HINGE), (for_generator, HINGE), (Sided().forward, HINGE),
+    (torch.compile(Sided(), backend="eager"), HINGE), (tensors_only, LSGAN),
     (Update(), HINGE), ((hinge_G, generated), HINGE), (lambda d_fake, is_real: (d_fake - is_real) ** 2, LSGAN),
     ((hinge_G, lambda gen_pred, y_real: whole(y_real, gen_pred)), HINGE),
     ((hinge_G, hinge_D), HINGE), ([hinge_G, halves], HINGE), ((hinge_G, whole), HINGE), ((hinge_D, hinge_G), HINGE),

@@ -411,6 +411,23 @@ def test_two_arguments_of_which_it_is_not_clear_which_is_which():
             terms_of("TimeCycle", several, *clips)
 
 
+class Two(nn.Module):
+    def forward(self, x, condition):
+        return by_cond(x, condition)
+
+
+def compiled(module):
+    return torch.compile(module, backend="eager")
+
+
+@pytest.mark.parametrize("form", [compiled, nn.DataParallel, lambda D: compiled(nn.DataParallel(D)),
+                                  lambda D: nn.DataParallel(compiled(D)), lambda D: compiled(D.forward)])  # fmt: skip
+def test_two_arguments_of_what_is_wrapped(form):
+    clips = video(3), video(3, seed=1), video(3, 1, seed=2)
+    for ours, plain in zip(*(terms_of("TimeCycle", D, *clips) for D in (form(Two()), by_cond)), strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
 # ---- no trace of the generator's term
 
 
@@ -708,6 +725,15 @@ def test_what_the_caller_gives_beats_what_the_host_has(mixin, given, wanted):
     gan.timecycle_forward(fake, fake[:, :, :1])
     gan.set_timecycle_discriminator_input(video(3, seed=1))
     torch.testing.assert_close(gan.timecycle_terms()["timecycle_gan_target"].value, wanted(network(fake[:, -1])))
+
+
+@pytest.mark.parametrize("its", [nn.CrossEntropyLoss(), {"adversarial": 1}, lambda real, fake: real - fake])
+def test_a_criterion_that_nothing_is_judged_by_is_not_looked_at(its):
+    gan = type("Gan", (TimeCycleMixin, PlainHost), {})()
+    gan.criterionGAN = its
+    gan.define_timecycle(4, 3, motion_model=lambda z: z[:, -3:])
+    gan.timecycle_forward(video(3), video(3)[:, :, :1])
+    assert gan.timecycle_backward() > 0 and gan.timecycle_backward_D() == 0
 
 
 # ---- methods of the host and of its networks

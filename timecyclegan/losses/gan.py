@@ -138,15 +138,13 @@ def _says(criterion: Callable[..., Any], prediction: Any, is_real: bool, for_dis
         return _mean(criterion, criterion(prediction, target))
     try:
         made = criterion(prediction, is_real, **side)
-    except (TypeError, AttributeError, NotImplementedError):  # torch does not subtract True
+    except (TypeError, AttributeError, RuntimeError) as error:  # torch does not subtract True
         if target is None:
             raise
         try:
             made = criterion(prediction, target, **side)
-        except Exception:
-            made = None
-        if made is None:
-            raise
+        except Exception:  # it was not that
+            raise error from None
     return _mean(criterion, made)
 
 
@@ -215,8 +213,13 @@ def _has_forward(module: nn.Module) -> bool:
     return type(module).__call__ is nn.Module.__call__
 
 
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
 def _parameters(call: Any) -> dict[str, inspect.Parameter]:
     """The arguments of a function or a module, by name; none where Python cannot tell."""
+    while isinstance(call, nn.Module) and (hasattr(call, "_orig_mod") or isinstance(call, _WRAPPERS)):
+        call = call.module if isinstance(call, _WRAPPERS) else call._orig_mod  # a compiled one
     try:
         by_forward = isinstance(call, nn.Module) and _has_forward(call)
         return dict(inspect.signature(call.forward if by_forward else call).parameters)

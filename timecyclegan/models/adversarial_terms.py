@@ -53,6 +53,8 @@ def discriminator_terms(cases: Iterable[Case], criterion: Any) -> Losses:
             list of lists of one prediction each; and each prediction alone where it cannot take these.
     """
     cases = [case for case in cases if case.fake and case.real]
+    if not cases:
+        return {}  # a criterion that nothing is judged by may be anything
     criterion = objective(find(criterion))
     losses: Losses = {}
     owners: dict[str, tuple[Any, str]] = {}  # by the name of a loss, whose it is and what it is called there
@@ -84,11 +86,12 @@ def generator_terms(cases: Iterable[Case], criterion: Any, matching_weight: floa
         matching_weight: of feature matching, the L1 distance between features (:meth:`Judge.features`) of generated and
             real pictures, called ``feature_matching`` where the loss is called ``gan``; 0 does not compute it.
     """
-    losses: Losses = {}
+    cases = [case for case in cases if case.fake]
+    if not cases:
+        return {}
     criterion = objective(find(criterion))
+    losses: Losses = {}
     for case in cases:
-        if not case.fake:
-            continue
         judge = case.judge
 
         def judged(shown: Sequence[Tensor], case: Case = case, judge: Judge = judge) -> list[Tensor]:

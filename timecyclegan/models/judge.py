@@ -14,8 +14,6 @@ from timecyclegan.losses.gan import required
 from timecyclegan.models.mixins.host import find
 from timecyclegan.util.errors import UserError
 
-_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-
 
 class Exhibit(NamedTuple):
     """Pictures for a discriminator, each some frames of one video as channels: [their conditions, the frames].
@@ -147,8 +145,7 @@ class Judge:
         """
         order, names = self.inputs, self.inputs
         if order is None:
-            network = getattr(self.network, "_orig_mod", self.network)  # a compiled one
-            names = required(network.module if isinstance(network, _WRAPPERS) else network)
+            names = required(self.network)
             if len(names) != 2:
                 return ("picture",)
             # A call with one picture would fail: it takes two. Which is which is certain where one says so.
