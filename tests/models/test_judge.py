@@ -534,6 +534,28 @@ def test_other_forms_of_a_module_are_judged_as_it_is(form):
         network.load_state_dict(before)
 
 
+def test_a_distributed_discriminator_between_its_forward_and_its_backward_pass(tmp_path):
+    """With find_unused_parameters, which fails where parameters are frozen in between."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        network, fake, real = batch_normed(), video(3).requires_grad_(True), video(3, seed=1)
+        wrapped = nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
+        for _ in range(2):
+            fake.grad, before = None, state(network)
+            own = wrapped(real[:, 0]).square().mean()
+            learned = state(network)
+            generator, _ = terms_of("SeqDMixin", wrapped, fake, real)
+            (own + generator).backward()
+            network.load_state_dict(before)
+            wanted = torch.autograd.grad(network(real[:, 0]).square().mean(), list(network.parameters()))
+            for p, gradient in zip(network.parameters(), wanted, strict=True):
+                torch.testing.assert_close(p.grad, gradient)
+            assert fake.grad.abs().sum() > 0 and equal(state(network), learned)
+            network.zero_grad()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_what_a_discriminator_does_in_place_stays_its_own():
     network, fake, real = conv(), video(3).requires_grad_(True), video(3, seed=1)
     def noisy(x):

@@ -76,15 +76,17 @@ def objective(criterion: Any) -> Objective:
 
     * A name, see :func:`gan_loss`.
     * ``(prediction, is_real)``: the discriminator's loss is (real + fake) / 2, the generator's that of calling
-      generated pictures real. Where it takes ``for_discriminator=`` (also ``is_disc=``, ``for_generator=``) it is told
-      whose loss it is. Torch's losses on targets, and what cannot take True and False, are given tensors of 1 and 0 of
-      the prediction's shape.
+      generated pictures real. Where it takes ``for_discriminator=`` (also ``is_disc=``, ``dis_update=``,
+      ``for_generator=`` and the like) it is told whose loss it is. Torch's losses on targets, and what cannot take
+      True and False, are given tensors of 1 and 0 of the prediction's shape.
     * A pair ``(generator's, discriminator's)``. The first takes ``(prediction)`` or ``(prediction, is_real)``, the
-      second ``(prediction, is_real)`` or, where its arguments are called so, the predictions on real and on fake
-      pictures in either order: what it then returns is the whole loss, or parts of it to be added.
+      second ``(prediction, is_real)`` or, where its arguments are called so (``real_pred``, ``d_fake``, ``c_r``), the
+      predictions on real and on fake pictures in either order: what it then returns is the whole loss, or parts of it
+      to be added.
 
     Raises:
-        UserError: it is nothing of that; or, on first use, the hinge of the discriminator for both sides.
+        UserError: it is nothing of that, or relativistic, whose generator's side needs predictions on real pictures;
+            or, on first use, the hinge of the discriminator for both sides.
     """
     if isinstance(criterion, str):
         if criterion not in GAN_MODES:

@@ -233,10 +233,10 @@ def _modules(network: Any) -> list[nn.Module]:
 
 
 def _held(thing: Any) -> list[Any]:
-    if isinstance(thing, (tuple, list)):
-        return list(thing)
-    if isinstance(thing, dict):
-        return list(thing.values())
+    """What a function, an object or a container has within, one level deep."""
+    if isinstance(thing, (tuple, list, dict)):
+        entries = thing.values() if isinstance(thing, dict) else thing
+        return list(entries) if len(entries) < 1000 else []  # that is data
     if isinstance(thing, functools.partial):
         return [thing.func, *thing.args, *thing.keywords.values()]
     if inspect.ismethod(thing):
