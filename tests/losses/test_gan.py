@@ -225,6 +225,13 @@ def test_the_discriminators_hinge_is_no_generators_loss():
     for _ in range(2):
         with pytest.raises(UserError, match=r"own is the discriminator's side of the hinge loss.*give \"hinge\" \("):
             objective(own).generator(FAKE)
+    def of_scales(scales, is_real):
+        return sum(own(one[-1] if isinstance(one, list) else one, is_real) for one in scales)
+
+    for shown in ([[FAKE]], [FAKE, REAL], [[REAL.expand(2, 4), FAKE], [FAKE, REAL]]):
+        for criterion in (of_scales, lambda scales, is_real: of_scales(scales, is_real) / len(scales)):
+            with pytest.raises(UserError, match="is the discriminator's side of the hinge loss"):
+                objective(criterion).generator(shown)
     # What agrees with it on some values is another: |D - 1| below 1, and everything of a network that says 0.
     for other in (lambda p, is_real: (p - is_real).abs(), lambda p, is_real: (p - is_real).square()):
         assert objective(other).generator(torch.zeros(3)).item() == 1

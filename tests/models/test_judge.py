@@ -705,6 +705,17 @@ def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion,
     torch.testing.assert_close(generator, share * ((p - 1).square().mean() + (q - 1).square().mean()))
 
 
+@pytest.mark.parametrize("form", [first, lambda f, p, g, q: [p, q], lambda f, p, g, q: [[f, p], [g, q]]])
+def test_the_discriminators_hinge_is_refused_where_it_takes_lists_too(form):
+    def hinge(scales, is_real):
+        if isinstance(scales, torch.Tensor):
+            return (1 - scales if is_real else 1 + scales).relu().mean()
+        return sum(hinge(one[-1] if isinstance(one, list) else one, is_real) for one in scales)
+
+    with pytest.raises(UserError, match="hinge is the discriminator's side of the hinge loss"):
+        terms_of("TimeCycle", MultiScale(form), video(3), video(3, seed=1), criterion=hinge)
+
+
 def test_a_list_that_its_criterion_knows_need_not_be_known_to_us():
     """Features of one channel beside the prediction: which is which is not clear, but its criterion takes the last."""
     D, fake = conv(), video(3)

@@ -85,8 +85,8 @@ def objective(criterion: Any) -> Objective:
       to be added.
 
     Raises:
-        UserError: it is nothing of that, or relativistic, whose generator's side needs predictions on real pictures;
-            or, on first use, the hinge of the discriminator for both sides.
+        UserError: it is nothing of that, or relativistic, whose generator's side needs predictions on real pictures.
+        WrongSide: on first use, it is the hinge of the discriminator for both sides.
     """
     if isinstance(criterion, str):
         if criterion not in GAN_MODES:
@@ -117,8 +117,8 @@ def objective(criterion: Any) -> Objective:
 
     def of_generator(fake: Any) -> Tensor:
         value = _mean(generator, generator(fake)) if alone else _says(generator, fake, True, False)
-        if one_for_all and isinstance(fake, Tensor):
-            _check_sides(generator, fake.detach(), value.detach())
+        if one_for_all:
+            _check_sides(generator, fake, value.detach())
         return value
 
     def of_discriminator(real: Any, fake: Any) -> Tensor:
@@ -158,12 +158,21 @@ def _mean(criterion: Any, value: Any) -> Tensor:
     return value.mean()
 
 
+class WrongSide(UserError):
+    """The discriminator's side of a criterion is given for the generator's as well."""
+
+
 _checked: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def _check_sides(criterion: Any, fake: Tensor, value: Tensor) -> None:
+def _check_sides(criterion: Any, fake: Any, value: Tensor) -> None:
     """Refuse the discriminator's hinge as the generator's loss: with it, a generator learns nothing more from pictures
-    beyond the margin, and its own side is another function. Looked at once for each criterion."""
+    beyond the margin, and its own side is another function. Looked at once for each criterion.
+
+    Args:
+        fake: a prediction, or a list of those of scales, each alone or the last of a list.
+        value: what it said of it.
+    """
     owner = getattr(criterion, "__self__", criterion)  # a bound method is made anew each time
     try:
         if owner in _checked:
@@ -171,17 +180,23 @@ def _check_sides(criterion: Any, fake: Tensor, value: Tensor) -> None:
         _checked.add(owner)
     except TypeError:  # cannot be remembered, and is not looked at in every step
         return
-    tolerance = 1e-3 if fake.dtype in (torch.half, torch.bfloat16) else 1e-5
+    scales = [one[-1] if isinstance(one, (tuple, list)) else one
+              for one in (fake if isinstance(fake, (tuple, list)) else [fake])]  # fmt: skip
+    if not all(isinstance(one, Tensor) for one in scales):
+        return
+    tolerance = 1e-3 if scales[0].dtype in (torch.half, torch.bfloat16) else 1e-5
 
     def is_hinge(said: Tensor, is_real: bool) -> bool:
-        return torch.allclose(said.double(), gan_loss(fake, is_real, "hinge").double(), rtol=tolerance, atol=tolerance)
+        parts = torch.stack([gan_loss(one.detach(), is_real, "hinge").double() for one in scales])
+        return any(torch.allclose(said.double(), whole, rtol=tolerance, atol=tolerance)
+                   for whole in (parts.sum(), parts.mean()))  # fmt: skip
 
     if is_hinge(value, True):
         with torch.no_grad():
             other = _says(criterion, fake, False, True)
         if is_hinge(other, False):
             _checked.discard(owner)
-            raise UserError(
+            raise WrongSide(
                 f"criterion_GAN {_called(criterion)} is the discriminator's side of the hinge loss, the generator's is "
                 "-D: give \"hinge\" (criterion_GAN= of TimeCycle, timecycle_gan_mode= and seq_D_gan_mode= of the "
                 "mixins) or a pair (generator's, discriminator's), or let it take for_discriminator=; a generator that "

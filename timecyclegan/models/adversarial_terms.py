@@ -13,7 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from timecyclegan.losses import Losses, Term
 from timecyclegan.losses.feature_matching import feature_matching_loss
-from timecyclegan.losses.gan import GRADIENT_PENALTY_WEIGHT, gradient_penalty, objective
+from timecyclegan.losses.gan import GRADIENT_PENALTY_WEIGHT, WrongSide, gradient_penalty, objective
 from timecyclegan.models.judge import Exhibit, Judge, described, in_short, tensors
 from timecyclegan.models.mixins.host import find
 from timecyclegan.util.errors import UserError
@@ -119,13 +119,17 @@ def _add(losses: Losses, name: str, value: Tensor, weight: float = 1.0) -> None:
 def _judgement(side: Callable[..., Tensor], judge: Judge, outputs: Sequence[Any], takes_lists: bool) -> Tensor:
     """What a side of a criterion says of all that a judge returned, on one or on both kinds of pictures."""
     if takes_lists:
-        with contextlib.suppress(Exception):  # it cannot take lists, or not these
-            first = outputs[0] if judge.prediction is None else None
+        first = outputs[0] if judge.prediction is None else None
+        try:
             # What goes unpacked in its own GAN, (prediction, features), is no list for its criterion.
             if isinstance(first, list) or (
                     isinstance(first, tuple) and len(judge.predictions(first)) == len(list(tensors(first)))):
                 return side(*outputs)
             return side(*([[one] for one in judge.predictions(output)] for output in outputs))  # as of scales
+        except WrongSide:
+            raise
+        except Exception:
+            pass  # it cannot take lists, or not these
     found = [judge.predictions(output) for output in outputs]
     try:
         return sum(side(*same) for same in zip(*found, strict=True))
