@@ -707,10 +707,9 @@ def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion,
 
 @pytest.mark.parametrize("form", [first, lambda f, p, g, q: [p, q], lambda f, p, g, q: [[f, p], [g, q]]])
 def test_the_discriminators_hinge_is_refused_where_it_takes_lists_too(form):
-    def hinge(scales, is_real):
-        if isinstance(scales, torch.Tensor):
-            return (1 - scales if is_real else 1 + scales).relu().mean()
-        return sum(hinge(one[-1] if isinstance(one, list) else one, is_real) for one in scales)
+    def hinge(scales, is_real):  # of a tensor it would judge sample by sample
+        predictions = [one[-1] if isinstance(one, list) else one for one in scales]
+        return sum((1 - p if is_real else 1 + p).relu().mean() for p in predictions)
 
     with pytest.raises(UserError, match="hinge is the discriminator's side of the hinge loss"):
         terms_of("TimeCycle", MultiScale(form), video(3), video(3, seed=1), criterion=hinge)

@@ -192,8 +192,8 @@ class Judge:
             try:
                 return predictions(output)
             except ValueError as error:
-                remedy = ("add it with prediction=, the index of the prediction or a function of all that it returns, "
-                          "such as prediction=lambda output: output[0]")  # fmt: skip
+                remedy = ("add it with prediction=, the index, key or attribute of the prediction or a function of all "
+                          "that it returns, such as prediction=lambda output: output[0]")  # fmt: skip
                 raise UserError(f"{self.called} returned {described(output)}: {error}; {remedy}") from None
         try:
             if callable(self.prediction):
