@@ -113,6 +113,24 @@ def hinge_D(prediction, is_real):
     return F.relu(1 - prediction if is_real else 1 + prediction)
 
 
+class Update(nn.Module):
+    """As in imaginaire."""
+
+    def forward(self, dis_output, t_real, dis_update=True):
+        return Sided()(dis_output, t_real, dis_update)
+
+
+def tensors_only(prediction, target):
+    """As scripted ones."""
+    if not isinstance(target, torch.Tensor):
+        raise RuntimeError("Expected a value of type 'Tensor'")
+    return (prediction - target).square()
+
+
+def generated(d_r, d_g):
+    return whole(d_r, d_g)
+
+
 def halves(dis_fake, dis_real):
     """As in BigGAN: two parts, to be added."""
     return F.relu(1 - dis_real).mean() / 2, F.relu(1 + dis_fake).mean() / 2
@@ -141,6 +159,9 @@ def truth_or_target(prediction, target):
     ("wgangp", (-FAKE.mean(), (FAKE.mean() - REAL.mean()) / 2)),
     (gan_loss, LSGAN), (functools.partial(gan_loss, mode="hinge"), HINGE),
     (Sided(), HINGE), (Called(), HINGE), (by_disc, HINGE), (for_generator, HINGE), (Sided().forward, HINGE),
+    (torch.compile(Sided(), backend="eager"), HINGE), (tensors_only, LSGAN),
+    (Update(), HINGE), ((hinge_G, generated), HINGE), (lambda d_fake, is_real: (d_fake - is_real) ** 2, LSGAN),
+    ((hinge_G, lambda gen_pred, y_real: whole(y_real, gen_pred)), HINGE),
     ((hinge_G, hinge_D), HINGE), ([hinge_G, halves], HINGE), ((hinge_G, whole), HINGE), ((hinge_D, hinge_G), HINGE),
     ((whole, hinge_G), HINGE), ((nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss()), VANILLA), ((Sided(), Sided()), HINGE),
     ((hinge_D, hinge_D), (mean(lambda p: relu(1 - p), FAKE), HINGE[1])),
@@ -166,10 +187,13 @@ def test_probabilities_and_targets():
 @pytest.mark.parametrize(("criterion", "says"), [
     ("hing", "did you mean hinge"), (3, "criterion_GAN 3 is no criterion"), ((hinge_G,), "is no criterion"),
     ((hinge_G, hinge_D, hinge_D), "is no criterion"), ((hinge_G, "hinge"), "is no criterion"),
+    (nn.MSELoss, r"MSELoss is a class: give what it makes, MSELoss\(\.\.\.\)"),
     (nn.CrossEntropyLoss(), "CrossEntropyLoss does not compare predictions with 1 and 0: give one of lsgan"),
     (F.hinge_embedding_loss, "hinge_embedding_loss does not compare"), (nn.SoftMarginLoss(), "SoftMarginLoss does not"),
     (whole, "whole is one side of a criterion: give a pair"), (hinge_G, "hinge_G is one side of a criterion"),
-    ((whole, halves), "halves takes predictions on real pictures too"),
+    ((whole, halves), "halves is given predictions on real pictures too, as relativistic losses are"),
+    ((generated, generated), "generated is given predictions on real pictures too"),
+    (lambda real, fake, for_discriminator: real - fake, "is given predictions on real pictures too"),
 ])  # fmt: skip
 def test_what_is_no_criterion_is_refused(criterion, says):
     with pytest.raises(UserError, match=says):
@@ -201,6 +225,13 @@ def test_the_discriminators_hinge_is_no_generators_loss():
     for _ in range(2):
         with pytest.raises(UserError, match=r"own is the discriminator's side of the hinge loss.*give \"hinge\" \("):
             objective(own).generator(FAKE)
+    def of_scales(scales, is_real):
+        return sum(own(one[-1] if isinstance(one, list) else one, is_real) for one in scales)
+
+    for shown in ([[FAKE]], [FAKE, REAL], [[REAL.expand(2, 4), FAKE], [FAKE, REAL]]):
+        for criterion in (of_scales, lambda scales, is_real: of_scales(scales, is_real) / len(scales)):
+            with pytest.raises(UserError, match="is the discriminator's side of the hinge loss"):
+                objective(criterion).generator(shown)
     # What agrees with it on some values is another: |D - 1| below 1, and everything of a network that says 0.
     for other in (lambda p, is_real: (p - is_real).abs(), lambda p, is_real: (p - is_real).square()):
         assert objective(other).generator(torch.zeros(3)).item() == 1

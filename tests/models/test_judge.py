@@ -1,15 +1,19 @@
 """One judge for everything that a step shows to a discriminator: how often it is called, and that it says the same."""
+import collections
 import copy
 import functools
+import types
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from timecyclegan import SeqDMixin, TimeCycle, TimeCycleMixin
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models import default_options, get_model, get_task
-from timecyclegan.models.judge import Case, Judge, discriminator_terms, generator_terms, judges_each_alone
+from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms, judges_each_alone
+from timecyclegan.models.judge import Judge
 from timecyclegan.models.networks.patchgan import PatchGAN
 from timecyclegan.util.errors import UserError
 
@@ -298,6 +302,15 @@ def shown_by(entry, fake, real):
     return fake[:, -1], real[:, :-1].flatten(0, 1)
 
 
+@pytest.mark.parametrize("form", [collections.namedtuple("Output", "logits other"), types.SimpleNamespace])
+def test_a_prediction_picked_by_its_attribute(form):
+    fake = video(3)
+    D = conv()
+    generator, _ = terms_of("TimeCycle", lambda x: form(logits=D(x), other=D(x) * 2), fake, video(3, seed=1),
+                            prediction="logits")  # fmt: skip
+    torch.testing.assert_close(generator, (D(fake[:, -1]) - 1).square().mean())
+
+
 UNCLEAR = {
     "features alone": (lambda f, p, g, q: (f, g.mean(dim=(2, 3))), "no tensor in it has one channel"),
     "two of one channel beside features": (lambda f, p, g, q: (p, f, p * 2), "several tensors in it have one channel"),
@@ -385,15 +398,34 @@ def test_two_arguments_of_which_it_is_not_clear_which_is_which():
         terms_of("TimeCycle", lambda a, b: a, *clips, video(3, 1))
     with pytest.raises(UserError, match=r"inputs of discriminator 0 are .*not \(\)"):
         terms_of("TimeCycle", by_cond, *clips, inputs=())
-    with pytest.raises(UserError, match="takes a frame and a condition, and there is no condition"):
+    with pytest.raises(UserError, match=r"takes two arguments, frame and condition, and there is no condition: .* "
+                                        r"add a function of a picture"):  # fmt: skip
         terms_of("TimeCycle", by_cond, *clips)
     with pytest.raises(UserError, match=r"inputs of discriminator 0 are .*not 'frame'"):
         terms_of("TimeCycle", by_cond, *clips, inputs="frame")
     with pytest.raises(UserError, match=r"discriminator 0 \(Conv2d\) was called with \(16, 4, 16, 18\).*RuntimeError.*"
                                         r"expected input.*conditional.*inputs"):  # fmt: skip
         terms_of("TimeCycle", conv(), *clips, video(3, 1))
-    with pytest.raises(UserError, match="discriminator 0 is a list, which cannot be called"):
-        terms_of("TimeCycle", [conv()], *clips)
+    for several in ([conv()], nn.ModuleList([conv()])):
+        with pytest.raises(UserError, match=r"discriminator 0 is of type \w+ist, which cannot be called.*one by one"):
+            terms_of("TimeCycle", several, *clips)
+
+
+class Two(nn.Module):
+    def forward(self, x, condition):
+        return by_cond(x, condition)
+
+
+def compiled(module):
+    return torch.compile(module, backend="eager")
+
+
+@pytest.mark.parametrize("form", [compiled, nn.DataParallel, lambda D: compiled(nn.DataParallel(D)),
+                                  lambda D: nn.DataParallel(compiled(D)), lambda D: compiled(D.forward)])  # fmt: skip
+def test_two_arguments_of_what_is_wrapped(form):
+    clips = video(3), video(3, seed=1), video(3, 1, seed=2)
+    for ours, plain in zip(*(terms_of("TimeCycle", D, *clips) for D in (form(Two()), by_cond)), strict=True):
+        torch.testing.assert_close(ours, plain)
 
 
 # ---- no trace of the generator's term
@@ -418,7 +450,14 @@ class Hidden(nn.Module):
         return self.inner[0](x)
 
 
+def of_a_host(network):
+    """As in a script with a class: neither the function nor what it holds is a module."""
+    host = Owner(network)
+    return lambda x: host.nets["D"](x)
+
+
 WAYS = {
+    "function of a host": of_a_host,
     "module": lambda network: network,
     "function": lambda network: lambda x: network(x),
     "function of a list": lambda network: lambda x, nets=(network,): nets[0](x),
@@ -443,28 +482,137 @@ def test_no_discriminator_is_trained_by_the_generators_term(entry, way):
     torch.testing.assert_close(fake.grad, 2 * once)
     with pytest.raises(RuntimeError, match="second time"):
         generator.backward()
+    with pytest.raises(UserError, match="without create_graph=True"):
+        torch.autograd.grad(terms()[0], fake, create_graph=True)
     network.load_state_dict(start)
     _, discriminator = terms()
     discriminator.backward()
     assert all(p.grad is not None for p in network.parameters())
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("hidden", "function of a list")])
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, functools.partial(nn.BatchNorm2d, momentum=None),
-                                  functools.partial(nn.InstanceNorm2d, track_running_stats=True)])  # fmt: skip
-def test_the_generators_term_leaves_running_statistics_as_they_are(norm, way):
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), norm(4), nn.Conv2d(4, 1, 3)).double()
+REMEMBER = {
+    "batch norm": nn.BatchNorm2d, "of all batches": functools.partial(nn.BatchNorm2d, momentum=None),
+    "instance norm": functools.partial(nn.InstanceNorm2d, track_running_stats=True),
+    "spectral norm": lambda width: spectral_norm(nn.Conv2d(width, width, 3)),
+    "spectral norm by a hook": lambda width: nn.utils.spectral_norm(nn.Conv2d(width, width, 3)),
+}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "hidden"])
+@pytest.mark.parametrize("norm", REMEMBER)
+def test_the_generators_term_leaves_buffers_as_they_are(norm, way):
+    """The judgement is that of training all the same, and the discriminator's own term does update them."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), REMEMBER[norm](4), nn.Conv2d(4, 1, 3)).double()
     judge, fake = Judge(WAYS[way](network)), video(3).requires_grad_(True)
     case, before = Case("gan", judge, judge.show(fake), judge.show(video(3, seed=1))), state(network)
     value = generator_terms([case], "lsgan")["gan"].value
-    assert equal(state(network), before) and network[1].track_running_stats
+    assert equal(state(network), before)
     torch.testing.assert_close(value, (network(fake.transpose(0, 1).flatten(0, 1)) - 1).square().mean())
     network.load_state_dict(before)
     discriminator_terms([case], "lsgan")  # as its own training does: one call for each kind of pictures
     ours, _ = state(network), network.load_state_dict(before)
     for clip in (video(3, seed=1), fake):
         network(clip.transpose(0, 1).flatten(0, 1))
-    assert equal(state(network), ours) and not equal(ours, before)
+    # Spectral norm takes a step of its own for each call, and ours may be one call.
+    assert not equal(ours, before) and ("spectral" in norm or equal(state(network), ours))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("form", [lambda D: torch.compile(D, backend="aot_eager"), torch.jit.script, nn.DataParallel])
+def test_other_forms_of_a_module_are_judged_as_it_is(form):
+    """A compiled network refuses a backward pass that is told to keep its graph, unless the user wants it so."""
+    network = batch_normed()
+    judge, before = Judge(form(network)), state(network)
+    for length in (3, 4, 5):  # compiled anew for lengths that vary
+        fake = video(length).requires_grad_(True)
+        value = generator_terms([Case("gan", judge, judge.show(fake), ())], "lsgan")["gan"].value
+        value.backward()
+        assert equal(state(network), before) and all(p.grad is None for p in network.parameters())
+        plain = (network(fake.transpose(0, 1).flatten(0, 1)) - 1).square().mean()
+        torch.testing.assert_close(value, plain)
+        torch.testing.assert_close(fake.grad, torch.autograd.grad(plain, fake)[0])
+        network.load_state_dict(before)
+
+
+def test_a_distributed_discriminator_between_its_forward_and_its_backward_pass(tmp_path):
+    """With find_unused_parameters, which fails where parameters are frozen in between."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        network, fake, real = batch_normed(), video(3).requires_grad_(True), video(3, seed=1)
+        wrapped = nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
+        for _ in range(2):
+            fake.grad, before = None, state(network)
+            own = wrapped(real[:, 0]).square().mean()
+            learned = state(network)
+            generator, _ = terms_of("SeqDMixin", wrapped, fake, real)
+            (own + generator).backward()
+            network.load_state_dict(before)
+            wanted = torch.autograd.grad(network(real[:, 0]).square().mean(), list(network.parameters()))
+            for p, gradient in zip(network.parameters(), wanted, strict=True):
+                torch.testing.assert_close(p.grad, gradient)
+            assert fake.grad.abs().sum() > 0 and equal(state(network), learned)
+            network.zero_grad()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_what_a_discriminator_does_in_place_stays_its_own():
+    network, fake, real = conv(), video(3).requires_grad_(True), video(3, seed=1)
+    def noisy(x):
+        return network(x.add_(0.5))
+
+    before = fake.detach().clone(), real.clone()
+    generator, discriminator = terms_of("SeqDMixin", noisy, fake, real)
+    plain, truth = (network(clip.flatten(0, 1) + 0.5) for clip in (fake, real))
+    torch.testing.assert_close(generator, (plain - 1).square().mean())
+    torch.testing.assert_close(discriminator, ((truth - 1).square().mean() + plain.square().mean()) / 2)
+    assert torch.equal(fake, before[0]) and torch.equal(real, before[1])
+    (ours,) = torch.autograd.grad(generator, fake)
+    torch.testing.assert_close(ours, torch.autograd.grad((plain - 1).square().mean(), fake)[0])
+
+
+def test_the_generators_term_keeps_no_more_for_its_backward_pass_than_the_networks_own():
+    network, fake = PatchGAN(3, 4, layers=1), video(3).float().requires_grad_(True)
+    judge = Judge(network)
+
+    def kept(make):
+        sizes = {}
+
+        def pack(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            value = make()
+        return sum(sizes.values()), value
+
+    ours, _ = kept(lambda: generator_terms([Case("gan", judge, judge.show(fake), ())], "lsgan"))
+    plain, _ = kept(lambda: gan_loss(network(fake.transpose(0, 1).flatten(0, 1)), True))
+    assert plain <= ours < plain + 64  # a few scalars
+
+
+def test_orders_of_a_step_that_work_without_it_work_with_it():
+    """Both terms before either is back-propagated; gradients that add up, scaled; a discriminator's step in between."""
+    network, fake, real = batch_normed(), video(3).requires_grad_(True), video(3, seed=1)
+    optimizer, scaler = torch.optim.SGD(network.parameters(), 0.1), torch.amp.GradScaler("cpu", init_scale=4.0)
+    generator, discriminator = terms_of("TimeCycle", network, fake, real)
+    scaler.scale(generator).backward()
+    once = fake.grad.clone()
+    scaler.scale(discriminator).backward()
+    scaler.step(optimizer)
+    fake.grad, weight = None, network[0].weight.detach().clone()
+    generator, discriminator = terms_of("TimeCycle", network, fake, real)  # of the network after its step
+    (plain,) = torch.autograd.grad((network(fake[:, -1].repeat(2, 1, 1, 1)) - 1).square().mean(), fake)
+    discriminator.backward()
+    optimizer.zero_grad()
+    for _ in range(2):  # two halves of a batch
+        (terms_of("TimeCycle", network, fake, real)[0] / 2).backward()
+    torch.testing.assert_close(fake.grad, plain)
+    assert torch.equal(network[0].weight, weight) and not torch.allclose(once / 4, plain)
+    optimizer.zero_grad()
+    generator.backward()
+    torch.testing.assert_close(fake.grad, 2 * plain)
+    assert all(p.grad is None for p in network.parameters())
 
 
 def test_a_walk_that_is_skipped_leaves_a_loss_that_can_be_back_propagated():
@@ -503,6 +651,7 @@ def test_features_that_are_returned_are_matched():
     real, fake = video(2), video(2, seed=1).requires_grad_(True)
     host = type("WithSeqD", (SeqDMixin, PlainHost), {})(seq_D_feature_matching_weight=2.0)
     host.define_seq_D(1, discriminators=[network])
+    network.features = types.MethodType(lambda self, x: [self(x)[0][0]], network)  # means something else by it
     host.set_seq_D_input(fake, real)
     terms = host.seq_D_terms()
     (f, _), (g, _) = network(fake.flatten(0, 1))
@@ -527,6 +676,16 @@ def test_each_scale_has_its_penalty():
     torch.testing.assert_close(penalty, sum((one.norm() - 1) ** 2 for one in w))
 
 
+def test_a_criterion_of_lists_judges_a_lone_prediction_whole():
+    """As pix2pixHD's: of a tensor it would see the last of the batch alone. So with what prediction= picks."""
+    D, fake, clips = conv(), video(3), (video(3), video(3, seed=1))
+    for network, prediction in ((D, None), (lambda x: (D(x), D(x) * 2), 0)):
+        generator, discriminator = terms_of("SeqDMixin", network, *clips, criterion=OfLists(), prediction=prediction)
+        p, q = D(fake.flatten(0, 1)), D(clips[1].flatten(0, 1))
+        torch.testing.assert_close(generator, (p - 1).square().mean())
+        torch.testing.assert_close(discriminator, ((q - 1).square().mean() + p.square().mean()) / 2)
+
+
 class OfLists(nn.Module):
     """As pix2pixHD has it: of scales with features; of a tensor it would judge the last sample alone."""
 
@@ -536,8 +695,13 @@ class OfLists(nn.Module):
         return (given[-1] - float(target_is_real)).square().mean()
 
 
+def of_lists_that_are_known_to_it(scales, is_real):
+    return sum((prediction - float(is_real)).square().mean() for _, prediction in scales)
+
+
 @pytest.mark.parametrize(("criterion", "share"), [
-    (OfLists(), 1), (lambda p, is_real: sum(OfLists()(one, is_real) for one in p) / len(p), 0.5),
+    (OfLists(), 1), (of_lists_that_are_known_to_it, 1),
+    (lambda p, is_real: sum(OfLists()(one, is_real) for one in p) / len(p), 0.5),
     (lambda p, is_real: (p - float(is_real)).square().mean(dim=(1, 2, 3)), 1),  # of a tensor
 ])  # fmt: skip
 def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion, share):
@@ -547,8 +711,27 @@ def test_a_criterion_of_lists_is_given_what_its_discriminator_returns(criterion,
     torch.testing.assert_close(generator, share * ((p - 1).square().mean() + (q - 1).square().mean()))
 
 
+@pytest.mark.parametrize("form", [first, lambda f, p, g, q: [p, q], lambda f, p, g, q: [[f, p], [g, q]]])
+def test_the_discriminators_hinge_is_refused_where_it_takes_lists_too(form):
+    def hinge(scales, is_real):  # of a tensor it would judge sample by sample
+        predictions = [one[-1] if isinstance(one, list) else one for one in scales]
+        return sum((1 - p if is_real else 1 + p).relu().mean() for p in predictions)
+
+    with pytest.raises(UserError, match="hinge is the discriminator's side of the hinge loss"):
+        terms_of("TimeCycle", MultiScale(form), video(3), video(3, seed=1), criterion=hinge)
+
+
+def test_a_list_that_its_criterion_knows_need_not_be_known_to_us():
+    """Features of one channel beside the prediction: which is which is not clear, but its criterion takes the last."""
+    D, fake = conv(), video(3)
+    generator, _ = terms_of("TimeCycle", lambda x: [[x[:, :1], D(x)], [x[:, 1:2], 2 * D(x)]], fake, video(3, seed=1),
+                            criterion=OfLists())  # fmt: skip
+    p = D(fake[:, -1])
+    torch.testing.assert_close(generator, (p - 1).square().mean() + (2 * p - 1).square().mean())
+
+
 def test_an_error_of_a_criterion_names_the_discriminator():
-    with pytest.raises(UserError, match=r"RuntimeError on the predictions of S \(Conv2d\), \(8, 1, 14, 16\): .*"):
+    with pytest.raises(UserError, match=r"raised RuntimeError: .*, on the predictions of S \(Conv2d\), \(8, 1, 14"):
         terms_of("TimeCycle", conv(), 1e3 * video(2), video(2, seed=1), criterion=nn.BCELoss(), name="S")
 
 
@@ -580,6 +763,15 @@ def test_what_the_caller_gives_beats_what_the_host_has(mixin, given, wanted):
     gan.timecycle_forward(fake, fake[:, :, :1])
     gan.set_timecycle_discriminator_input(video(3, seed=1))
     torch.testing.assert_close(gan.timecycle_terms()["timecycle_gan_target"].value, wanted(network(fake[:, -1])))
+
+
+@pytest.mark.parametrize("its", [nn.CrossEntropyLoss(), {"adversarial": 1}, lambda real, fake: real - fake])
+def test_a_criterion_that_nothing_is_judged_by_is_not_looked_at(its):
+    gan = type("Gan", (TimeCycleMixin, PlainHost), {})()
+    gan.criterionGAN = its
+    gan.define_timecycle(4, 3, motion_model=lambda z: z[:, -3:])
+    gan.timecycle_forward(video(3), video(3)[:, :, :1])
+    assert gan.timecycle_backward() > 0 and gan.timecycle_backward_D() == 0
 
 
 # ---- methods of the host and of its networks

@@ -1,6 +1,7 @@
 """Adversarial objectives: ours by name, and anybody's criterion as its generator's and its discriminator's side."""
 import functools
 import inspect
+import re
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -66,8 +67,8 @@ _KNOWN = (f"one of {', '.join(GAN_MODES)}, a function (prediction, is_real), wit
           f"differ, a pair (generator's, discriminator's), or one of torch's losses on targets "
           f"({', '.join(kind.__name__ for kind in _ON_TARGETS)})")  # fmt: skip
 # How criteria are told whose side they are: true for the discriminator's, or for the generator's.
-_SIDES = {"for_discriminator": True, "is_discriminator": True, "is_disc": True, "for_generator": False,
-          "is_generator": False}  # fmt: skip
+_SIDES = {"for_discriminator": True, "is_discriminator": True, "is_disc": True, "dis_update": True,
+          "for_generator": False, "is_generator": False}  # fmt: skip
 
 
 def objective(criterion: Any) -> Objective:
@@ -75,15 +76,17 @@ def objective(criterion: Any) -> Objective:
 
     * A name, see :func:`gan_loss`.
     * ``(prediction, is_real)``: the discriminator's loss is (real + fake) / 2, the generator's that of calling
-      generated pictures real. Where it takes ``for_discriminator=`` (also ``is_disc=``, ``for_generator=``) it is told
-      whose loss it is. Torch's losses on targets, and what cannot take True and False, are given tensors of 1 and 0 of
-      the prediction's shape.
+      generated pictures real. Where it takes ``for_discriminator=`` (also ``is_disc=``, ``dis_update=``,
+      ``for_generator=`` and the like) it is told whose loss it is. Torch's losses on targets, and what cannot take
+      True and False, are given tensors of 1 and 0 of the prediction's shape.
     * A pair ``(generator's, discriminator's)``. The first takes ``(prediction)`` or ``(prediction, is_real)``, the
-      second ``(prediction, is_real)`` or, where its arguments are called so, the predictions on real and on fake
-      pictures in either order: what it then returns is the whole loss, or parts of it to be added.
+      second ``(prediction, is_real)`` or, where its arguments are called so (``real_pred``, ``d_fake``, ``c_r``), the
+      predictions on real and on fake pictures in either order: what it then returns is the whole loss, or parts of it
+      to be added.
 
     Raises:
-        UserError: it is nothing of that; or, on first use, the hinge of the discriminator for both sides.
+        UserError: it is nothing of that, or relativistic, whose generator's side needs predictions on real pictures.
+        WrongSide: on first use, it is the hinge of the discriminator for both sides.
     """
     if isinstance(criterion, str):
         if criterion not in GAN_MODES:
@@ -93,26 +96,29 @@ def objective(criterion: Any) -> Objective:
     pair = (criterion, criterion) if single else criterion
     if len(pair) != 2 or not all(map(callable, pair)):
         raise UserError(f"criterion_GAN {criterion!r} is no criterion: give {_KNOWN}")
+    for one in pair:
+        if isinstance(one, type):
+            raise UserError(f"criterion_GAN {one.__name__} is a class: give what it makes, {one.__name__}(...)")
+        if _is_torchs(one) and not (isinstance(one, _ON_TARGETS) or _inner(one) in _FUNCTIONS_ON_TARGETS):
+            raise UserError(f"criterion_GAN {_called(one)} does not compare predictions with 1 and 0: give {_KNOWN}")
     generator, discriminator = pair
     # Only the generator's can take one prediction, only the discriminator's those on both kinds of pictures.
     if len(required(generator)) == 2 and (len(required(discriminator)) == 1 or _both(generator)):
         generator, discriminator = discriminator, generator
-    for one in pair:
-        if _is_torchs(one) and not (isinstance(one, _ON_TARGETS) or _inner(one) in _FUNCTIONS_ON_TARGETS):
-            raise UserError(f"criterion_GAN {_called(one)} does not compare predictions with 1 and 0: give {_KNOWN}")
     order, alone = _both(discriminator), _takes_one(generator, whatever_else=single)
-    if single and (order or alone):
+    if single and (alone or (order and not _side(generator, True))):
         raise UserError(f"criterion_GAN {_called(generator)} is one side of a criterion: give a pair (generator's, "
                         "discriminator's)")  # fmt: skip
     if _both(generator):
-        raise UserError(f"criterion_GAN {_called(generator)} takes predictions on real pictures too, which there are "
-                        "none of for the generator: give one of (prediction) or (prediction, is_real)")  # fmt: skip
+        raise UserError(f"criterion_GAN {_called(generator)} is given predictions on real pictures too, as "
+                        "relativistic losses are, and a generator's term has those on generated ones alone: give a "
+                        "loss of (prediction) or (prediction, is_real), or a name such as \"lsgan\"")  # fmt: skip
     one_for_all = single and not _is_torchs(generator) and not _side(generator, True)
 
     def of_generator(fake: Any) -> Tensor:
         value = _mean(generator, generator(fake)) if alone else _says(generator, fake, True, False)
-        if one_for_all and isinstance(fake, Tensor):
-            _check_sides(generator, fake.detach(), value.detach())
+        if one_for_all:
+            _check_sides(generator, fake, value.detach())
         return value
 
     def of_discriminator(real: Any, fake: Any) -> Tensor:
@@ -134,15 +140,13 @@ def _says(criterion: Callable[..., Any], prediction: Any, is_real: bool, for_dis
         return _mean(criterion, criterion(prediction, target))
     try:
         made = criterion(prediction, is_real, **side)
-    except (TypeError, AttributeError, NotImplementedError):  # torch does not subtract True
+    except (TypeError, AttributeError, RuntimeError) as error:  # torch does not subtract True
         if target is None:
             raise
         try:
             made = criterion(prediction, target, **side)
-        except Exception:
-            made = None
-        if made is None:
-            raise
+        except Exception:  # it was not that
+            raise error from None
     return _mean(criterion, made)
 
 
@@ -154,12 +158,21 @@ def _mean(criterion: Any, value: Any) -> Tensor:
     return value.mean()
 
 
+class WrongSide(UserError):
+    """The discriminator's side of a criterion is given for the generator's as well."""
+
+
 _checked: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def _check_sides(criterion: Any, fake: Tensor, value: Tensor) -> None:
+def _check_sides(criterion: Any, fake: Any, value: Tensor) -> None:
     """Refuse the discriminator's hinge as the generator's loss: with it, a generator learns nothing more from pictures
-    beyond the margin, and its own side is another function. Looked at once for each criterion."""
+    beyond the margin, and its own side is another function. Looked at once for each criterion.
+
+    Args:
+        fake: a prediction, or a list of those of scales, each alone or the last of a list.
+        value: what it said of it.
+    """
     owner = getattr(criterion, "__self__", criterion)  # a bound method is made anew each time
     try:
         if owner in _checked:
@@ -167,17 +180,23 @@ def _check_sides(criterion: Any, fake: Tensor, value: Tensor) -> None:
         _checked.add(owner)
     except TypeError:  # cannot be remembered, and is not looked at in every step
         return
-    tolerance = 1e-3 if fake.dtype in (torch.half, torch.bfloat16) else 1e-5
+    scales = [one[-1] if isinstance(one, (tuple, list)) else one
+              for one in (fake if isinstance(fake, (tuple, list)) else [fake])]  # fmt: skip
+    if not all(isinstance(one, Tensor) for one in scales):
+        return
+    tolerance = 1e-3 if scales[0].dtype in (torch.half, torch.bfloat16) else 1e-5
 
     def is_hinge(said: Tensor, is_real: bool) -> bool:
-        return torch.allclose(said.double(), gan_loss(fake, is_real, "hinge").double(), rtol=tolerance, atol=tolerance)
+        parts = torch.stack([gan_loss(one.detach(), is_real, "hinge").double() for one in scales])
+        return any(torch.allclose(said.double(), whole, rtol=tolerance, atol=tolerance)
+                   for whole in (parts.sum(), parts.mean()))  # fmt: skip
 
     if is_hinge(value, True):
         with torch.no_grad():
             other = _says(criterion, fake, False, True)
         if is_hinge(other, False):
             _checked.discard(owner)
-            raise UserError(
+            raise WrongSide(
                 f"criterion_GAN {_called(criterion)} is the discriminator's side of the hinge loss, the generator's is "
                 "-D: give \"hinge\" (criterion_GAN= of TimeCycle, timecycle_gan_mode= and seq_D_gan_mode= of the "
                 "mixins) or a pair (generator's, discriminator's), or let it take for_discriminator=; a generator that "
@@ -211,8 +230,13 @@ def _has_forward(module: nn.Module) -> bool:
     return type(module).__call__ is nn.Module.__call__
 
 
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
 def _parameters(call: Any) -> dict[str, inspect.Parameter]:
     """The arguments of a function or a module, by name; none where Python cannot tell."""
+    while isinstance(call, nn.Module) and (hasattr(call, "_orig_mod") or isinstance(call, _WRAPPERS)):
+        call = call.module if isinstance(call, _WRAPPERS) else call._orig_mod  # a compiled one
     try:
         by_forward = isinstance(call, nn.Module) and _has_forward(call)
         return dict(inspect.signature(call.forward if by_forward else call).parameters)
@@ -244,10 +268,14 @@ def _takes_one(criterion: Any, whatever_else: bool) -> bool:
 
 def _both(criterion: Any) -> int:
     """1 for what takes the predictions on (real, fake) pictures, -1 for (fake, real), 0 for (prediction, is_real)."""
-    names = [name.lower() for name in required(criterion)]
-    fakes = [index for index, name in enumerate(names) if "fake" in name or "generated" in name]
-    reals = [index for index, name in enumerate(names) if "real" in name and index not in fakes]
-    return reals[0] * -2 + 1 if len(names) == 2 and len(fakes) == len(reals) == 1 else 0
+    kinds = []
+    for name in required(criterion):
+        name, words = name.lower(), set(re.split(r"[_\d]+", name.lower()))
+        if name not in _SIDES:
+            fake = "fake" in name or "generated" in name or words & {"gen", "g", "f"}
+            told = words & {"is", "target", "label", "t"}  # is_real, of one prediction
+            kinds.append(0 if told else -1 if fake else 1 if "real" in name or "r" in words else 0)
+    return kinds[0] if kinds in ([1, -1], [-1, 1]) else 0
 
 
 # ---- the gradient penalty

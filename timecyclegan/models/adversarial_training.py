@@ -8,7 +8,7 @@ from torch import Tensor
 
 from timecyclegan.losses import Losses, total
 from timecyclegan.losses.gan import gan_loss
-from timecyclegan.models.judge import Case, discriminator_terms, generator_terms
+from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms
 from timecyclegan.util.errors import UserError
 
 OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
@@ -115,11 +115,11 @@ class AdversarialTraining:
         return gan_loss(prediction, is_real, self.options.gan_mode, for_discriminator)
 
     def discriminator_terms(self, cases: list[Case]) -> Losses:
-        """``judge.discriminator_terms`` with the mode of the options: each discriminator is called once for all."""
+        """``adversarial_terms.discriminator_terms`` with the mode of the options: one call of each discriminator."""
         return discriminator_terms(cases, self.criterion_GAN)
 
     def generator_terms(self, cases: list[Case], matching_weight: float = 0.0) -> Losses:
-        """``judge.generator_terms`` with the mode of the options."""
+        """``adversarial_terms.generator_terms`` with the mode of the options."""
         return generator_terms(cases, self.criterion_GAN, matching_weight)
 
     # ---- going on with a run

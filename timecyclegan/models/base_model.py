@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from timecyclegan.models import networks as architectures
+from timecyclegan.models.adversarial_terms import Case
 from timecyclegan.models.adversarial_training import AdversarialTraining, NonFiniteLoss
-from timecyclegan.models.judge import Case, Exhibit, Judge
+from timecyclegan.models.judge import Exhibit, Judge
 from timecyclegan.models.mixins.host import Place, Step
 from timecyclegan.models.parts import FLOW, Part
 from timecyclegan.models.sequential.sequential_mixin import rollout

@@ -1,26 +1,18 @@
-"""A discriminator with the frames and the condition that it sees, and its losses on all that a step shows it.
+"""A discriminator with the frames and the condition that it sees, and the predictions among what it returns.
 
 The same for discriminators of frames and of sequences, for generated clips and for the images of a walk, in our models
-and beside a user's GAN. Here alone discriminators are called, and what they return is turned into predictions.
+and beside a user's GAN.
 """
-import contextlib
-import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
-from timecyclegan.losses import Losses, Term
-from timecyclegan.losses.feature_matching import feature_matching_loss
-from timecyclegan.losses.gan import GRADIENT_PENALTY_WEIGHT, gradient_penalty, objective, required
+from timecyclegan.losses.gan import required
 from timecyclegan.models.mixins.host import find
 from timecyclegan.util.errors import UserError
-
-_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 class Exhibit(NamedTuple):
@@ -84,8 +76,8 @@ class Judge:
         inputs: ``("condition", "frame")`` or ``("frame", "condition")`` for one that takes two arguments, (N,
             n_frames * C_c, H, W) and (N, n_frames * C, H, W), instead of one picture. None finds out only what is
             certain: that it has to be given two, of which one's name begins with ``cond``.
-        prediction: which of what it returns is judged: an index or a key, or a function of all that it returns, to a
-            tensor or to a list of tensors. None: see :func:`predictions`.
+        prediction: which of what it returns is judged: an index, a key or an attribute, or a function of all that it
+            returns, to a tensor or to a list of tensors. None: see :func:`predictions`.
 
     Raises:
         UserError: ``inputs`` or ``prediction`` is nothing of that, or the network cannot be called.
@@ -97,15 +89,16 @@ class Judge:
         self.place, self.n_frames, self.stride = network, n_frames, stride
         self.conditional, self.name = conditional, name
         self.inputs, self.prediction = None if inputs is None else tuple(inputs), prediction
-        if network is not None and not callable(self.network):
-            raise UserError(f"{name} is a {type(self.network).__name__}, which cannot be called: give a module or a "
-                            "function of a picture; several are added one by one")  # fmt: skip
+        if network is not None and (
+                not callable(self.network) or isinstance(self.network, (nn.ModuleList, nn.ModuleDict))):
+            raise UserError(f"{name} is of type {type(self.network).__name__}, which cannot be called: give a module "
+                            "or a function of a picture; several are added one by one")  # fmt: skip
         if inputs is not None and sorted(self.inputs) != ["condition", "frame"]:
             raise UserError(f"inputs of {name} are ('condition', 'frame') or ('frame', 'condition'), as it takes them, "
                             f"not {inputs!r}")  # fmt: skip
         if prediction is not None and not callable(prediction) and not isinstance(prediction, (int, str)):
-            raise UserError(f"prediction of {name} is an index or a key of what it returns, or a function of it, not "
-                            f"{prediction!r}")  # fmt: skip
+            raise UserError(f"prediction of {name} is an index, a key or an attribute of what it returns, or a "
+                            f"function of it, not {prediction!r}")  # fmt: skip
 
     @property
     def network(self) -> Any:
@@ -150,10 +143,9 @@ class Judge:
         Raises:
             UserError: it takes two, and it is not clear which is which, or there are not two.
         """
-        order = self.inputs
+        order, names = self.inputs, self.inputs
         if order is None:
-            network = getattr(self.network, "_orig_mod", self.network)  # a compiled one
-            names = required(network.module if isinstance(network, _WRAPPERS) else network)
+            names = required(self.network)
             if len(names) != 2:
                 return ("picture",)
             # A call with one picture would fail: it takes two. Which is which is certain where one says so.
@@ -165,8 +157,9 @@ class Judge:
                                 "is the condition: add it with inputs=('frame', 'condition') or inputs=('condition', "
                                 "'frame')")  # fmt: skip
         if not conditions:
-            raise UserError(f"{self.called} takes a frame and a condition, and there is no condition: give it with the "
-                            "real sequence, and add the discriminator without conditional=False")  # fmt: skip
+            raise UserError(f"{self.called} takes two arguments, {' and '.join(names)}, and there is no condition: "
+                            "give one with the real sequence, and add the discriminator without conditional=False; or, "
+                            "if it takes something else, add a function of a picture that calls it")  # fmt: skip
         return order
 
     def ask(self, arguments: Sequence[Tensor]) -> Any:
@@ -184,9 +177,9 @@ class Judge:
             seen = f"{self.n_frames} frame(s)" if self.conditional is False else (
                 f"the conditions, where there are any, and {self.n_frames} frame(s)")
             raise UserError(
-                f"{self.called} was called with {shapes}, {seen}, and raised {type(error).__name__}: {error}. Look at "
-                "how it is added: n_frames, conditional (False: it sees no condition), and inputs (('frame', "
-                "'condition') or ('condition', 'frame'): it takes two arguments)"
+                f"{self.called} was called with {shapes}, {seen}, and raised {in_short(error)}. Look at how it is "
+                "added: n_frames, conditional (False: it sees no condition), and inputs (('frame', 'condition') or "
+                "('condition', 'frame'): it takes two arguments)"
             ) from error
 
     def predictions(self, output: Any) -> list[Tensor]:
@@ -199,25 +192,26 @@ class Judge:
             try:
                 return predictions(output)
             except ValueError as error:
-                remedy = ("add it with prediction=, the index of the prediction or a function of all that it returns, "
-                          "such as prediction=lambda output: output[0]")  # fmt: skip
-                raise UserError(f"{self.called} returned {_described(output)}: {error}; {remedy}") from None
+                remedy = ("add it with prediction=, the index, key or attribute of the prediction or a function of all "
+                          "that it returns, such as prediction=lambda output: output[0]")  # fmt: skip
+                raise UserError(f"{self.called} returned {described(output)}: {error}; {remedy}") from None
         try:
             if callable(self.prediction):
                 picked = self.prediction(output)
             elif isinstance(output, Tensor):
                 raise TypeError("it is a tensor, of which that would be a sample")
             else:
-                picked = output[self.prediction]
+                named = isinstance(self.prediction, str) and not isinstance(output, Mapping)
+                picked = getattr(output, self.prediction) if named else output[self.prediction]
                 if not isinstance(picked, Tensor):
-                    raise TypeError(f"that is {_described(picked)}, not a tensor: give a function")
+                    raise TypeError(f"that is {described(picked)}, not a tensor: give a function")
         except (TypeError, KeyError, IndexError, AttributeError) as error:
-            raise UserError(f"{self.called} returned {_described(output)}, where prediction={self.prediction!r} does "
-                            f"not work: {type(error).__name__}: {error}") from error  # fmt: skip
-        found = list(_tensors(picked))
+            raise UserError(f"{self.called} returned {described(output)}, where prediction={self.prediction!r} does "
+                            f"not work: {in_short(error)}") from error  # fmt: skip
+        found = list(tensors(picked))
         if not found:
-            raise UserError(f"{self.called} returned {_described(output)}, of which prediction= makes "
-                            f"{_described(picked)}: let it make a tensor or a list of tensors")  # fmt: skip
+            raise UserError(f"{self.called} returned {described(output)}, of which prediction= makes "
+                            f"{described(picked)}: let it make a tensor or a list of tensors")  # fmt: skip
         return found
 
     def features(self, arguments: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
@@ -230,14 +224,14 @@ class Judge:
         method = getattr(self.network, "features", None)
         if inspect.ismethod(method) and self.prediction is None:
             made = method(*arguments)
-            if isinstance(made, (tuple, list)):  # else it means something else by features
+            if isinstance(made, (tuple, list)) and made and _judged(made[-1]):  # else it means something else by it
                 return list(made[:-1]), made[-1]
         output = self.ask(arguments)
         judged = {id(one) for one in self.predictions(output)}
-        features = [one for one in _tensors(output) if id(one) not in judged and one.dim() > 1]
+        features = [one for one in tensors(output) if id(one) not in judged and one.dim() > 1]
         if not features:
             raise UserError(f"feature matching needs features, and {self.called} has neither a method features nor "
-                            f"returned any, but {_described(output)}: give it one, or set the weight to 0")  # fmt: skip
+                            f"returned any, but {described(output)}: give it one, or set the weight to 0")  # fmt: skip
         return features, output
 
 
@@ -255,12 +249,12 @@ def predictions(output: Any) -> list[Tensor]:
     Raises:
         ValueError: says why it is not clear.
     """
-    tensors = list(_tensors(output))
-    if len(tensors) == 1:
-        return tensors
+    known = list(tensors(output))
+    if len(known) == 1:
+        return known
     found = _judged(output)
     if not found:
-        raise ValueError("no tensor in it has one channel, as predictions have" if tensors else "no tensor is in it")
+        raise ValueError("no tensor in it has one channel, as predictions have" if known else "no tensor is in it")
     return found
 
 
@@ -282,14 +276,14 @@ def _entries(output: Any) -> list[Any]:
     return list(output) if isinstance(output, (tuple, list)) else []
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
+def tensors(output: Any) -> Iterator[Tensor]:
     """All tensors of numbers in it."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output
     else:
         for entry in _entries(output):
-            yield from _tensors(entry)
+            yield from tensors(entry)
 
 
 def _form(output: Any) -> Any:
@@ -297,289 +291,18 @@ def _form(output: Any) -> Any:
     return None if isinstance(output, Tensor) else (type(output), *map(_form, _entries(output)))
 
 
-def _described(output: Any) -> str:
+def described(output: Any) -> str:
     """Its kinds and shapes, in short."""
     if isinstance(output, Tensor):
         return str(tuple(output.shape))
     if isinstance(output, Mapping):
-        return "{" + ", ".join(f"{key!r}: {_described(value)}" for key, value in output.items()) + "}"
+        return "{" + ", ".join(f"{key!r}: {described(value)}" for key, value in output.items()) + "}"
     if isinstance(output, (tuple, list)):
-        return f"{type(output).__name__}[{', '.join(map(_described, output))}]"
+        return f"{type(output).__name__}[{', '.join(map(described, output))}]"
     return "None" if output is None else type(output).__name__
 
 
-class Case(NamedTuple):
-    """What one loss shows to one judge. Cases of the same name add up to one loss.
-
-    Attributes:
-        name, prefix, suffix: of the loss, which is called prefix + name + suffix.
-        penalised: whether there is a gradient penalty beside it, prefix + name_gradient_penalty + suffix.
-        owner: its ``judged`` is given the discriminators' losses of its cases, by name without prefix and suffix.
-    """
-
-    name: str
-    judge: Judge
-    fake: Sequence[Exhibit]
-    real: Sequence[Exhibit]
-    prefix: str = ""
-    suffix: str = ""
-    penalised: bool = False
-    owner: Any = None
-
-
-def discriminator_terms(cases: Iterable[Case], criterion: Any) -> Losses:
-    """For each case the discriminator's loss, (real + fake) / 2, and its gradient penalty.
-
-    Gradients reach the discriminators alone. Each network is called once, on the real and generated pictures of all
-    its cases together, and once more for each gradient penalty; real pictures that cases share are judged once. A
-    network that may look at its batch (:func:`judges_each_alone`) sees real and generated ones apart, case by case.
-    Where a discriminator makes several predictions (of several scales) their losses and penalties add up, as those of
-    several discriminators do.
-
-    Args:
-        criterion: see ``losses.gan.objective``; or the ``host.Place`` where one is found. One of somebody's own may be
-            made for lists: where a discriminator returns one and no ``prediction`` is picked, the criterion is given
-            the list, as it is in its own GAN (pix2pixHD, SPADE), and each prediction if it cannot take that.
-    """
-    cases = [case for case in cases if case.fake and case.real]
-    criterion = objective(find(criterion))
-    losses: Losses = {}
-    owners: dict[str, tuple[Any, str]] = {}  # by the name of a loss, whose it is and what it is called there
-    for case, (real, fake) in zip(cases, _verdicts(cases), strict=True):
-        value = _judgement(criterion.discriminator, case.judge, (real, fake), criterion.takes_lists)
-        terms = {case.name: Term(value)}
-        if case.penalised:
-            shown = [torch.cat([exhibit.by_sample() for exhibit in side]).detach() for side in (case.real, case.fake)]
-            scales = range(len(case.judge.predictions(fake)))
-            penalty = sum(gradient_penalty(_critic(case, scale), *shown) for scale in scales)
-            terms[f"{case.name}_gradient_penalty"] = Term(penalty, GRADIENT_PENALTY_WEIGHT)
-        for name, term in terms.items():
-            whole = f"{case.prefix}{name}{case.suffix}"
-            _add(losses, whole, *term)
-            owners[whole] = case.owner, name
-    for owner in {id(case.owner): case.owner for case in cases if case.owner}.values():
-        owner.judged({name: losses[whole] for whole, (theirs, name) in owners.items() if theirs is owner})
-    return losses
-
-
-def generator_terms(cases: Iterable[Case], criterion: Any, matching_weight: float = 0.0) -> Losses:
-    """For each case how far its judge is from taking the generated pictures for real.
-
-    It leaves no trace in a discriminator: gradients reach the pictures alone, wherever the network has its parameters
-    from, and running statistics (batch norm) stay as they are.
-
-    Args:
-        criterion: see :func:`discriminator_terms`.
-        matching_weight: of feature matching, the L1 distance between features (:meth:`Judge.features`) of generated and
-            real pictures, called ``feature_matching`` where the loss is called ``gan``; 0 does not compute it.
-    """
-    losses: Losses = {}
-    criterion = objective(find(criterion))
-    for case in cases:
-        if not case.fake:
-            continue
-        judge = case.judge
-
-        def judged(shown: Sequence[Tensor], case: Case = case, judge: Judge = judge) -> list[Tensor]:
-            features, output = judge.features(shown) if matching_weight else ([], judge.ask(shown))
-            values = [_judgement(criterion.generator, judge, (output,), criterion.takes_lists)]
-            if matching_weight:
-                with torch.no_grad():
-                    targets, _ = judge.features(judge.arguments(case.real))
-                values.append(feature_matching_loss(features, targets))
-            return values
-
-        with _statistics_kept(judge.network):
-            gan, *matching = _seen_alone(judged, judge.arguments(case.fake))
-        _add(losses, f"{case.prefix}{case.name}{case.suffix}", gan)
-        if matching:
-            name = case.name.replace("gan", "feature_matching", 1)
-            _add(losses, f"{case.prefix}{name}{case.suffix}", matching[0], matching_weight)
-    return losses
-
-
-def _add(losses: Losses, name: str, value: Tensor, weight: float = 1.0) -> None:
-    losses[name] = Term(losses[name].value + value if name in losses else value, weight)
-
-
-def _judgement(side: Callable[..., Tensor], judge: Judge, outputs: Sequence[Any], takes_lists: bool) -> Tensor:
-    """What a side of a criterion says of all that a judge returned, on one or on both kinds of pictures."""
-    whole, first = takes_lists and judge.prediction is None, outputs[0]
-    # What goes unpacked in its own GAN, (prediction, features), is no list for its criterion.
-    if whole and (isinstance(first, list) or (
-            isinstance(first, tuple) and len(judge.predictions(first)) == len(list(_tensors(first))))):
-        with contextlib.suppress(TypeError, AttributeError, ValueError, UserError):
-            return side(*outputs)
-    found = [judge.predictions(output) for output in outputs]
-    try:
-        return sum(side(*same) for same in zip(*found, strict=True))
-    except torch.OutOfMemoryError:
-        raise
-    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
-        shapes = " and ".join(_described(one if len(one) > 1 else one[0]) for one in found)
-        raise UserError(
-            f"criterion_GAN raised {type(error).__name__} on the predictions of {judge.called}, {shapes}: {error}. "
-            "Pick them with prediction= when you add it, or give a criterion that judges them"
-        ) from error
-
-
-def _critic(case: Case, scale: int) -> Callable[[Tensor], Tensor]:
-    """The judge of a case as a function of whole pictures, [conditions, frames], to the prediction of one scale."""
-
-    def critic(pictures: Tensor) -> Tensor:
-        arguments = case.judge.arguments_of(pictures, case.fake[0].channels())
-        return case.judge.predictions(case.judge.ask(arguments))[scale]
-
-    return critic
-
-
-# ---- judged without a trace
-
-
-def _seen_alone(judged: Callable[[Sequence[Tensor]], list[Tensor]], shown: Sequence[Tensor]) -> list[Tensor]:
-    """``judged(shown)``, scalars, whose gradients reach ``shown`` and nothing else that they were computed with."""
-    if not torch.is_grad_enabled() or not any(one.requires_grad for one in shown):
-        with torch.no_grad():
-            return judged(shown)
-    copies = [one.detach().requires_grad_(one.requires_grad) for one in shown]
-    return list(_SeenAlone.apply((judged(copies), copies), *shown))
-
-
-class _SeenAlone(torch.autograd.Function):
-    """Hands on values, and their gradients to the tensors that the values were computed from copies of."""
-
-    @staticmethod
-    def forward(ctx: Any, inner: tuple[list[Tensor], list[Tensor]], *shown: Tensor) -> tuple[Tensor, ...]:
-        values, copies = inner
-        ctx.save_for_backward(*values, *copies)
-        return tuple(value.detach() for value in values)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        values, copies = saved[: len(gradients)], saved[len(gradients) :]
-        known = [pair for pair in zip(values, gradients, strict=True) if pair[0].requires_grad]
-        found = iter(torch.autograd.grad(
-            [value for value, _ in known], [one for one in copies if one.requires_grad],
-            [gradient for _, gradient in known], retain_graph=True, allow_unused=True,
-        ) if known else ())  # fmt: skip
-        # What was saved is let go with the outer graph, and the inner one with it.
-        return None, *(next(found, None) if one.requires_grad else None for one in copies)
-
-
-@contextlib.contextmanager
-def _statistics_kept(network: Any) -> Iterator[None]:
-    """While the block runs, norms that learn statistics from their batch compute as in training, and learn none."""
-    layers = {layer for module in _modules(network) for layer in module.modules()
-              if isinstance(layer, (_BatchNorm, _InstanceNorm)) and layer.training and layer.track_running_stats}
-    before = {layer: layer.momentum for layer in layers}
-    for layer in layers:
-        layer.track_running_stats = False  # batch norm then uses none
-        layer.momentum = 0.0  # instance norm then adds nothing to them
-    try:
-        yield
-    finally:
-        for layer, momentum in before.items():
-            layer.track_running_stats, layer.momentum = True, momentum
-
-
-def _modules(network: Any) -> list[nn.Module]:
-    """The modules that a function surely holds: it is one, a method of one or of what has some as attributes, or has
-    one in its closure or among the arguments of a ``functools.partial``."""
-    if isinstance(network, nn.Module):
-        return [network]
-    held: list[Any] = []
-    if inspect.ismethod(network):
-        owner = network.__self__
-        held = [owner] if isinstance(owner, nn.Module) else list(getattr(owner, "__dict__", {}).values())
-        network = network.__func__
-    if isinstance(network, functools.partial):
-        return [one for part in (network.func, *network.args, *network.keywords.values()) for one in _modules(part)]
-    for cell in getattr(network, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # an empty cell
-            held.append(cell.cell_contents)
-    names, known = getattr(getattr(network, "__code__", None), "co_names", ()), getattr(network, "__globals__", {})
-    held += [known[name] for name in names if name in known]
-    return [one for one in held if isinstance(one, nn.Module)]
-
-
-# ---- one call for all
-
-
-def _verdicts(cases: Sequence[Case]) -> list[tuple[Any, Any]]:
-    """By case, what its judge returns of its real and of its generated pictures."""
-    networks = [case.judge.network for case in cases]
-    calls = {id(network): _OneCall(network) for network in networks if judges_each_alone(network)}
-    for case, network in zip(cases, networks, strict=True):
-        if id(network) in calls:
-            calls[id(network)].add([*case.real, *case.fake])
-    found = []
-    for case, network in zip(cases, networks, strict=True):
-        call = calls.get(id(network))
-        if call:
-            found.append((call.predictions(case.judge, case.real), call.predictions(case.judge, case.fake)))
-        else:
-            found.append(tuple(case.judge.ask([one.detach() for one in case.judge.arguments(side)])
-                               for side in (case.real, case.fake)))
-    return found
-
-
-class _OneCall:
-    """One call of a network for many exhibits, each picture once."""
-
-    def __init__(self, network: nn.Module):
-        self.network = network
-        self.shown: list[Exhibit] = []
-        self.answers: tuple[Tensor, ...] = ()  # for each exhibit
-
-    def add(self, exhibits: Iterable[Exhibit]) -> None:
-        """Show these as well, unless their pictures are shown already."""
-        self.shown += [exhibit for exhibit in exhibits if self._place(exhibit) is None]
-
-    def _place(self, exhibit: Exhibit) -> int | None:
-        """The number of the exhibit that has all pictures of this one."""
-        for number, (video, condition, frames) in enumerate(self.shown):
-            if video is exhibit.video and condition is exhibit.condition and set(frames) >= set(exhibit.frames):
-                return number
-        return None
-
-    def predictions(self, judge: Judge, exhibits: Sequence[Exhibit]) -> Tensor:
-        """What the network says of the pictures of ``exhibits``; the first question, of one of its judges, calls it."""
-        if not self.answers:
-            pictures = [exhibit.pictures().detach() for exhibit in self.shown]
-            self.answers = judge.ask([torch.cat(pictures)]).split([len(some) for some in pictures])
-        found = []
-        for exhibit in exhibits:
-            number = self._place(exhibit)
-            frames, answer = self.shown[number].frames, self.answers[number]
-            if frames != exhibit.frames:
-                by_picture = answer.unflatten(0, (len(frames), -1))  # (W * N, ..) to (W, N, ..)
-                answer = torch.cat([by_picture[frames.index(some)] for some in exhibit.frames])
-            found.append(answer)
-        return torch.cat(found)
-
-
-# Modules of code whose layers do not look across the batch axis, and of wrappers, whose inner layers are looked at too.
-_ALONE = (
-    "timecyclegan.models.networks.", "torch._dynamo.eval_frame", "torch.nn.parallel.",
-    *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "dropout", "linear", "normalization",
-                                              "padding", "pixelshuffle", "pooling", "upsampling")),
-)  # fmt: skip
-
-
-def judges_each_alone(network: Any) -> bool:
-    """Whether a prediction surely depends on nothing but its own picture, so that a batch may be of any make-up.
-
-    Only layers that are known can tell: ours and PyTorch's, in ``nn.Sequential``. Batch norm in training mode looks at
-    the batch, and a ``forward`` of somebody's own may.
-    """
-    return isinstance(network, nn.Module) and all(_treats_each_alone(layer) for layer in network.modules())
-
-
-def _treats_each_alone(layer: nn.Module) -> bool:
-    if isinstance(layer, _BatchNorm):
-        return not layer.training and layer.running_mean is not None
-    if isinstance(layer, _InstanceNorm):
-        return not (layer.training and layer.track_running_stats)
-    return type(layer).__module__.startswith(_ALONE) and getattr(layer, "dim", None) != 0  # a softmax over the batch
+def in_short(error: Exception) -> str:
+    """Its kind and what it says, in one line: PyTorch's may have many, of which the first tells what is wrong."""
+    said = str(error).strip().split("\n")[0].rstrip(".:")
+    return f"{type(error).__name__}: {said}"

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from timecyclegan.losses import Losses, Term
+from timecyclegan.models.adversarial_terms import Case
 from timecyclegan.models.base_model import OTHER, UnpairedModel
 from timecyclegan.models.image_pool import ImagePool
-from timecyclegan.models.judge import Case
 from timecyclegan.models.mixins.host import Step
 from timecyclegan.util.options import Options
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from timecyclegan.losses import Losses, Term
+from timecyclegan.models.adversarial_terms import Case
 from timecyclegan.models.base_model import OTHER, UnpairedModel
-from timecyclegan.models.judge import Case
 from timecyclegan.models.mixins.host import Step
 from timecyclegan.models.networks import Architecture, define_motion_model, generator
 from timecyclegan.util.errors import UserError

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, total
 from timecyclegan.losses.gan import objective
-from timecyclegan.models.judge import Case, Judge, discriminator_terms, generator_terms
+from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms
+from timecyclegan.models.judge import Judge
 from timecyclegan.models.mixins.host import (
     DEFAULT_NAME,
     CriterionPlace,

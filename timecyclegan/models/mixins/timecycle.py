@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.gan import objective
 from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
-from timecyclegan.models.judge import Case, Exhibit, Judge, discriminator_terms, generator_terms
+from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms
+from timecyclegan.models.judge import Exhibit, Judge
 from timecyclegan.models.mixins.host import Place, Step, Video, as_video, check_ignored, find, not_negative
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES
 

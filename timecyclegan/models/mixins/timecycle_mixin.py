@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses
 from timecyclegan.losses.gan import objective
-from timecyclegan.models.judge import Case
+from timecyclegan.models.adversarial_terms import Case
 from timecyclegan.models.mixins.host import (
     DEFAULT_NAME,
     CriterionPlace,
