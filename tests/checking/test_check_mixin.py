@@ -84,7 +84,7 @@ def test_findings_say_what_was_seen_and_what_to_do():
     assert "sequence (2, 4, 3, 16, 16) and condition (2, 3, 1, 16, 16) differ in N, T, H or W" in wrong
     wrong = text("plain_class", *PLANTED["half of it in the optimizer"][1]["plain_class"])
     assert "8 of its 16 parameters" in wrong and "optimizer_G, optimizer_D" in wrong
-    assert "1 frame(s)" in text("plain_class", frames=1) and "at least 2" in text("plain_class", frames=1)
+    assert "is given 1 frame(s) and needs 2 or more" in text("plain_class", frames=1)
 
 
 # ---- a GAN of one's own that computes losses and leaves the rest to a loop outside

@@ -211,6 +211,10 @@ PLANTED = {
         "dcgan_script": [("optimizerG.zero_grad()", "pass")],
         "separate_steps": [("self.optimizer_D.zero_grad()", "pass")],
     }),
+    "the generator clears its own gradients alone": ("gradients not cleared in the step", {
+        "dcgan_script": [("optimizerG.zero_grad()", "netG.zero_grad()")],
+        "separate_steps": [("self.optimizer_G.zero_grad()", "self.generator.zero_grad()")],
+    }),
     "a real clip of pixels in [0, 1]": ("real clip in [0, 1]", {
         "separate_steps": [("input(real, maps)  #", "input([(x + 1) / 2 for x in real], maps)  #")],
         "dcgan_script": [("discriminator_input(real)", "discriminator_input((real + 1) / 2)")],

@@ -117,7 +117,6 @@ class Part:
         self.range = self.ranges.get("sequence", (-1, 0))
         self.signed |= bool(self.range[0] < -0.25)
         self.frames = 0 if self.sequence is None else self.sequence.shape[1]
-        self.least = core.type.history + 1 if self.cycle else 0
         self.readings, self.disordered, self.misjudged, self.unsigned = sightings(self)
         self.swapped = swapped(self)
         # The parameters of the motion models, and of those of the host's that no clip depends on.
@@ -283,6 +282,7 @@ ERRORS = [  # what an error says, the name of the finding, and what to do where 
      "timecycle_type 'unconditional'"),
     ("a sequence is (N", "sequence of the wrong shape", ""),
     ("differ in N", "sequence and condition differ", ": frame t of the one must belong to frame t of the other"),
+    ("walk is given", "cycle of length 0", ""),
     ("walk first", "{p.walk} never called", ": call {p.feed} on the clip of this step, before its losses"),
     ("first, in every step", "{p.walk} never called", ""),
 ]
@@ -302,8 +302,6 @@ RULES: list[tuple[str, str, Callable[[Part], Any]]] = [  # name, sentence, predi
     ("{name}", "{error}{remedy}", refused),
     ("condition in another order of time", "your GAN sees frames beside other frames of the condition than "
      "timecycle_forward does: give both in the same order", lambda p: p.disordered),
-    ("cycle of length 0", "in {p.frames} frame(s) that are not ignored nothing can be walked: give at least {p.least}",
-     lambda p: p.cycle and 0 < p.frames < p.least and not p.swapped),
     ("discriminator with the wrong input", "your GAN gives {name} frame and condition in another order: see inputs= of "
      "add_timecycle_discriminator, or add a function that reorders channels", lambda p: p.misjudged),
     ("discriminator sees nothing", "{judge.name} sees {judge.n_frames} frames, the walk has {p.frames}: lower n_frames",
@@ -404,10 +402,13 @@ def find_faults(
         "added later, and fails at its next step or leaves it out: make it after add_param_group", [
             {"name": name} for name, one, _ in record.optimizers
             if len({"initial_lr" in group for group in one.param_groups}) > 1])  # fmt: skip
-    add("gradients not cleared in the step", "{name} makes a step, and nothing in it clears its gradients, which add "
-        "up unless the loop around does: call {name}.zero_grad() before .backward()", [
-            {"name": name} for name, one, ids in record.optimizers if record.complete and id(one) in record.stepped
-            and {"graded", "step"} == {event.what for key in ids for event in record.histories[key]}])  # fmt: skip
+    motion = set().union(*(part.motion for part in parts))
+    add("gradients not cleared in the step", "{name} makes a step, and nothing in it clears {whose} gradients, which "
+        "add up unless the loop around does: call {name}.zero_grad() before .backward()", [
+            {"name": name, "whose": "the motion model's" if kept <= motion else "its"}
+            for name, one, ids in record.optimizers if record.complete and id(one) in record.stepped
+            and (kept := {key for key in ids
+                          if {"graded", "step"} == {event.what for event in record.histories[key]}})])  # fmt: skip
     add("gradients of the generator's loss in a discriminator", "{name} uses gradients that the generator's "
         ".backward() left in its parameters: call {name}.zero_grad() right before the discriminator's .backward()",
         left_over(record, parts) if record.complete else ())  # fmt: skip
