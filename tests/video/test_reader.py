@@ -13,6 +13,7 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import find_sequences
 from timecyclegan.video.random_access import video_frames
 from timecyclegan.video.reader import VideoFile, is_video, survey
+from timecyclegan.video.writer import VideoWriter
 
 MATRICES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # Kr, Kb
 AS_STORED = (1, 0, 0, 1)
@@ -246,6 +247,41 @@ def test_sizes_that_lie_do_not_make_a_file_cut_off(tmp_path):
     for number, more in enumerate((bytes(100), b"some words" * 20)):
         (tmp_path / f"{number}.mp4").write_bytes(path.read_bytes() + more)
         check(tmp_path / f"{number}.mp4", range(20))
+
+
+@pytest.mark.parametrize(("name", "codec", "note"), [
+    ("a.mp4", "libx264", "two films stand behind each other in it; only the first is read"), ("a.gif", "gif", None),
+    ("a.ts", "libx264+mpeg2video", "stored pictures only 10 can be decoded"),
+])  # fmt: skip
+def test_files_that_were_put_behind_each_other(tmp_path, name, codec, note):
+    """What is not read is said; where all is read, any order gives it: a GIF's later pictures build on earlier ones."""
+    film, parts = moving(20), []
+    for part, kind in zip((film[:10], film[10:]), (codec.split("+") * 2)[:2], strict=True):
+        write_clip(tmp_path / name, part, kind, pix_fmt="rgb8" if kind == "gif" else "yuv420p")
+        parts.append((tmp_path / name).read_bytes())
+    (tmp_path / name).write_bytes(b"".join(parts))
+    shown = {"a.mp4": range(10), "a.ts": range(10, 20)}.get(name, range(20))
+    check(tmp_path / name, shown, note=note)
+    frames = video_frames(tmp_path / name)
+    for place in (len(shown) - 1, 9, 5):
+        np.testing.assert_array_equal(frames[place].read(), stream(tmp_path / name)[place][0])
+
+
+def test_where_pictures_end_is_read_of_their_own_tag(tmp_path):
+    """Of reordered frames in Matroska FFmpeg may guess when they begin, here an hour too late."""
+    path, times = tmp_path / "a.mkv", [Fraction(t, 1000) for t in (0, 40, 3_600_000, 3_600_040)]
+    with VideoWriter(path, Fraction(1, 900), 48, 64, tick=Fraction(1, 1000)) as writer:
+        for image, time in zip(moving(4), times, strict=True):
+            writer.write(image, time, Fraction(1, 25))
+    assert survey(path).notes == [] and survey(path).times == times
+
+
+def test_times_that_are_all_the_same_tell_no_rate(tmp_path):
+    """FFmpeg guesses the rate by the unit of the times, 1000 per second."""
+    write_clip(tmp_path / "a.mkv", moving(20), "mjpeg", pix_fmt="yuvj420p")
+    path = remux(tmp_path / "a.mkv", tmp_path / "b.mkv", with_times([0] * 20))
+    assert survey(path).rate == 25
+    assert "it stores no times; its frames are taken for 25 per second" in survey(path).notes
 
 
 def test_covers_are_no_video_and_further_streams_are_named(tmp_path):

@@ -37,6 +37,22 @@ def missing_bytes(path: Path) -> int:
         return max(0, place - size)
 
 
+def holds_second_film(path: Path) -> bool:
+    """Whether an ISO file has a second table of frames (moov), as after ``cat a.mp4 b.mp4``: readers know the first.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    place, films = 0, 0
+    with open(path, "rb") as file:
+        while length := _iso(file):
+            file.seek(place + 4)
+            films += file.read(4) == b"moov"
+            place += length
+            file.seek(place)
+    return films > 1
+
+
 def _is_whole_gif(file: BinaryIO) -> bool:
     """Whether its blocks lead to its trailer (GIF89a, sections 17 to 27)."""
     file.seek(_colours(file.read(13)[10:11]), os.SEEK_CUR)
