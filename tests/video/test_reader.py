@@ -329,6 +329,14 @@ def test_colours_that_are_not_read_as_they_are_meant_are_noted(tmp_path, tags, n
         np.testing.assert_allclose(stream(path)[0][0], expected, atol=1)
 
 
+@pytest.mark.parametrize(("pix_fmt", "bits"), [("gray16le", 16), ("gray12le", 12), ("gray", 0), ("yuv420p10le", 0)])
+def test_bits_that_are_not_read_are_noted(tmp_path, pix_fmt, bits):
+    """As a depth camera stores them: of 16 bits that use up to 5000, the 8 that are read have 20 levels."""
+    path = write_clip(tmp_path / "a.mkv", moving(3), "ffv1", pix_fmt=pix_fmt)
+    notes = survey(path).notes
+    assert (len(notes) == 1 and f"its pixels have {bits} bits, of which 8 are read" in notes[0]) if bits else not notes
+
+
 @pytest.mark.parametrize(("name", "codec", "options"), [
     ("a.mp4", "libx264", {"flags": "+ildct", "x264-params": "tff=1"}), ("a.mpg", "mpeg2video", {"flags": "+ildct"}),
 ])  # fmt: skip

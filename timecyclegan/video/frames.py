@@ -97,6 +97,10 @@ def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str,
 def _note_videos(videos: list[Path]) -> None:
     """Say what is not as the videos say, or is not read as it was meant, once each."""
     told: dict[str, list[str]] = {}
+    stills = [video for video in videos if len(survey(video).times) == 1]
+    if len(stills) > 1:
+        told["videos of one frame, each a sequence of its own; to be the frames of one they must be images, for "
+             "example PNG"] = list(map(str, stills))
     for video in videos:
         for text in survey(video).notes:
             told.setdefault(text, []).append(str(video))
@@ -297,8 +301,9 @@ def read_image(frame: Frame) -> np.ndarray:
             if image.mode == "I" or image.mode.startswith("I;16"):
                 gray = np.asarray(image).astype(np.int64)
                 if gray.min() < 0 or gray.max() > 65535:
-                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel, for "
-                                    "example with timecyclegan.data.resize_images --range")
+                    raise UserError(f"image {frame} has pixels from {gray.min()} to {gray.max()}, beyond the 0 to "
+                                    "65535 of 16 bits; convert it to 8 or 16 bits per channel, for example with "
+                                    "timecyclegan.data.resize_images --range")
                 image = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
             with warnings.catch_warnings():
                 # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.

@@ -405,6 +405,11 @@ def _describe(picture: av.VideoFrame) -> list[str]:
     if picture.colorspace not in (*_MATRICES, 2) and not picture.format.is_rgb:
         notes.append(f"its colour matrix (number {picture.colorspace} of ITU-T H.273) is not converted here; the usual "
                      "one of its size is taken")  # fmt: skip
+    bits = max(component.bits for component in picture.format.components)
+    if bits > 10 and (picture.format.is_rgb or len(picture.format.components) == 1):  # films of 10 bits use them all
+        notes.append(f"its pixels have {bits} bits, of which 8 are read: where they use a sliver of their range, as "
+                     "depths do, few levels are left; store such frames as PNG of 16 bits, which resize_images --range "
+                     "spreads")
     if picture.interlaced_frame:
         notes.append("it is interlaced, each picture weaves two moments together; deinterlace it first, for example "
                      "by ffmpeg -vf bwdif")  # fmt: skip
