@@ -503,6 +503,16 @@ def test_packets_that_were_lost_are_noted(tmp_path):
     assert len(stream(tmp_path / "b.ts")) == len(video_frames(tmp_path / "b.ts")) > 25
 
 
+@pytest.mark.parametrize("name", ["a.ts", "a.m2ts"])
+def test_a_recording_that_was_not_filled_is_noted(tmp_path, name):
+    """Its place on the disk was taken before it was written, as recorders and downloads do: behind it are zeros."""
+    path = write_clip(tmp_path / name, moving(30), options=B_FRAMES)
+    check(path, range(30))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    assert "its last bytes are no transport stream: it was not written to its end" in survey(path).notes
+
+
 def test_a_decoder_that_is_missing_is_named(tmp_path):
     path = write_clip(tmp_path / "a.mp4", moving(3))
     before, _, after = path.read_bytes().rpartition(b"avc1")  # the first one is a brand of the file

@@ -25,7 +25,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from timecyclegan.util.errors import UserError, failed
 from timecyclegan.util.names import expanded
-from timecyclegan.video.endings import holds_second_film, missing_bytes
+from timecyclegan.video.endings import ends_in_packets, holds_second_film, missing_bytes
 from timecyclegan.video.times import ascending, average_rate
 
 # Names under which videos are found in folders. A single file may be called anything: what is in it decides.
@@ -387,6 +387,8 @@ def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
     alone = bool(video.stream.duration) or len(video.container.streams) == 1  # else what is longer may be the sound
     if early and alone and found < 0.98 * said:
         return [f"it says that its pictures last {said:.2f} s, but they end after {found:.2f} s; it is read to there"]
+    if video.container.format.name == "mpegts" and not ends_in_packets(video.path):
+        return ["its last bytes are no transport stream: it was not written to its end"]
     if holds_second_film(video.path):
         return ["two films stand behind each other in it; only the first is read"]
     if count > len(packets):
