@@ -415,6 +415,11 @@ def test_what_is_no_video_is_named(tmp_path):
     assert "it is damaged or no video (it is empty); replace" in message(VideoFile, tmp_path / "empty.mp4")
     for name in ("empty.mp4", "text.mp4"):
         assert f"cannot read video {tmp_path / name}: it is damaged or no video" in message(VideoFile, tmp_path / name)
+    (tmp_path / "link.mp4").symlink_to("gone.mp4")
+    (tmp_path / "ring.mp4").symlink_to("ring.mp4")
+    for name, why in (("link", "a link to gone.mp4, which is not there"), ("ring", "a link to itself")):
+        for call in (VideoFile, video_frames):
+            assert message(call, path := tmp_path / f"{name}.mp4") == f"cannot read video {path}: it is {why}"
     missing = tmp_path / "missing.mp4"
     assert message(VideoFile, missing) == f"cannot read video {missing}: No such file or directory"
 

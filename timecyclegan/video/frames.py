@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from timecyclegan.util.errors import UserError, failed, note
+from timecyclegan.util.errors import UserError, failed, link_to_nothing, note
 from timecyclegan.util.files import replacing
 from timecyclegan.util.names import difference, expanded, look_alike, one_form, user_path
 from timecyclegan.video.listing import (
@@ -114,11 +114,8 @@ def _check_root(root: Path) -> None:
         root.stat()
     except OSError as error:
         where = root.absolute()
-        if error.errno == errno.ELOOP:
-            raise UserError(f"{where} is a link to itself, or leads through one; give the folder itself") from error
-        if os.path.islink(root):  # pathlib's own raises where a name is too long
-            raise UserError(f"{where} is a link to {os.readlink(root)}, which is not there; give a folder that is "
-                            "there") from error
+        if link := link_to_nothing(root):
+            raise UserError(f"{where} is {link}; give a folder that is there") from error
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise UserError(f"cannot read {where}: {error.strerror}") from error
         file = next((parent for parent in where.parents if parent.is_file()), None)

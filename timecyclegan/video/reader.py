@@ -23,7 +23,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from timecyclegan.util.errors import UserError, failed
+from timecyclegan.util.errors import UserError, failed, link_to_nothing
 from timecyclegan.util.names import expanded
 from timecyclegan.video.endings import ends_in_packets, holds_second_film, missing_bytes
 from timecyclegan.video.times import ascending, average_rate
@@ -362,7 +362,7 @@ class _Packet(NamedTuple):
 
 
 def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
-    """Notes on a file that ends earlier than it declares.
+    """Notes on a file that ends earlier than it should, or holds more than is read.
 
     Raises:
         UserError: it was longer once: its own structure says that bytes are missing, and pictures are missing as well.
@@ -447,6 +447,8 @@ def to_rgb(picture: av.VideoFrame) -> np.ndarray:
 def unreadable(path: str | Path, error: Exception | None, frame: int | None = None) -> UserError:
     """What to say of a video, or of one frame of it, that cannot be read."""
     what = f"video {path}" if frame is None else f"frame {frame} of video {path}"
+    if link := link_to_nothing(path):
+        return UserError(f"cannot read {what}: it is {link}")
     said = f" ({error.strerror})" if isinstance(error, av.error.FFmpegError) else ""
     said = " (it is empty)" if Path(path).is_file() and not Path(path).stat().st_size else said
     damaged = UserError(f"cannot read {what}: it is damaged{'' if frame is not None else ' or no video'}{said}; "
