@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.clips import moving, write_clip
 from tests.data.killing import contents
 from tests.training.helpers import write_data
 from timecyclegan.data import check_data, resize_images
@@ -191,6 +192,17 @@ def test_videos_are_frames_too(tmp_path, run):
     clip.write_bytes(clip.read_bytes()[:300])
     said = run(tmp_path / "source", tmp_path / "target", code=2)
     assert str(clip) in said.err and said.err.count("\n") == 1
+
+
+def test_a_video_that_changes_its_size_on_the_way(tmp_path, run):
+    """As two recordings behind each other: each size is counted as often as it is there."""
+    parts = [write_clip(tmp_path / name, moving(count, *size)).read_bytes()
+             for name, count, size in (("a.ts", 6, (48, 64)), ("b.ts", 5, (96, 128)))]  # fmt: skip
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/c.ts").write_bytes(b"".join(parts))
+    said = run(tmp_path / "clips", "--no-estimate").out
+    assert "1 sequence of 11 frames, 11 in all; height x width 48x64, 96x128; video" in said
+    assert "frames differ in size; all are resized to one: 48x64 (6), 96x128 (5)" in said
 
 
 def test_paths_as_users_write_them(data, run, tmp_path, monkeypatch):

@@ -252,6 +252,8 @@ def test_pixels_without_a_known_range_are_user_errors(tmp_path):
     for name, value in (("float", np.float32(0.5)), ("int", np.int32(70000))):
         Image.fromarray(np.full((H, W), value)).save(tmp_path / f"{name}.tif")
         assert f"{name}.tif has" in message(read_image, tmp_path / f"{name}.tif")
+    cv2.imwrite(str(tmp_path / "signed.tif"), np.arange(-500, 2500, 100, np.int16).reshape(5, 6))  # 16 bits, not 32
+    assert "signed.tif has pixels from -500 to 2400, beyond" in message(read_image, tmp_path / "signed.tif")
 
 
 def test_image_size_reads_the_header_only(tmp_path):

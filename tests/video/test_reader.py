@@ -13,6 +13,7 @@ from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import find_sequences
 from timecyclegan.video.random_access import video_frames
 from timecyclegan.video.reader import VideoFile, is_video, survey
+from timecyclegan.video.writer import VideoWriter
 
 MATRICES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # Kr, Kb
 AS_STORED = (1, 0, 0, 1)
@@ -248,6 +249,41 @@ def test_sizes_that_lie_do_not_make_a_file_cut_off(tmp_path):
         check(tmp_path / f"{number}.mp4", range(20))
 
 
+@pytest.mark.parametrize(("name", "codec", "note"), [
+    ("a.mp4", "libx264", "two films stand behind each other in it; only the first is read"), ("a.gif", "gif", None),
+    ("a.ts", "libx264+mpeg2video", "stored pictures only 10 can be decoded"),
+])  # fmt: skip
+def test_files_that_were_put_behind_each_other(tmp_path, name, codec, note):
+    """What is not read is said; where all is read, any order gives it: a GIF's later pictures build on earlier ones."""
+    film, parts = moving(20), []
+    for part, kind in zip((film[:10], film[10:]), (codec.split("+") * 2)[:2], strict=True):
+        write_clip(tmp_path / name, part, kind, pix_fmt="rgb8" if kind == "gif" else "yuv420p")
+        parts.append((tmp_path / name).read_bytes())
+    (tmp_path / name).write_bytes(b"".join(parts))
+    shown = {"a.mp4": range(10), "a.ts": range(10, 20)}.get(name, range(20))
+    check(tmp_path / name, shown, note=note)
+    frames = video_frames(tmp_path / name)
+    for place in (len(shown) - 1, 9, 5):
+        np.testing.assert_array_equal(frames[place].read(), stream(tmp_path / name)[place][0])
+
+
+def test_where_pictures_end_is_read_of_their_own_tag(tmp_path):
+    """Of reordered frames in Matroska FFmpeg may guess when they begin, here an hour too late."""
+    path, times = tmp_path / "a.mkv", [Fraction(t, 1000) for t in (0, 40, 3_600_000, 3_600_040)]
+    with VideoWriter(path, Fraction(1, 900), 48, 64, tick=Fraction(1, 1000)) as writer:
+        for image, time in zip(moving(4), times, strict=True):
+            writer.write(image, time, Fraction(1, 25))
+    assert survey(path).notes == [] and survey(path).times == times
+
+
+def test_times_that_are_all_the_same_tell_no_rate(tmp_path):
+    """FFmpeg guesses the rate by the unit of the times, 1000 per second."""
+    write_clip(tmp_path / "a.mkv", moving(20), "mjpeg", pix_fmt="yuvj420p")
+    path = remux(tmp_path / "a.mkv", tmp_path / "b.mkv", with_times([0] * 20))
+    assert survey(path).rate == 25
+    assert "it stores no times; its frames are taken for 25 per second" in survey(path).notes
+
+
 def test_covers_are_no_video_and_further_streams_are_named(tmp_path):
     picture = io.BytesIO()
     Image.fromarray(moving(1)[0]).save(picture, "PNG")
@@ -291,6 +327,14 @@ def test_colours_that_are_not_read_as_they_are_meant_are_noted(tmp_path, tags, n
         with av.open(str(path)) as file:
             expected = by_formula(next(file.decode(video=0)), "bt601", False)
         np.testing.assert_allclose(stream(path)[0][0], expected, atol=1)
+
+
+@pytest.mark.parametrize(("pix_fmt", "bits"), [("gray16le", 16), ("gray12le", 12), ("gray", 0), ("yuv420p10le", 0)])
+def test_bits_that_are_not_read_are_noted(tmp_path, pix_fmt, bits):
+    """As a depth camera stores them: of 16 bits that use up to 5000, the 8 that are read have 20 levels."""
+    path = write_clip(tmp_path / "a.mkv", moving(3), "ffv1", pix_fmt=pix_fmt)
+    notes = survey(path).notes
+    assert (len(notes) == 1 and f"its pixels have {bits} bits, of which 8 are read" in notes[0]) if bits else not notes
 
 
 @pytest.mark.parametrize(("name", "codec", "options"), [
@@ -371,6 +415,11 @@ def test_what_is_no_video_is_named(tmp_path):
     assert "it is damaged or no video (it is empty); replace" in message(VideoFile, tmp_path / "empty.mp4")
     for name in ("empty.mp4", "text.mp4"):
         assert f"cannot read video {tmp_path / name}: it is damaged or no video" in message(VideoFile, tmp_path / name)
+    (tmp_path / "link.mp4").symlink_to("gone.mp4")
+    (tmp_path / "ring.mp4").symlink_to("ring.mp4")
+    for name, why in (("link", "a link to gone.mp4, which is not there"), ("ring", "a link to itself")):
+        for call in (VideoFile, video_frames):
+            assert message(call, path := tmp_path / f"{name}.mp4") == f"cannot read video {path}: it is {why}"
     missing = tmp_path / "missing.mp4"
     assert message(VideoFile, missing) == f"cannot read video {missing}: No such file or directory"
 
@@ -457,6 +506,16 @@ def test_packets_that_were_lost_are_noted(tmp_path):
     (tmp_path / "b.ts").write_bytes(data[: 188 * 30] + data[188 * 33 :])
     assert "1 of its packets are damaged or follow some that were lost" in survey(tmp_path / "b.ts").notes[0]
     assert len(stream(tmp_path / "b.ts")) == len(video_frames(tmp_path / "b.ts")) > 25
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.m2ts"])
+def test_a_recording_that_was_not_filled_is_noted(tmp_path, name):
+    """Its place on the disk was taken before it was written, as recorders and downloads do: behind it are zeros."""
+    path = write_clip(tmp_path / name, moving(30), options=B_FRAMES)
+    check(path, range(30))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    assert "its last bytes are no transport stream: it was not written to its end" in survey(path).notes
 
 
 def test_a_decoder_that_is_missing_is_named(tmp_path):

@@ -123,6 +123,19 @@ def test_everything_else_is_named_once(tmp_path, capsys, monkeypatch):
         "hidden files and folders: .cache, a/.3.png\n")
 
 
+def test_frames_that_are_called_like_videos_are_noted(tmp_path, capsys):
+    """GIFs of one picture each: no training clip can be made of them, and the lengths alone would not say why."""
+    for name in ("s/0.gif", "s/1.gif", "s/2.gif", "t/0.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pages(1)[0].save(tmp_path / name)
+    assert list(find_sequences(tmp_path / "s")) == ["0", "1", "2"]
+    assert capsys.readouterr().out == (
+        f"note: {tmp_path}/s/0.gif, {tmp_path}/s/1.gif, {tmp_path}/s/2.gif: videos of one frame, each a sequence of "
+        "its own; to be the frames of one they must be images, for example PNG\n")
+    find_sequences(tmp_path / "t")
+    assert not capsys.readouterr().out
+
+
 def test_a_folder_without_frames_says_what_it_holds(tmp_path):
     touch(tmp_path, "a/1.heic", "a/2.xyz")
     text = message(find_sequences, tmp_path)

@@ -29,7 +29,8 @@ def sound(path):
 @pytest.mark.parametrize(("source", "codec", "target", "seconds"), [  # the pictures last 0.8 s
     ("a.mp4", "aac", "b.mp4", 0.3), ("a.mp4", "aac", "b.mkv", 1.5), ("a.mp4", "aac", "b.mov", 0.8),
     ("a.mkv", "libopus", "b.webm", 0.3), ("a.mkv", "libopus", "b.mp4", 1.5), ("a.avi", "mp3", "b.avi", 0.3),
-    ("a.avi", "mp3", "b.avi", 1.5), ("a.mov", "pcm_s16le", "b.mov", 0.8),
+    ("a.avi", "mp3", "b.avi", 1.5), ("a.mov", "pcm_s16le", "b.mov", 0.8), ("a.avi", "ac3", "b.avi", 0.8),
+    ("a.avi", "mp2", "b.avi", 0.8), ("a.avi", "pcm_s16le", "b.avi", 0.8),
 ])  # fmt: skip
 def test_sound_is_copied_byte_by_byte_at_its_times(tmp_path, source, codec, target, seconds):
     pictures = "mpeg4" if source == "a.avi" else "libx264"

@@ -52,18 +52,24 @@ def look_at(sequences: dict[str, list[Frame]], pixels: bool = True) -> Facts:
         for frame in frames:
             progress.update()
             try:
-                if isinstance(frame, Path) or frame is frames[0]:  # the frames of a video are alike
-                    count = 1 if isinstance(frame, Path) else len(frames)
-                    sizes[image_size(frame)] += count
-                    depths[depth := _depth(frame)] += count
-                    said = frame is frames[0] or Path(frame.name).suffix.lower() in OFTEN_SEVERAL  # by find_sequences
-                    if isinstance(frame, Path) and not (said and holds_more(frame)) and _pictures(frame) > 1:
+                if isinstance(frame, Path):
+                    sizes[image_size(frame)] += 1
+                    depths[depth := _depth(frame)] += 1
+                    said = frame is frames[0] or frame.suffix.lower() in OFTEN_SEVERAL  # by find_sequences
+                    if not (said and holds_more(frame)) and _pictures(frame) > 1:
                         several.append(labels[frame])
                     with contextlib.suppress(UserError):  # what keeps training from reading it, is said below
                         if pixels and depth.startswith("16") and (deep := deep_pixels(frame)) is not None:
                             extremes.extend((int(deep.min()), int(deep.max())))
+                elif not pixels and frame is frames[0]:
+                    sizes[image_size(frame)] += len(frames)
+                    depths["video"] += len(frames)
                 if pixels:
-                    yield frame, read_image(frame)
+                    picture = read_image(frame)
+                    if not isinstance(frame, Path):  # a video may change its size on the way
+                        sizes[picture.shape[:2]] += 1
+                        depths["video"] += 1
+                    yield frame, picture
             except UserError as error:
                 broken.append(str(error))
 
@@ -125,10 +131,8 @@ def _pictures(frame: Path) -> int:
         return getattr(image, "n_frames", 1)
 
 
-def _depth(frame: Frame) -> str:
-    """The kind of a readable frame's pixels."""
-    if not isinstance(frame, Path):
-        return "video"
+def _depth(frame: Path) -> str:
+    """The kind of a readable image's pixels."""
     if has_deep_colours(frame):
         return "16-bit colour"
     with Image.open(frame) as image:

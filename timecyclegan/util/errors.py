@@ -89,6 +89,18 @@ def reason(error: BaseException) -> str | None:
     return f"a limit of the library: {text or type(error).__name__}" if limited else None
 
 
+def link_to_nothing(path: str | os.PathLike) -> str | None:
+    """What ``path`` is, for a message, if it is a link that leads nowhere, or lies behind a link to itself."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link to itself" if os.path.islink(path) else "behind a link to itself"
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and os.path.islink(path):
+            return f"a link to {os.readlink(path)}, which is not there"
+    return None
+
+
 def failed(what: str, error: BaseException, otherwise: str) -> UserError:
     """What to say of a call that failed: "``what``: why", by :func:`reason`, or ``otherwise`` where that knows none."""
     why = reason(error)

@@ -37,6 +37,36 @@ def missing_bytes(path: Path) -> int:
         return max(0, place - size)
 
 
+def holds_second_film(path: Path) -> bool:
+    """Whether an ISO file has a second table of frames (moov), as after ``cat a.mp4 b.mp4``: readers know the first.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    place, films = 0, 0
+    with open(path, "rb") as file:
+        while length := _iso(file):
+            file.seek(place + 4)
+            films += file.read(4) == b"moov"
+            place += length
+            file.seek(place)
+    return films > 1
+
+
+def ends_in_packets(path: Path) -> bool:
+    """Whether a transport stream ends in its packets, which begin with 0x47 (ISO/IEC 13818-1, 2.4.3.2).
+
+    They have 188 bytes, and 192 or 204 where a time or a checksum is stored with each.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        file.seek(-min(os.path.getsize(path), 3 * 204), os.SEEK_END)
+        end = file.read()
+    return any(set(end[first::length]) == {0x47} for length in (188, 192, 204) for first in range(length))
+
+
 def _is_whole_gif(file: BinaryIO) -> bool:
     """Whether its blocks lead to its trailer (GIF89a, sections 17 to 27)."""
     file.seek(_colours(file.read(13)[10:11]), os.SEEK_CUR)

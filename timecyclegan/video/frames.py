@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from timecyclegan.util.errors import UserError, failed, note
+from timecyclegan.util.errors import UserError, failed, link_to_nothing, note
 from timecyclegan.util.files import replacing
 from timecyclegan.util.names import difference, expanded, look_alike, one_form, user_path
 from timecyclegan.video.listing import (
@@ -97,6 +97,10 @@ def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str,
 def _note_videos(videos: list[Path]) -> None:
     """Say what is not as the videos say, or is not read as it was meant, once each."""
     told: dict[str, list[str]] = {}
+    stills = [video for video in videos if len(survey(video).times) == 1]
+    if len(stills) > 1:
+        told["videos of one frame, each a sequence of its own; to be the frames of one they must be images, for "
+             "example PNG"] = list(map(str, stills))
     for video in videos:
         for text in survey(video).notes:
             told.setdefault(text, []).append(str(video))
@@ -110,11 +114,8 @@ def _check_root(root: Path) -> None:
         root.stat()
     except OSError as error:
         where = root.absolute()
-        if error.errno == errno.ELOOP:
-            raise UserError(f"{where} is a link to itself, or leads through one; give the folder itself") from error
-        if os.path.islink(root):  # pathlib's own raises where a name is too long
-            raise UserError(f"{where} is a link to {os.readlink(root)}, which is not there; give a folder that is "
-                            "there") from error
+        if link := link_to_nothing(root):
+            raise UserError(f"{where} is {link}; give a folder that is there") from error
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise UserError(f"cannot read {where}: {error.strerror}") from error
         file = next((parent for parent in where.parents if parent.is_file()), None)
@@ -297,8 +298,9 @@ def read_image(frame: Frame) -> np.ndarray:
             if image.mode == "I" or image.mode.startswith("I;16"):
                 gray = np.asarray(image).astype(np.int64)
                 if gray.min() < 0 or gray.max() > 65535:
-                    raise UserError(f"image {frame} has 32-bit pixels; convert it to 8 or 16 bits per channel, for "
-                                    "example with timecyclegan.data.resize_images --range")
+                    raise UserError(f"image {frame} has pixels from {gray.min()} to {gray.max()}, beyond the 0 to "
+                                    "65535 of 16 bits; convert it to 8 or 16 bits per channel, for example with "
+                                    "timecyclegan.data.resize_images --range")
                 image = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
             with warnings.catch_warnings():
                 # Pillow advises RGBA for palettes with transparency; here the alpha is dropped on purpose.

@@ -1,5 +1,4 @@
 """What lies in a folder: every entry has its kind, so that whoever uses some can name the others."""
-import errno
 import mimetypes
 import os
 from collections.abc import Collection
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from PIL import features
 
-from timecyclegan.util.errors import UserError
+from timecyclegan.util.errors import UserError, link_to_nothing
 from timecyclegan.video.reader import is_video
 
 IMAGE_SUFFIXES = (
@@ -82,9 +81,7 @@ def list_folder(folder: Path, without: Collection[str] = ()) -> Listing:
                     found.leave(OTHER, path)
                 continue
         except OSError as error:
-            reason = ("a link to itself" if error.errno == errno.ELOOP else
-                      f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else error.strerror)
-            found.lost.append(f"{path} ({reason})")
+            found.lost.append(f"{path} ({link_to_nothing(path) or error.strerror})")
             continue
         if kind in IMAGE_SUFFIXES:
             found.images.append(path)

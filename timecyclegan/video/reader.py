@@ -23,9 +23,9 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from timecyclegan.util.errors import UserError, failed
+from timecyclegan.util.errors import UserError, failed, link_to_nothing
 from timecyclegan.util.names import expanded
-from timecyclegan.video.endings import missing_bytes
+from timecyclegan.video.endings import ends_in_packets, holds_second_film, missing_bytes
 from timecyclegan.video.times import ascending, average_rate
 
 # Names under which videos are found in folders. A single file may be called anything: what is in it decides.
@@ -45,6 +45,7 @@ _MATRICES = (1, 4, 5, 6, 7, 9)
 _HDR = {16: "PQ", 18: "HLG"}
 _WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 _UNDECLARED = ("gif", "ogg")  # files that say neither length nor number of frames: FFmpeg looks what is there
+_HIDING = ("vp8", "vp9", "av1")  # codecs with pictures that only others are predicted from
 _CHECKED = 32  # pictures that are decoded where the packets leave their order in doubt
 _local = threading.local()  # a reformatter keeps tables for the last size: one for each thread
 
@@ -234,14 +235,14 @@ class VideoFile:
 
 
 def declared_end(stream: av.VideoStream | av.AudioStream) -> float | None:
-    """When a file says that a stream ends, in seconds: at the stream, in Matroska's tag, or of all of it."""
+    """When a file says that a stream ends, in seconds: in Matroska's tag, at the stream, or of all of it."""
     if stream.container.format.name in _UNDECLARED:
         return None
-    if stream.duration:
-        return float(((stream.start_time or 0) + stream.duration) * (stream.time_base or 0))
     with contextlib.suppress(ValueError):  # a tag may be any text
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    if stream.duration:  # of reordered frames in Matroska the beginning is FFmpeg's guess
+        return float(((stream.start_time or 0) + stream.duration) * (stream.time_base or 0))
     return stream.container.duration / av.time_base if stream.container.duration else None
 
 
@@ -287,12 +288,17 @@ def _survey(path: Path, *_version: int) -> Survey:
         streams = [other for other in video.container.streams.video if not _is_cover(other)]
         if len(streams) > 1:
             notes.append(f"it has {len(streams)} streams of pictures; number {streams.index(stream) + 1} is read")
-        hints = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+        # Where FFmpeg finds no rate, it takes the unit of the times for one.
+        unit = 1 / tick if tick <= Fraction(1, 1000) else None
+        hints = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate)
+                 if rate and rate != unit]  # fmt: skip
         declared = hints[0] if hints else Fraction(25)
         shown.sort(key=lambda packet: (packet.pts is None, packet.pts or 0))
         stamps, arrived = [packet.pts for packet in shown], [packet.pts for packet in packets if not packet.hidden]
         # Also what is not shown: other frames are decoded from it.
         keys = [(packet.pts, packet.pts if packet.dts is None else packet.dts) for packet in packets if packet.key]
+        if context.name == "gif":  # a later "key frame" may cover a part of what was there before
+            keys = keys[:1]
         # DivX packs two frames into one packet; the next one, of a few bytes, has none.
         packed = context.name == "mpeg4" and min(packet.size for packet in shown) <= 8
         told = (video.timed and not packed and None not in [*stamps, *(pts for pts, _ in keys)]
@@ -325,6 +331,9 @@ def _survey(path: Path, *_version: int) -> Survey:
         given = [picture.pts if video.timed and not packed else None for _, picture in video.pictures()]
     if not given:
         raise no_frames(path)
+    # A packet may well be half a frame, or none that is shown.
+    if len(given) < len(shown) and first and not (first.interlaced_frame or packed or context.name in _HIDING):
+        notes.append(f"of its {len(shown)} stored pictures only {len(given)} can be decoded")
     if told and stamps == arrived and len(given) == len(stamps):
         given = stamps
         notes.append("its frames have the times at which they are decoded; they are shown in their right order")
@@ -353,7 +362,7 @@ class _Packet(NamedTuple):
 
 
 def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
-    """Notes on a file that ends earlier than it declares.
+    """Notes on a file that ends earlier than it should, or holds more than is read.
 
     Raises:
         UserError: it was longer once: its own structure says that bytes are missing, and pictures are missing as well.
@@ -378,6 +387,10 @@ def _compare_end(video: VideoFile, packets: list[_Packet]) -> list[str]:
     alone = bool(video.stream.duration) or len(video.container.streams) == 1  # else what is longer may be the sound
     if early and alone and found < 0.98 * said:
         return [f"it says that its pictures last {said:.2f} s, but they end after {found:.2f} s; it is read to there"]
+    if video.container.format.name == "mpegts" and not ends_in_packets(video.path):
+        return ["its last bytes are no transport stream: it was not written to its end"]
+    if holds_second_film(video.path):
+        return ["two films stand behind each other in it; only the first is read"]
     if count > len(packets):
         return [f"it says that it has {count} pictures; found in it: {len(packets)}"]
     return []
@@ -394,6 +407,11 @@ def _describe(picture: av.VideoFrame) -> list[str]:
     if picture.colorspace not in (*_MATRICES, 2) and not picture.format.is_rgb:
         notes.append(f"its colour matrix (number {picture.colorspace} of ITU-T H.273) is not converted here; the usual "
                      "one of its size is taken")  # fmt: skip
+    bits = max(component.bits for component in picture.format.components)
+    if bits > 10 and (picture.format.is_rgb or len(picture.format.components) == 1):  # films of 10 bits use them all
+        notes.append(f"its pixels have {bits} bits, of which 8 are read: where they use a sliver of their range, as "
+                     "depths do, few levels are left; store such frames as PNG of 16 bits, which resize_images --range "
+                     "spreads")
     if picture.interlaced_frame:
         notes.append("it is interlaced, each picture weaves two moments together; deinterlace it first, for example "
                      "by ffmpeg -vf bwdif")  # fmt: skip
@@ -429,6 +447,8 @@ def to_rgb(picture: av.VideoFrame) -> np.ndarray:
 def unreadable(path: str | Path, error: Exception | None, frame: int | None = None) -> UserError:
     """What to say of a video, or of one frame of it, that cannot be read."""
     what = f"video {path}" if frame is None else f"frame {frame} of video {path}"
+    if link := link_to_nothing(path):
+        return UserError(f"cannot read {what}: it is {link}")
     said = f" ({error.strerror})" if isinstance(error, av.error.FFmpegError) else ""
     said = " (it is empty)" if Path(path).is_file() and not Path(path).stat().st_size else said
     damaged = UserError(f"cannot read {what}: it is damaged{'' if frame is not None else ' or no video'}{said}; "

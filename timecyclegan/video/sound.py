@@ -39,7 +39,9 @@ class SoundCopy:
                 if track.codec_context is None:
                     self._unknown.append(str(number))
                 elif _takes(container.format.name, track, first):
-                    self.tracks[track.index] = container.add_stream_from_template(track)
+                    blocks = container.format.name == "avi" and track.codec_context.name == "ac3"
+                    template = _without_blocks(track, first) if blocks else track
+                    self.tracks[track.index] = container.add_stream_from_template(template)
                 else:
                     self.refused.append(track.codec_context.name)
                     self._elsewhere &= _takes("matroska", track, first)
@@ -152,12 +154,28 @@ def _first_packets(source: str | Path) -> dict[int, av.Packet]:
 def _takes(kind: str, track: av.AudioStream, first: dict[int, av.Packet]) -> bool:
     """Whether a container of a kind, such as "mp4", takes a track: tried, as its codec alone does not tell."""
     try:
-        with av.open(io.BytesIO(), "w", format=kind) as trial:
-            stream = trial.add_stream_from_template(track)
-            trial.start_encoding()
-            if packet := first.get(track.index):
-                packet.stream, packet.pts, packet.dts = stream, 0, 0
-                trial.mux(packet)
+        _trial(kind, track, first)
     except (av.error.FFmpegError, OSError, ValueError):
         return False
     return True
+
+
+def _without_blocks(track: av.AudioStream, first: dict[int, av.Packet]) -> av.AudioStream:
+    """The track without the size of blocks that AVI files give AC-3, which Matroska does not store.
+
+    A packet is no block of that size, but FFmpeg's AVI would count time by them.
+    """
+    return av.open(_trial("matroska", track, first)).streams.audio[0]
+
+
+def _trial(kind: str, track: av.AudioStream, first: dict[int, av.Packet]) -> io.BytesIO:
+    """A file of a kind with nothing but the beginning of a track."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=kind) as trial:
+        stream = trial.add_stream_from_template(track)
+        trial.start_encoding()
+        if packet := first.get(track.index):
+            packet.stream, packet.pts, packet.dts = stream, 0, 0
+            trial.mux(packet)
+    file.seek(0)
+    return file
