@@ -53,6 +53,7 @@ def test_reading_what_the_system_refuses_is_no_damage(tmp_path, name):
     path.write_bytes(b"damaged")
     damaged = message(READERS[name], path)
     assert str(path) in damaged and not any(os.strerror(number) in damaged for number in REFUSALS)
+    assert "pickle" not in damaged  # nor an invitation to read it unsafely
     held = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
