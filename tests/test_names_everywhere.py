@@ -106,10 +106,12 @@ def test_a_damaged_frame_is_named_in_one_line(data, script, capsys):  # noqa: F8
 
 
 def test_names_that_look_like_flags_or_like_our_own_folders(data, script):  # noqa: F811
-    names = ["videos", "epoch1", "source_to_target"]
+    names = ["videos", "epoch1", "source_to_target", "metrics.json", "report.html", "per_frame.csv", "metrics_.json"]
     roots = [write(Path(name), sequences=names) for name in ("-b", "-gpu")]
     assert script("train", *SMALL, "--", "-run", *roots) == 0
-    assert script("val", "-gpu", "-1", "--", "-run", *roots) == 0
+    assert script("val", "-gpu", "-1", "--per_frame", "--", "-run", *roots) == 0
     folder = Path("results/-run")
+    assert set(json.loads((folder / "metrics__.json").read_text())["metrics"]["psnr"]["per_frame"]) == set(names)
+    assert (folder / "report_.html").is_file() and (folder / "per_frame_.csv").is_file()
     assert list(find_sequences(folder)) == sorted(names)
     assert sorted(path.stem for path in folder.glob("videos_/*")) == sorted(names)

@@ -17,9 +17,9 @@ from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError, note
-from timecyclegan.util.files import check_writable, write_json
+from timecyclegan.util.files import check_writable, is_there, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
-from timecyclegan.util.names import present
+from timecyclegan.util.names import free_name, present
 from timecyclegan.util.options import (
     ControlOptions,
     Options,
@@ -80,7 +80,7 @@ def _training_options(arguments: Arguments) -> Options:
     require_gpu(given.get("gpu", -1))
     options = default_options(given.pop("model_type", None), control.preset or None, **given)
     saved = present(CHECKPOINTS / arguments.name) / OPTIONS
-    if control.resume and saved.exists():  # so that --resume needs none of the flags again
+    if control.resume and is_there(saved):  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
         options = dataclasses.replace(Options.load(saved), **{**preset, **arguments.given_for(Options)})
     return options
@@ -175,7 +175,8 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
     pictures, scales = draw_folders(
         model.backend, direction.inputs, output, size, device, options.threads, test.save_flow
     )
-    write_json(output / "flow.json", describe(model.backend_name, model.backend) | {"scale_px": scales})
+    facts = describe(model.backend_name, model.backend) | {"scale_px": scales}
+    write_json(output / free_name("flow.json", pictures), facts)
     print(f"optical flow by {model.backend_name}")
     write_videos(direction.shown(pictures), output, size, test.fps)
 
@@ -203,22 +204,23 @@ def _measure(
         "options": options.to_dict(),
     }
     evaluation = dataclasses.replace(evaluation, facts=facts)
-    write_json(folder / "metrics.json", evaluation.to_json())
+    write_json(folder / free_name("metrics.json", fakes), evaluation.to_json())
     if arguments.options(TestOptions).per_frame:
-        per_frame_csv(evaluation, fakes, folder / "per_frame.csv")
+        per_frame_csv(evaluation, fakes, folder / free_name("per_frame.csv", fakes))
+    report = folder / free_name("report.html", fakes)
     write_report(
-        folder / "report.html", title=" ".join(filter(None, (arguments.name, direction.name.replace("_", " ")))),
+        report, title=" ".join(filter(None, (arguments.name, direction.name.replace("_", " ")))),
         evaluation=evaluation, losses_csv=RUNS / arguments.name / "losses.csv", options=options.to_dict(),
-        sequences=direction.shown(fakes), comparison=_earlier(output, evaluation),
+        sequences=direction.shown(fakes), comparison=_earlier(output, evaluation, free_name("metrics.json", fakes)),
     )  # fmt: skip
     told = {key: facts[key] for key in ("direction", "epoch", "datetime")}
     append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | told | csv_facts(evaluation))
     print(format_metrics(evaluation))
-    print(f"report: {folder / 'report.html'}")
+    print(f"report: {report}")
     return evaluation
 
 
-def _earlier(output: Path, evaluation: "Evaluation") -> "tuple[str, Evaluation] | None":
+def _earlier(output: Path, evaluation: "Evaluation", name: str) -> "tuple[str, Evaluation] | None":
     """The evaluation of the earliest epoch below ``output``, and what to call it, for the report to compare with.
 
     It must be of the same options, data, direction and flow: a run that was overwritten may have left others.
@@ -229,7 +231,7 @@ def _earlier(output: Path, evaluation: "Evaluation") -> "tuple[str, Evaluation] 
     for epoch in sorted(epochs):
         # there is none, or it is damaged: no comparison
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            file = epochs[epoch] / evaluation.facts["direction"] / "metrics.json"
+            file = epochs[epoch] / evaluation.facts["direction"] / name
             found = Evaluation.from_json(json.loads(file.read_text("utf-8")))
             same = ("options", "source", "target", "direction")
             if found.flow == evaluation.flow and all(found.facts[key] == evaluation.facts[key] for key in same):

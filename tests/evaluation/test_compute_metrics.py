@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import json
+import os
 import re
 import runpy
 import sys
@@ -504,3 +505,15 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(tm
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"real", "file"}
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["", "fake"], "REAL is empty: give a folder or a video"), (["real", ""], "FAKE is empty"),
+    (["-", "fake", "--source", ""], "--source is empty"),
+    (["real", "real", "--json", "a", "--per_frame", "./a"], "--json and --per_frame are both a: give two files"),
+])  # fmt: skip
+def test_a_variable_that_is_not_set_and_one_file_for_two(tmp_path, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    write_clips(tmp_path / "real", {"a": moving(2)})
+    assert main([*arguments, "--only", "l1"]) == 2
+    assert said in capsys.readouterr().err and os.listdir(tmp_path) == ["real"]

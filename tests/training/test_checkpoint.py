@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from tests.training.helpers import P, latest, message, same, stored, train, trainer, weights, write_data
+from timecyclegan.inference.trained import load_model, load_options
 from timecyclegan.training import checkpoint
 from timecyclegan.training.run import STATE
+from timecyclegan.util.options import Options
 from timecyclegan.util.weights import load, save
 
 LATEST = Path("checkpoints/run/latest.pth")
@@ -55,6 +57,17 @@ def test_a_damaged_latest_is_one_clear_line(run, data, content):
     assert str(LATEST) in message(trainer, data, resume=True, **P)
     assert LATEST.read_bytes() == before
     assert str(LATEST) in message(checkpoint.read_networks, LATEST.parent)
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_run(run, data):
+    """A disk that is not mounted: the run is somewhere else, and must not begin again."""
+    for file, uses in ((LATEST, (lambda: trainer(data, resume=True, **P), lambda: load_model("run", Options(**P)))),
+                       (LATEST.with_name("options.json"), (lambda: load_options("run"),))):
+        kept = file.rename(file.with_suffix(".away"))
+        file.symlink_to("/no/disk/x")
+        for use in uses:
+            assert f"{file} is a link to /no/disk/x, which is not there" in message(use)
+        kept.replace(file)
 
 
 def test_files_are_read_onto_the_cpu_and_without_code(run, monkeypatch):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.training.helpers import P, assert_same_run, killed, latest, train, write_data
 from timecyclegan.training.log import Means, TrainingLog
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.weights import save
 
 
@@ -72,6 +73,14 @@ def test_what_was_logged_after_the_checkpoint_is_dropped(tmp_path):
     assert [row[0] for row in rows(tmp_path / "run/losses.csv")] == ["step", "1", "2", "3"]
     logged = events(tmp_path / "run").Scalars("Loss/Generator/l1")
     assert [(entry.step, entry.value) for entry in logged] == [(1, 1), (2, 2), (3, 33)]
+
+
+def test_a_table_that_is_no_log_is_named_and_kept(tmp_path):
+    other = tmp_path / "losses.csv"
+    other.write_text("name,x\na,1\n")
+    with pytest.raises(UserError, match=f"{other} is no log of losses, it has no column step: move it away"):
+        TrainingLog(tmp_path, 2)
+    assert other.read_text() == "name,x\na,1\n"
 
 
 # --- means since the last entry

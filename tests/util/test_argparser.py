@@ -115,6 +115,11 @@ def test_the_name_is_a_plain_folder_name():
         assert repr(name) in message("train", name, "a", "b")
 
 
+def test_a_folder_whose_variable_is_not_set_is_not_left_out_in_silence():
+    assert message("train", "run", "", "b") == "source_dir is empty: give a folder, or - for none"
+    assert "test_target_dir is empty" in message("test", "run", "a", "")
+
+
 def test_missing_and_surplus_arguments():
     assert "target_dir" in message("train", "run", "a")
     assert "c is not known" in message("train", "run", "a", "b", "c")

@@ -4,8 +4,10 @@ import fcntl
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from timecyclegan.util.torchscript import load_torchscript
 from timecyclegan.video.frames import read_image, write_image
 from timecyclegan.video.reader import VideoFile
 
+ROOT = Path(__file__).parents[2]
 REFUSALS = [errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOMEM]
 
 
@@ -53,6 +56,7 @@ def test_reading_what_the_system_refuses_is_no_damage(tmp_path, name):
     path.write_bytes(b"damaged")
     damaged = message(READERS[name], path)
     assert str(path) in damaged and not any(os.strerror(number) in damaged for number in REFUSALS)
+    assert "pickle" not in damaged  # nor an invitation to read it unsafely
     held = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
@@ -214,6 +218,36 @@ def test_what_nothing_else_caught_is_one_line(error, code, line, capsys):
     assert main() == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(line) and err.count("\n") == bool(line)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_output_on_a_full_disk_is_named(at_once):
+    """``> log.txt``: not a file of ours."""
+    code = f"""
+from timecyclegan.util.errors import command
+@command
+def main():
+    print("epoch 1", flush={at_once})
+raise SystemExit(main())"""
+    for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        with open("/dev/full", "w") as full:
+            ran = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                                 env=inherited | environment)
+        assert ran.returncode == 2
+        assert ran.stderr == "error: cannot write the standard output: No space left on device\n"
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    @command
+    def main():
+        raise AssertionError("not reached: libraries blame files of their own")
+
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main() == 2
+    assert capsys.readouterr().err == "error: the current folder is gone: change into one that is there\n"
 
 
 def test_without_an_output(monkeypatch, capsys):

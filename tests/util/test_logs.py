@@ -54,6 +54,13 @@ def test_empty_lines_above_the_head_of_a_table_are_none_of_it():
     assert rows("a.csv") == [["name", "x", "y"], ["old", "1", ""], ["new", "2", ""], ["", "", "3"]]
 
 
+def test_a_cell_of_any_length():
+    """Python's reader takes 131072 letters, unless it is told otherwise."""
+    Path("a.csv").write_text(f"name,x\n{'o' * 140000},1\n")
+    logs.append_csv(Path("a.csv"), {"name": "new", "y": 2})
+    assert [len(row["name"]) for row in logs.read_csv(Path("a.csv"))] == [140000, 3]
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_a_last_row_without_its_end_is_no_part_of_the_next(end):
     Path("a.csv").write_text(f"name,x{end}" if end else "name,x\nold,1")

@@ -14,6 +14,7 @@ from tests.video.test_frames import message, touch
 from timecyclegan.video.frames import find_sequences, match_sequences, read_image, write_image
 from timecyclegan.video.listing import holds_more
 from timecyclegan.video.random_access import VideoFrame
+from timecyclegan.video.reader import VideoFile
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +257,10 @@ def test_what_is_left_to_the_caller_is_not_looked_at(tmp_path, capsys):
     (tmp_path / "gone").symlink_to("nowhere")
     assert list(find_sequences(tmp_path, without=["videos", "epoch1", "x.zip", "gone"])) == ["a"]
     assert capsys.readouterr().out == f"note: {tmp_path}: left out are other files: a/x.zip\n"
+
+
+@pytest.mark.parametrize("read", [find_sequences, VideoFile])
+def test_a_pipe_is_no_video_and_nothing_waits_for_it(tmp_path, read):
+    os.mkfifo(tmp_path / "a.mp4")
+    said = message(read, tmp_path / "a.mp4")
+    assert f"{tmp_path / 'a.mp4'}" in said and "is no file, but a pipe, socket or device; " in said

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,15 @@ def _parsed(parser: argparse.ArgumentParser, arguments: list[str] | None) -> arg
     """What was given, with all paths as ``util.names.user_path`` reads them."""
     args = parser.parse_args(arguments)
     for name in ("real", "fake", "source", "flow", "flow_weights", "json", "per_frame", "save_stats"):
-        if given := getattr(args, name, None):
-            setattr(args, name, path_text(given))
+        if (given := getattr(args, name, None)) is None:
+            continue
+        if not given and name in ("real", "fake", "source"):  # of a variable that is not set, say; "" would be here
+            raise UserError(f"{'--source' if name == 'source' else name.upper()} is empty: give a folder or a video")
+        setattr(args, name, path_text(given))
+    written = [name for name in ("save_stats", "json", "per_frame") if getattr(args, name, None)]
+    for one, two in combinations(written, 2):
+        if Path(getattr(args, one)).absolute() == Path(getattr(args, two)).absolute():
+            raise UserError(f"--{one} and --{two} are both {getattr(args, one)}: give two files")
     return args
 
 

@@ -3,6 +3,7 @@
 A flow is (H, W, 2), (dx, dy) in pixels: ``flow(a -> b)`` at p says that what a shows at p, b shows at p + flow(p).
 """
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +87,8 @@ def load_flow(path: str | Path) -> TrueFlow:
             flow, visible = archive["flow"].astype(np.float64), archive["visible"].astype(bool)
     except Exception as error:  # a damaged archive can raise anything
         what = f"cannot read flow file {path}"
-        raise failed(what, error, f"{what}: {error}; expected .npz with flow and visible") from error
+        said = error if zipfile.is_zipfile(path) else "it is another kind of file"  # NumPy takes it for a pickle
+        raise failed(what, error, f"{what}: {said}; expected .npz with flow and visible") from error
     if flow.ndim != 3 or flow.shape[2] != 2 or flow.shape[:2] != visible.shape:
         raise UserError(f"flow file {path}: expected flow (H, W, 2) and visible (H, W), got {flow.shape} and "
                         f"{visible.shape}")

@@ -1,6 +1,5 @@
 """Folders of frames through a trained model, into folders of PNG files, and videos of the two beside each other."""
 import contextlib
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from timecyclegan.datasets.loading import read_frames
 from timecyclegan.inference.streaming import stream
 from timecyclegan.models.base_model import OTHER, BaseModel
 from timecyclegan.report.sequences import ReportSequence
-from timecyclegan.util.names import fitting, one_form, user_path
+from timecyclegan.util.names import fitting, free_name, one_form, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import read_image, resize_image, to_uint8, to_video, write_image
 from timecyclegan.video.panels import side_by_side
@@ -58,12 +57,10 @@ def translate_folders(
 def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[int, int], fps: float) -> None:
     """Show what there is of each sequence side by side, captioned, in a video in ``folder/videos``.
 
-    Where frames of a sequence of that name lie there, it is ``folder/videos_``.
+    Where a sequence is called so, it is ``folder/videos_``, see :func:`free_name`.
     """
     folder, sequences = user_path(folder), list(sequences)
-    taken = {sequence.name.split("/")[0] for sequence in sequences}
-    names = ("videos" + "_" * count for count in itertools.count())
-    videos = folder / next(name for name in names if name not in taken)
+    videos = folder / free_name("videos", (sequence.name for sequence in sequences))
     for sequence in sequences:
         panels = sequence.panels()
         with contextlib.ExitStack() as stack:

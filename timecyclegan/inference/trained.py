@@ -8,6 +8,7 @@ from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training import checkpoint
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.files import is_there
 from timecyclegan.util.names import look_alike, present
 from timecyclegan.util.options import Options, RunOptions
 
@@ -24,7 +25,7 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     folder = present(checkpoint.CHECKPOINTS / name)
     given = {key: value for key, value in (given or {}).items() if value != "auto"}  # which is what the run has found
     path = folder / checkpoint.OPTIONS
-    if not path.exists():
+    if not is_there(path):
         options = default_options(**given)
         foreign_weights = any(folder.glob("*.pth")) and not (folder / checkpoint.LATEST).exists()
         if not foreign_weights and get_task(options.model_type) != "other":

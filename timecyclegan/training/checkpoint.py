@@ -11,6 +11,7 @@ from torch import nn
 from timecyclegan.training import foreign, misfit
 from timecyclegan.util import logs
 from timecyclegan.util.errors import UserError, note
+from timecyclegan.util.files import is_there
 from timecyclegan.util.weights import load, without_wrappers
 
 LATEST = "latest.pth"
@@ -28,7 +29,7 @@ def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Parts]:
     Raises:
         UserError: nothing to read, or it cannot be read.
     """
-    if epoch or not (folder / LATEST).exists():
+    if epoch or not is_there(folder / LATEST):
         return foreign.find(folder, epoch)
     content = load(folder / LATEST)
     if not isinstance(content, dict) or "networks" not in content:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import writing
 from timecyclegan.util.logs import append_csv, columns, read_csv, write_csv
 from timecyclegan.util.names import readable
@@ -54,10 +55,13 @@ class TrainingLog:
         self.folder, self.losses = folder, folder / "losses.csv"
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            head = columns(self.losses) or ["step", "epoch"]
+            if "step" not in head:
+                raise UserError(f"{self.losses} is no log of losses, it has no column step: move it away")
             # A row that was only half written when the machine stopped lacks columns.
             whole = [row for row in read_csv(self.losses) if None not in row.values() and row["step"].isdigit()]
             kept = [row for row in whole if int(row["step"]) <= step]
-            write_csv(self.losses, kept, columns(self.losses) or ["step", "epoch"])
+            write_csv(self.losses, kept, head)
             # TensorBoard writes no names that are not UTF-8: such bytes stand escaped in the name of another folder.
             self.writer = SummaryWriter(readable(str(folder)), purge_step=step + 1)
 

@@ -29,7 +29,7 @@ from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, check_growth, growth_stages, rate_note
 from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError, note, reason
-from timecyclegan.util.files import writing
+from timecyclegan.util.files import is_there, writing
 from timecyclegan.util.logs import RUNS, log_training
 from timecyclegan.util.names import fitting, present, user_path
 from timecyclegan.util.options import Options
@@ -112,7 +112,7 @@ class Run:
         path = self.folder / checkpoint.LATEST
         if self.resume and self.overwrite:
             raise UserError("--resume goes on with a run and --overwrite loses it: give one of them")
-        if not (self.resume and path.exists()):
+        if not (self.resume and is_there(path)):
             if any(self.folder.glob("*.pth")) and not self.overwrite:
                 if not (self.folder / checkpoint.OPTIONS).exists():
                     raise UserError(f"{self.folder} holds weights that are not of a run of this program: begin from "

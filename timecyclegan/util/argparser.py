@@ -133,7 +133,9 @@ def parse(command: str, argv: list[str] | None = None) -> Arguments:
     if name in ("", ".", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST:
         raise UserError(f"NAME must be a plain folder name of at most {LONGEST} bytes, not {name!r}")
     name = present(CHECKPOINTS / name).name
-    words = {folder: given.pop(folder, None) or "-" for folder in folders}
+    words = {folder: "-" if (word := given.pop(folder, None)) is None else word for folder in folders}
+    if empty := [folder for folder, word in words.items() if not word]:  # of a variable that is not set, say
+        raise UserError(f"{empty[0]} is empty: give a folder, or - for none")
     if words.get("target_dir") == "-":
         raise UserError("target_dir cannot be -: there is no training without target frames")
     for field in (field for kind in kinds for field in dataclasses.fields(kind) if field.name in given):

@@ -108,7 +108,7 @@ def failed(what: str, error: BaseException, otherwise: str) -> UserError:
 
 
 def mute() -> None:
-    """Let an output that nobody can read (a closed terminal or pipe, or none at all) lead nowhere, and not fail."""
+    """Let an output that is lost (a closed terminal or pipe, a full disk, or none at all) lead nowhere, not fail."""
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (stays open)
@@ -116,7 +116,12 @@ def mute() -> None:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # not of this process, or closed
             look = select.poll()
             look.register(stream.fileno(), 0)  # asked for nothing, it tells errors and hang-ups
-            if look.poll(0):
+            try:
+                stream.flush()
+                lost = bool(look.poll(0))
+            except OSError:
+                lost = True
+            if lost:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)
@@ -137,8 +142,12 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        line = ""
+        line, named = "", True  # whether the line says what failed
         try:
+            try:
+                os.getcwd()
+            except FileNotFoundError as error:  # libraries would blame files of their own
+                raise UserError("the current folder is gone: change into one that is there") from error
             code = main(*args, **kwargs) or 0
         except UserError as error:
             code, line = 2, f"error: {error}"
@@ -155,8 +164,15 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
             if "memory is too small" in why:
                 why += ": lower the batch size, the block size, the pictures' size or the numbers of filters"
             code, line = 2, f"error: {f'{file}: ' if file else ''}{why}"
+            named = bool(file) or not isinstance(error, OSError)
         try:
-            sys.stdout.flush()  # here, and not when Python ends, where it would complain
+            try:
+                # Here, and not when Python ends, where it would complain. Where nothing is named, it may be the output.
+                print(end="" if named else "\n", flush=True)
+            except OSError as error:
+                mute()
+                if not isinstance(error, BrokenPipeError) and (not code or not named):
+                    code, line = 2, f"error: cannot write the standard output: {reason(error)}"
             if line:
                 print(line, file=sys.stderr, flush=True)
         except OSError:

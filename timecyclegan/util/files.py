@@ -67,6 +67,19 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
         raise failed(what, error, f"{what}: {error}") from error
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether there is something of this name.
+
+    Raises:
+        UserError: it is a link that leads nowhere: what is meant is there, but somewhere else (a disk, say).
+    """
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there: bring that back, or remove the "
+                        "link")
+    return path.exists()
+
+
 def check_writable(path: str | Path, append: bool = False) -> None:
     """Refuse a file that could not be written, before what it is to hold is computed; nothing is left behind.
 

@@ -53,14 +53,28 @@ def _quoted(word: str) -> str:
     return f"$'{one_line(plain)}'"
 
 
+@contextlib.contextmanager
+def _lines(path: Path) -> Iterator[Iterator[str]]:
+    """The lines of a table from its head on; none where there is no file."""
+    csv.field_size_limit(2**31 - 1)  # of a process; else 131072 letters, beyond which the reader raises
+    if not path.exists():
+        yield iter(())
+        return
+    with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
+        yield dropwhile(str.isspace, file)
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table by column; none where there is no file."""
-    if not path.exists():
-        return []
-    with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
-        lines = dropwhile(str.isspace, file)  # above the head
+    with _lines(path) as lines:
         # A row with more cells than the head, edited by hand, has the surplus under None.
         return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(lines)]
+
+
+def columns(path: Path) -> list[str]:
+    """The head of a table; empty where there is no file."""
+    with _lines(path) as lines:
+        return next(csv.reader(lines), [])
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
@@ -108,14 +122,6 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         file.close()  # another process has put a wider table in its place
     with file:
         yield file
-
-
-def columns(path: Path) -> list[str]:
-    """The head of a table; empty where there is no file."""
-    if not path.exists():
-        return []
-    with open(path, **TEXT | {"encoding": "utf-8-sig"}) as file:
-        return next(csv.reader(dropwhile(str.isspace, file)), [])
 
 
 def git_commit() -> str:

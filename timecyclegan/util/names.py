@@ -61,6 +61,15 @@ def readable(text: str) -> str:
     return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
 
 
+def free_name(name: str, sequences: Iterable[str]) -> str:
+    """What to call a file or folder of ours beside the folders of ``sequences``: ``name``, or with "_" after its stem.
+    """
+    taken, (stem, suffix) = {sequence.split("/")[0] for sequence in sequences}, os.path.splitext(name)
+    while stem + suffix in taken:
+        stem += "_"
+    return stem + suffix
+
+
 def fitting(stem: str, suffix: str = "", room: int = LONGEST) -> str:
     """``stem + suffix``; if that has more than ``room`` bytes, the stem is cut, and a hash tells it from others."""
     whole, end = os.fsencode(stem), os.fsencode(suffix)

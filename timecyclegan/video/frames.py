@@ -28,7 +28,7 @@ from timecyclegan.video.listing import (
     list_folder,
 )
 from timecyclegan.video.random_access import VideoFrame, video_frames
-from timecyclegan.video.reader import VIDEO_SUFFIXES, survey
+from timecyclegan.video.reader import NO_FILE, VIDEO_SUFFIXES, survey
 
 Frame = Path | VideoFrame  # a frame on disk: an image file, or a place in a video file
 
@@ -71,7 +71,8 @@ def find_sequences(root: str | Path, without: Collection[str] = ()) -> dict[str,
         _note_videos([root])
         return {".": video_frames(root)}
     if not root.is_dir():
-        raise UserError(f"{root.absolute()} is a file; give the folder that holds the images, or a video")
+        what = "a file" if root.is_file() else NO_FILE
+        raise UserError(f"{root.absolute()} is {what}; give the folder that holds the images, or a video")
     tree = Listing()  # of all that lies below
     folders = _search(root, (), tree, without)
     if tree.lost:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import features
 
 from timecyclegan.util.errors import UserError, link_to_nothing
-from timecyclegan.video.reader import is_video
+from timecyclegan.video.reader import NO_FILE, is_video
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jfif", ".jpe",
@@ -76,7 +76,7 @@ def list_folder(folder: Path, without: Collection[str] = ()) -> Listing:
             if not entry.is_file():
                 path.stat()  # of a link that leads nowhere, it raises
                 if kind in IMAGE_SUFFIXES or is_video(path):
-                    found.lost.append(f"{path} (no file, but a pipe, socket or device)")
+                    found.lost.append(f"{path} ({NO_FILE})")
                 else:
                     found.leave(OTHER, path)
                 continue

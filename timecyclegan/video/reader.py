@@ -36,6 +36,7 @@ VIDEO_SUFFIXES = (
     ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".obu", ".vc1",
 )  # fmt: skip
 
+NO_FILE = "no file, but a pipe, socket or device"
 HD_LINES = 720  # from here on colours that are not said to be otherwise are BT.709
 # Bicubic chroma at every pixel, without the shortcuts that round differently from row to row.
 ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -109,6 +110,8 @@ class VideoFile:
 
     def __init__(self, path: str | Path):
         self.path = path = expanded(path)
+        if path.exists() and not path.is_file() and not path.is_dir():  # opening it might wait forever
+            raise UserError(f"cannot read video {path}: it is {NO_FILE}; write what comes from it into a file first")
         try:
             self.container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:

@@ -5,6 +5,7 @@ number.
 """
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -90,8 +91,10 @@ class Statistics:
         except FileNotFoundError:
             raise UserError(f"statistics {path} do not exist; save them with --save_stats") from None
         except Exception as error:  # zip, pickle, JSON: a damaged file can raise anything
+            # NumPy takes other kinds of files for pickles
+            said = brief(error) if zipfile.is_zipfile(expanded(path)) else "it is no .npz file"
             raise failed(f"cannot read {path}", error, f"{path} holds no statistics that can be read, mu and sigma "
-                         f"({brief(error)}); make it again with --save_stats") from error
+                         f"({said}); make it again with --save_stats") from error
         if mean.ndim != 1 or cov.shape != 2 * mean.shape:
             raise UserError(f"{path}: expected mu (D,) and sigma (D, D), found shapes {mean.shape} and {cov.shape}")
         return cls(mean, _factor(cov), n, facts)
