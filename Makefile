@@ -30,7 +30,7 @@ demo: install
 # Small and short enough for two CPU cores; a GPU and an evening deserve the defaults.
 DEMO := --model_type timecycle --num_epochs 15 --generator_architecture resnet_3blocks --generator_filters 16 \
     --discriminator_filters 16 --timecycle_motion_model_filters 8 --l1_loss_weight 20 \
-    --feature_matching_loss_weight 10 --timecycle_loss_weight 5 --log_every 10
+    --feature_matching_loss_weight 10 --timecycle_loss_weight 5 --no-timecycle_motion_model_residual --log_every 10
 
 test: install
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
-from timecyclegan.models.notes import idle_in_testing, idle_options, missing_losses
+from timecyclegan.models.notes import growing_gradients, idle_in_testing, idle_options, missing_losses
 from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.dry_run import print_dry_run
@@ -60,7 +60,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
     if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
         backend = choose_backend(options.flow_backend, options.flow_weights)
         options = dataclasses.replace(options, flow_backend=backend)
-    notes = idle_options(options, arguments.given)
+    notes = idle_options(options, arguments.given) + growing_gradients(options)
     if not (resume and (CHECKPOINTS / arguments.name / OPTIONS).exists()):
         notes += missing_losses(options, arguments.given)
     for line in notes:

@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.training.helpers import TINY, same
 from timecyclegan.models import MODELS, PRESETS, default_options, get_model
-from timecyclegan.models.notes import idle_in_testing, idle_options, missing_losses
+from timecyclegan.models.notes import growing_gradients, idle_in_testing, idle_options, missing_losses
 from timecyclegan.util.options import DiscriminatorOptions, LossOptions, Options, TimeCycleOptions
 
 OTHER = {  # a value that is not the default
@@ -107,6 +107,17 @@ def test_a_model_without_its_losses_says_so():
 def test_a_preset_switches_on_what_its_model_lacks(preset):
     assert f"--preset {preset} " in lacks(model_type=PRESETS[preset]["model_type"])
     assert missing_losses(default_options(preset=preset), ()) == []
+
+
+@pytest.mark.parametrize(("changes", "noted"), [
+    ({"block_size": 5}, False), ({"block_size": 9}, True),
+    ({"block_size": 9, "timecycle_motion_model_residual": True}, False),
+    ({"block_size": 9, "timecycle_loss_weight": 0.0}, False),
+    ({"block_size": 9, "timecycle_motion_model_residual": True, "timecycle_type": "pingpong"}, True),
+])  # fmt: skip
+def test_gradients_that_grow_are_said(changes, noted):
+    assert bool(growing_gradients(default_options(preset="p", **changes))) is noted
+    assert growing_gradients(default_options("pix2pix", block_size=9)) == []
 
 
 def test_what_testing_does_not_do():

@@ -17,6 +17,7 @@ from timecyclegan.util.options import (
 # Those of which a class says by ``uses`` that they concern it at all.
 _OPTIONAL = ("n_frames_generator", *(field.name for concern in (DiscriminatorOptions, LossOptions, TimeCycleOptions)
                                      for field in dataclasses.fields(concern)))  # fmt: skip
+_FEW = 5  # frames, beyond which a walk's gradients may grow too large
 _MEASURING = "metric_flow_backend", "metric_flow_weights", "also", "require", "fid_dims", "per_frame"
 _VIDEO_TESTS = {"test_init_epoch", "test_seed", "test_unpaired_target_to_source"}  # test options that --video reads
 _LOSSES = {"timecycle_loss_weight": "TimeCycle", "l1_loss_weight": "L1", "cycle_loss_weight": "cycle",
@@ -35,6 +36,18 @@ def idle_options(options: Options, given: Collection[str]) -> list[str]:
     usual = Options()
     return [f"--{'' if value else 'no-'}{name} has no effect {because[name]}" for name, value in vars(options).items()
             if name in given and name in because and (value or getattr(usual, name) is True)]  # fmt: skip
+
+
+def growing_gradients(options: Options) -> list[str]:
+    """A line where a walk's gradients multiply over more frames than is good (docs/MODELS.md, "The motion model")."""
+    kind = model_class(options.model_type)
+    frames = options.block_size or kind.default_block_size
+    direct = options.timecycle_type == "pingpong" or not options.timecycle_motion_model_residual
+    if WALK not in kind.parts or not walks(options) or not direct or frames <= _FEW:
+        return []
+    remedy = "another --timecycle_type" if options.timecycle_type == "pingpong" else "--timecycle_motion_model_residual"
+    return [f"--block_size {frames}: this walk's gradients multiply with every frame, and may drown all other losses "
+            f"beyond {_FEW} frames; with {remedy} they do not"]
 
 
 def idle_in_testing(options: Options, given: Collection[str], metrics: bool, video: bool, saved: bool) -> list[str]:

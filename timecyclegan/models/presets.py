@@ -7,11 +7,11 @@ from typing import Any
 PRESETS: dict[str, dict[str, Any]] = {
     "p": {
         "model_type": "timecycle", "l1_loss_weight": 20.0, "feature_matching_loss_weight": 10.0,
-        "timecycle_loss_weight": 5.0,
+        "timecycle_loss_weight": 5.0, "timecycle_motion_model_residual": False,
     },
     "p++": {
         "model_type": "timecyclep2", "l1_loss_weight": 20.0, "feature_matching_loss_weight": 10.0,
-        "timecycle_loss_weight": 5.0, "warp_loss_weight": 5.0,
+        "timecycle_loss_weight": 5.0, "warp_loss_weight": 5.0, "timecycle_motion_model_residual": False,
     },
     "up": {"model_type": "tricyclegan", "cycle_loss_weight": 10.0, "timecycle_loss_weight": 5.0},
     "u": {
