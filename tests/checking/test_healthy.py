@@ -285,6 +285,28 @@ class Recurrent(Host):
         return torch.stack(frames, 1)
 
 
+class RecurrentBesideFrames(Host):
+    """Its generator alone sees the condition: beside the frame before. The discriminator judges frames."""
+
+    def finish(self):
+        self.netG = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+        self.netD = nn.Sequential(nn.Conv2d(3, 8, 4, 2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3))
+        self.cycle.judges.clear()
+        self.cycle.add_discriminator(self.netD, conditional=False)
+        self.optimizer_G = torch.optim.Adam([*self.netG.parameters(), *self.cycle.parameters()])
+        self.optimizer_D = torch.optim.Adam(self.netD.parameters())
+
+    def generate(self, source):
+        frames, before = [], torch.zeros_like(source[:, 0])
+        for one in source.unbind(1):
+            before = self.netG(torch.cat([one, before], 1)).tanh()
+            frames.append(before)
+        return torch.stack(frames, 1)
+
+    def judge(self, source, video):
+        return [self.netD(video.flatten(0, 1))]
+
+
 class Volumes(Host):
     """All clips are (N, C, T, H, W), as 3D convolutions take them; turned for TimeCycle."""
 

@@ -24,6 +24,7 @@ from timecyclegan.util.snapshot import PACKAGE, is_installed
 TOLERANCE = 1e-3  # of the range of values: rounding is no fault
 OTHERS = {"generator": "loss_D", "discriminator": "loss_G"}  # where a side's loss is not to be
 AGAIN = "graph a second time"  # what PyTorch says of a graph that is used up
+MUCH = 5.0  # times the host's gradient, from which on a lower weight is worth a try
 FAR_ABOVE = 100.0  # times the host's gradient, which then is noise beside TimeCycle's
 Details = list[dict[str, Any]]  # what a finding says, once for each case
 _PARTS = {  # what it is called, how to give it a step's videos, and what computes its losses
@@ -160,7 +161,8 @@ class Part:
                 + f", condition {channels}" * (condition is not None)
                 + f", values {low:.2g} to {high:.2g}, reaches {' and '.join(sides) or 'nothing'}"
                 + f"; gradient {self.pull:.2g}" * bool(self.pull)
-                + f" beside the host's {self.host_pull:.2g}" * bool(self.pull and self.host_pull))  # fmt: skip
+                + f" beside the host's {self.host_pull:.2g}" * bool(self.pull and self.host_pull)
+                + " (lower the weight)" * (self.pull > MUCH * self.host_pull > 0))  # fmt: skip
 
 
 # ---- predicates of more than a line: true, or what there is to say
@@ -176,17 +178,20 @@ def sightings(part: Part) -> tuple[dict[str, set[bool]], bool, Details, bool]:
     for sight in part.record.shown:
         known = {what: one for what, one in prints.items() if part.clips[what].shape[3:] == sight.size}
         hits = {what: shows(sight.rows, one) for what, one in known.items()}  # (M, places, N, T)
+        ids = parameters_of(sight.module)
+        judging = bool(ids) and not ids & part.made_by
+        channels = sum(one.shape[1] for one in sight.given)
         for what, one in known.items():
             turned = shows(sight.rows, one.transpose(1, 2))
             seen[what] |= {as_it_is for as_it_is, hit in ((True, hits[what]), (False, turned)) if hit.any()}
         for what, other in (("sequence", "condition"), ("real sequence", "condition of the real one")):
             if {what, other} <= known.keys() and known[what].shape[:2] == known[other].shape[:2]:
-                here, there = hits[what].any(dim=1), hits[other].any(dim=1)  # (M, N, T)
+                # A recurrent generator is given a frame beside the next condition: what it makes of them counts.
+                here = hits[what][:, 0 if judging else channels :].any(dim=1)  # (M, N, T)
+                there = hits[other].any(dim=1)
                 beside[what] = beside.get(what, False) | (here.unsqueeze(-1) & there.unsqueeze(-2)).any(dim=0)
-        ids = parameters_of(sight.module)
-        if "sequence" in known and ids and not ids & part.made_by and sight.given:
+        if "sequence" in known and judging and sight.given:
             ranges[sight.module][bool(hits["sequence"].any())].append(torch.cat(sight.given, 1))
-        channels = sum(one.shape[1] for one in sight.given)
         places = [{what: place * max(channels - one.shape[2], 0) for what, one in known.items()} for place in (0, 1)]
         ends = [{"condition" in what for what, hit in hits.items() if hit[:, place[what]].any()} for place in places]
         for judge in part.judges if part.complete and {True, False} == set().union(*ends) else ():

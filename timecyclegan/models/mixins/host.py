@@ -21,6 +21,8 @@ def as_video(sequence: Video) -> Tensor:
     video = sequence if isinstance(sequence, Tensor) else torch.stack(list(sequence), dim=1)
     if video.dim() != 5:
         raise ValueError(f"a sequence is (N, T, C, H, W) or a list of (N, C, H, W), not {tuple(video.shape)}")
+    if not video.is_floating_point():
+        raise ValueError(f"a sequence has values in [-1, 1], not numbers of {video.dtype}: give bytes as x / 127.5 - 1")
     return video
 
 

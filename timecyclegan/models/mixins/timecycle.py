@@ -289,5 +289,6 @@ def _check_alike(one: Tensor, other: Tensor, one_name: str, other_name: str) -> 
     """The two videos must agree in everything but their channels."""
     if one.shape[:2] != other.shape[:2] or one.shape[3:] != other.shape[3:]:
         raise ValueError(
-            f"{one_name} {tuple(one.shape)} and {other_name} {tuple(other.shape)} differ in N, T, H or W"
+            f"{one_name} {tuple(one.shape)} and {other_name} {tuple(other.shape)} differ in N, T, H or W: both are "
+            "(N, T, C, H, W), frame t of the one belongs to frame t of the other"
         )
