@@ -1,5 +1,4 @@
 """What README.md promises: its code trains a GAN, its commands and its paths exist."""
-import multiprocessing
 import re
 import runpy
 import sys
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from tests import naive
+from tests.ranks import on_two_ranks
 from timecyclegan import TimeCycle, check_mixin
 from timecyclegan.util.argparser import COMMANDS, build_parser
 
@@ -274,9 +274,8 @@ def test_every_form_of_discriminator(script):
         TimeCycle(nn.Conv2d(4, 3, 3), criterion_GAN=eval(criterion.removeprefix("criterion_GAN="), {"nn": nn}))
 
 
-def on_a_rank(rank, folder, results):
+def on_a_rank(rank):
     """The motion model after four steps, where it is wrapped as README says, on one of two processes."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     torch.manual_seed(rank)  # of each process another motion model, and other data
     found = {"nn": nn, "TimeCycle": TimeCycle, "motion_model": nn.Conv2d(4, 3, 3, padding=1)}
     netG = nn.parallel.DistributedDataParallel(nn.Conv2d(1, 3, 3, padding=1))
@@ -288,19 +287,11 @@ def on_a_rank(rank, folder, results):
         optimizer.zero_grad()
         found["cycle"].generator_loss().backward()
         optimizer.step()
-    results.put([p.detach().tolist() for p in found["cycle"].parameters()])
-    torch.distributed.destroy_process_group()
+    return [p.detach().tolist() for p in found["cycle"].parameters()]
 
 
 def test_two_processes_hold_the_same_motion_model(tmp_path):
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    ranks = [context.Process(target=on_a_rank, args=(rank, tmp_path, results)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    one, other = [results.get(timeout=60) for _ in ranks]
-    for process in ranks:
-        process.join()
+    one, other = on_two_ranks(on_a_rank, tmp_path)
     assert one == other
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
-from timecyclegan.models.notes import growing_gradients, idle_in_testing, idle_options, missing_losses
+from timecyclegan.models.notes import idle_in_testing, training_notes
 from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
 from timecyclegan.training.dry_run import print_dry_run
@@ -19,7 +19,7 @@ from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.files import check_writable, is_there, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
-from timecyclegan.util.names import free_name, present
+from timecyclegan.util.names import free_name
 from timecyclegan.util.options import (
     ControlOptions,
     Options,
@@ -60,10 +60,8 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
     if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
         backend = choose_backend(options.flow_backend, options.flow_weights)
         options = dataclasses.replace(options, flow_backend=backend)
-    notes = idle_options(options, arguments.given) + growing_gradients(options)
-    if not (resume and (CHECKPOINTS / arguments.name / OPTIONS).exists()):
-        notes += missing_losses(options, arguments.given)
-    for line in notes:
+    begins = not (resume and (CHECKPOINTS / arguments.name / OPTIONS).exists())
+    for line in training_notes(options, arguments.given, begins):
         note(line)
     _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
@@ -79,7 +77,7 @@ def _training_options(arguments: Arguments) -> Options:
     control, given = arguments.options(ControlOptions), arguments.given_for(Options)
     require_gpu(given.get("gpu", -1))
     options = default_options(given.pop("model_type", None), control.preset or None, **given)
-    saved = present(CHECKPOINTS / arguments.name) / OPTIONS
+    saved = CHECKPOINTS / arguments.name / OPTIONS
     if control.resume and is_there(saved):  # so that --resume needs none of the flags again
         preset = PRESETS[control.preset] if control.preset else {}
         options = dataclasses.replace(Options.load(saved), **{**preset, **arguments.given_for(Options)})

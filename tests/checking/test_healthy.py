@@ -1,11 +1,11 @@
 """check_mixin never cries wolf: GANs of many habits, all in order, get no finding."""
 import copy
-import multiprocessing
 
 import pytest
 import torch
 from torch import nn
 
+from tests.ranks import on_two_ranks
 from timecyclegan import TimeCycle, check_mixin
 
 N, T, C, SIZE = 2, 3, 3, 16  # as many frames as channels: what is swapped would fit
@@ -383,9 +383,8 @@ def test_nothing_is_found(host):
 # ---- several processes
 
 
-def on_a_rank(rank, folder, results):
+def on_a_rank(_rank):
     """What one of two processes is told, by which networks of its GAN are synchronised, and how."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     found = []
     for how in ("not", "wrapped", "by hand"):
         gan = Host()
@@ -400,17 +399,8 @@ def on_a_rank(rank, folder, results):
         if how == "wrapped":
             gan.cycle.backward_model = nn.parallel.DistributedDataParallel(gan.cycle.backward_model)
         found.append([finding.name for finding in check_mixin(gan, videos(), verbose=False)])
-    results.put(found)
-    torch.distributed.destroy_process_group()
+    return found
 
 
 def test_a_motion_model_on_two_ranks(tmp_path):
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    ranks = [context.Process(target=on_a_rank, args=(rank, tmp_path, results)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    found = [results.get(timeout=60) for _ in ranks]
-    for process in ranks:
-        process.join()
-    assert found == [[["motion model not synchronised"], [], []]] * 2
+    assert on_two_ranks(on_a_rank, tmp_path) == [[["motion model not synchronised"], [], []]] * 2

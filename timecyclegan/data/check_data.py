@@ -22,7 +22,7 @@ from timecyclegan.datasets.prepared import picture_size
 from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
-from timecyclegan.models.notes import growing_gradients, idle_options, missing_losses
+from timecyclegan.models.notes import training_notes
 from timecyclegan.training.dry_run import duration, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option, parse_words
@@ -98,9 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
     if source and unconditional:
         note(f"--model_type {options.model_type} is unconditional: {source} is not read")
         source = None
-    for line in (*idle_options(options, given), *growing_gradients(options), *missing_losses(options, given)):
-        if trained:
-            note(line)
+    for line in training_notes(options, given) if trained else ():
+        note(line)
     errors: list[str] = []  # what training would stop at
 
     def report(error: Any) -> None:

@@ -73,7 +73,7 @@ def pixels_of(root: Path, sequences: Mapping[str, Sequence[Frame]]) -> tuple[str
         return "flow" if made == "flow" else "pictures", 0
     for folder in [place := root.resolve(), *place.parents[:2]]:
         with suppress(OSError, ValueError, TypeError):  # it is not there, or somebody else's
-            if set(_DRAWN) <= set(json.loads((folder / "flow.json").read_text())):
+            if set(_DRAWN) <= set(json.loads((folder / "flow.json").read_text("utf-8"))):
                 return "flow", 0
     found: set[int] = set()
     areas = False

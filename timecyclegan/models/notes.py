@@ -24,6 +24,17 @@ _LOSSES = {"timecycle_loss_weight": "TimeCycle", "l1_loss_weight": "L1", "cycle_
            "warp_loss_weight": "warp", "flow_loss_weight": "flow"}  # fmt: skip
 
 
+def training_notes(options: Options, given: Collection[str], begins: bool = True) -> list[str]:
+    """What is to be said of options before training: a line each.
+
+    Args:
+        given: the options that were.
+        begins: the run is new; of one that goes on, what it lacks was said when it began.
+    """
+    lines = idle_options(options, given) + growing_gradients(options)
+    return lines + missing_losses(options, given) if begins else lines
+
+
 def idle_options(options: Options, given: Collection[str]) -> list[str]:
     """A line for each of the ``given`` options that does nothing, where the user may believe otherwise.
 
