@@ -1,8 +1,10 @@
 """One training step: the discriminators' update, then the generators', on named and weighted losses.
 
-No value of a tensor reaches the host in a step, so that a device need not wait for it: an update that went wrong is left
-out on the device, and ``training.log.Means`` finds that out later.
+No value of a tensor reaches the host in a step, so that a device need not wait for it: an update that went wrong is
+left out on the device, and ``training.log.Means`` finds that out later.
 """
+import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -89,11 +91,12 @@ class AdversarialTraining:
         logs: dict[str, Tensor] = {}
         try:
             self.drawn = {name: there.to(device, non_blocking=True) for name, there in batch.get("noise", {}).items()}
-            with torch.autocast(device.type, amp, enabled=amp is not None):
+            precision = functools.partial(torch.autocast, device.type, amp) if amp else contextlib.nullcontext
+            with precision():
                 self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
             for role, losses in (("D", self.discriminator_losses), ("G", self.generator_losses)):
                 if role in self.optimizers:
-                    with torch.autocast(device.type, amp, enabled=amp is not None):
+                    with precision():
                         terms = losses()
                     logs |= self._update(role, terms, scaler)
             scaler.update()
@@ -122,7 +125,8 @@ class AdversarialTraining:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         finite = torch.nn.utils.get_total_norm(gradients).isfinite()
         # A fused optimizer looks at this flag itself, and so on the device. An enabled scaler sets one of its own.
-        optimizer.found_inf = (~finite).float()
+        if optimizer.defaults["fused"]:
+            optimizer.found_inf = (~finite).float()
         scaler.step(optimizer)
         vars(optimizer).pop("found_inf", None)
         whole = torch.where(finite, loss.detach().float(), torch.nan)

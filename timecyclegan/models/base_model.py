@@ -245,6 +245,16 @@ class BaseModel(AdversarialTraining, nn.Module):
             shapes["penalty"] = (options.block_size,)  # no judge sees more pictures of a clip than it has frames
         return shapes
 
+    def uncapturable(self) -> str:
+        """Why a training step of this model cannot be captured as a CUDA graph; empty where it can."""
+        options = self.options
+        if options.gan_mode == "wgangp":
+            return "the gradient penalty of --gan_mode wgangp is differentiated twice"
+        if FLOW in self.parts and type(self).flow_strides(options) and not options.flow_cache:
+            return ("--flow_backend computes flow amid the step, and waits for it; --flow_cache computes it beforehand "
+                    "(docs/FLOW.md)")  # fmt: skip
+        return ""
+
     def noise(self, *names: str) -> Tensor | None:
         """What was drawn for these of :meth:`rollouts`, one after the other along the batch; None if nothing was."""
         return torch.cat([self.drawn[name] for name in names]) if self.drawn.keys() >= set(names) else None

@@ -92,7 +92,7 @@ class CapturedFunction:
 
     def _record(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Tensor], Any, Callable[[], None]]:
         """The tensors that the recording reads, what it returns, and how to replay it."""
-        args, kwargs = _each(args, kwargs, lambda value: torch.empty_like(value, device=self.device))
+        args, kwargs = _each(args, kwargs, lambda value: torch.zeros_like(value, device=self.device))
         outputs, replay = self._recorder(lambda: self.function(*args, **kwargs))
         return [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)], outputs, replay
 

@@ -172,6 +172,8 @@ class TrainingOptions:
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
     seed: int = option(0, None, "of every random choice", SEED)
     amp: str = option("off", None, "mixed precision", choices=("off", "bfloat16", "float16"))
+    cuda_graph: str = option("auto", None, "on a GPU, launch a training step as one CUDA graph: auto, where it can be; on, "
+                             "or else stop; off", choices=("auto", "on", "off"))  # fmt: skip
 
 
 @dataclasses.dataclass
