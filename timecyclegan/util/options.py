@@ -156,7 +156,9 @@ class TimeCycleOptions:
 class TrainingOptions:
     """The course of a training run."""
 
-    batch_size: int = option(1, "-bs", "clips in a batch", POSITIVE)
+    batch_size: int = option(1, "-bs", "clips in a batch, of all processes together", POSITIVE)
+    accumulate: int = option(1, None, "batches whose gradients are added up for an update, one after the other: as a "
+                             "batch so many times larger, in the memory of one", POSITIVE)  # fmt: skip
     num_epochs: int = option(10, "-ne", "epochs (of every growth stage)", POSITIVE)
     learning_rate: float = option(0.0002, "-lr", "of Adam; after half of the epochs it falls linearly to 0", POSITIVE)
     init_epoch: int = option(0, "-ie", "begin with the weights of this epoch; 0 is the newest", NON_NEGATIVE)
@@ -172,8 +174,8 @@ class TrainingOptions:
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
     seed: int = option(0, None, "of every random choice", SEED)
     amp: str = option("off", None, "mixed precision", choices=("off", "bfloat16", "float16"))
-    cuda_graph: str = option("auto", None, "on a GPU, launch a training step as one CUDA graph: auto, where it can be; on, "
-                             "or else stop; off", choices=("auto", "on", "off"))  # fmt: skip
+    cuda_graph: str = option("auto", None, "on a GPU, launch a training step as one CUDA graph: auto, where it can be; "
+                             "on, or else stop; off", choices=("auto", "on", "off"))  # fmt: skip
 
 
 @dataclasses.dataclass
