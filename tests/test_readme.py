@@ -48,7 +48,7 @@ def code(word):
 class TinyGAN:
     """A GAN of one's own that generates frame by frame: what the README asks of a host, and no more."""
 
-    optimizer = functools.partial(torch.optim.Adam, lr=0.01)
+    optimizer = staticmethod(functools.partial(torch.optim.Adam, lr=0.01))
 
     def __init__(self, as_tensor):
         super().__init__()
@@ -95,7 +95,7 @@ class TinyModule(TinyGAN, nn.Module):
 class TinySGD(TinyModule):
     """With an optimizer that does not make much of tiny differences."""
 
-    optimizer = functools.partial(torch.optim.SGD, lr=0.02)
+    optimizer = staticmethod(functools.partial(torch.optim.SGD, lr=0.02))
 
 
 def clip(seed):
@@ -330,8 +330,7 @@ def train_as_readme_says(host, way, batches, processes, wrapped=True):
     is; ``wrapped``: whether the motion model is, too."""
     _, script, inheriting = re.split(r"# (?:in a script|by inheritance)\n", code(f"motion_model={way}"))
     lines = script if host == "in a script" else inheriting
-    lines = lines if wrapped else lines.replace(f"{way}motion_model)", "motion_model").replace(
-        f", {way}motion_model)", ", motion_model")
+    lines = lines if wrapped else lines.replace(f"{way}motion_model)", "motion_model")
     wrap = nn.parallel.DistributedDataParallel if processes > 1 else lambda module: module
     found = {"DDP": wrap, "fabric": Fabric(processes), "MyGAN": TinySGD, "define_motion_model": define_motion_model}
     if host == "in a script":  # its lines stand where the cycle was made, and what follows is the reader's loop
