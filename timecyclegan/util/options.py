@@ -245,7 +245,8 @@ class TestOptions(UserPaths):
                                       "--flow_backend; other flow, other numbers")  # fmt: skip
     metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache",
                                       path=True)  # fmt: skip
-    also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
+    also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ...; a name that is none "
+                                   "lists all")  # fmt: skip
     require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
     fid_dims: int = option(2048, None, "which of Inception's features FID compares", choices=(64, 192, 768, 2048))
     per_frame: bool = option(False, None, "also write the metrics of each frame, to per_frame.csv")
@@ -254,7 +255,7 @@ class TestOptions(UserPaths):
 
 @dataclasses.dataclass
 class VideoOptions(UserPaths):
-    """Translating one video file, given as the source, into another (test.py)."""
+    """Translating one video file, given as the source, into another (test)."""
 
     video: str = option("", None, "the file to write: .mp4, .webm, .mov, .mkv or .avi; it gets the size of the source "
                                   "unless -ih or -iw is given, and its times and sound", path=True)  # fmt: skip
