@@ -111,6 +111,25 @@ def test_replayed_steps_make_the_pictures_of_plain_ones(model_type):
             assert {key[0][0][0] for key in pictures._step._recorded} >= {2}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("model_type", MODELS)
+def test_a_gpu_makes_the_same_pictures_by_replays(model_type, monkeypatch, capsys):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    net, source = any_model(model_type)
+    net.cuda()
+    blank = net.task == "unconditional"
+    floats = {"a": source(12, 1), "b": source(6, 2)}
+    levels = {name: frames if blank else to_uint8(frames) for name, frames in floats.items()}
+    floats = levels if blank else {name: to_video(frames) for name, frames in levels.items()}
+    expected = [to_uint8(frame).astype(int) for _, frame in stream(net, floats)]
+    pictures = PictureStream(net)
+    found = [picture.array() for _, picture in list(pictures(levels))]
+    assert np.abs(np.stack(found) - np.stack(expected)).max() <= 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"note: translating with {model_type}") if net.draws_frames else not said
+    assert net.draws_frames or len(pictures._step._recorded) == 2
+
+
 def test_pictures_of_odd_arrays():
     """What may be given to ``frames``: views, read-only and turned arrays."""
     plain = np.ascontiguousarray(moving(4)[:, ::-1, ::2])
