@@ -101,8 +101,8 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     test = arguments.options(TestOptions)
     require_gpu(arguments.given.get("gpu", -1))
     given = arguments.given_for(Options)
-    if "source_dir" in arguments.folders:  # of trainval.py's flags this one is training's
-        given.pop("amp", None)
+    if "source_dir" in arguments.folders:  # of trainval.py's flags these are training's
+        given = {key: value for key, value in given.items() if key not in ("amp", "cuda_graph")}
     options = load_options(arguments.name, given)
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)

@@ -18,8 +18,8 @@ import torch
 import timecyclegan
 from tests.clips import decode, moving, write_clip
 from tests.inference.test_streaming import any_model
+from tests.recorder import recorder
 from tests.training.helpers import TINY, message, train, write_data
-from tests.util.test_cuda_graph import stand_in
 from timecyclegan.inference import folders, streaming, translator
 from timecyclegan.inference.streaming import Picture, PictureStream, stream
 from timecyclegan.inference.trained import load_model, load_options
@@ -71,14 +71,15 @@ def script(monkeypatch, capsys):
     sys.modules.pop("test", None)
 
 
-def translated(sequences, name="run", **given):
+def translated(sequences, name="run", batch_size=1):
     """By sequence, the pictures of a plain loop: each frame read, resized, translated and rounded in its turn."""
-    model = load_model(name, load_options(name, given))
+    model, names = load_model(name, load_options(name)), list(sequences)
     sources = {key: [to_video(resize_image(read_image(path), H, W)[None])[0] for path in paths]
                for key, paths in sequences.items()}  # fmt: skip
-    found = {key: [] for key in sequences}
-    for key in sequences:
-        found[key] = [to_uint8(frame) for _, frame in stream(model, {key: sources[key]})]
+    found = {key: [] for key in names}
+    for start in range(0, len(names), batch_size):
+        for key, frame in stream(model, {key: sources[key] for key in names[start : start + batch_size]}):
+            found[key].append(to_uint8(frame))
     return found
 
 
@@ -89,15 +90,13 @@ def translated(sequences, name="run", **given):
 def test_replayed_steps_make_the_pictures_of_plain_ones(model_type):
     """Sequences that end on the way, then others that begin anew; the domains by turns."""
     net, source = any_model(model_type)
-    calls = []
-    net.register_forward_pre_hook(lambda *_: calls.append(1))
     blank = net.task == "unconditional"
     one = {"a": source(9, 1), "b": source(2, 2), "c": source(12, 3)}
     two = {"d": source(7, 4), "e": source(7, 5)}
     levels = {name: frames if blank else to_uint8(frames) for group in (one, two) for name, frames in group.items()}
     floats = levels if blank else {name: to_video(frames) for name, frames in levels.items()}
     for domain in net.domains:
-        pictures = PictureStream(net, domain, recorder=stand_in)
+        pictures = PictureStream(net, domain, recorder=recorder)
         for group in (one, two):
             expected = [(name, to_uint8(frame))
                         for name, frame in stream(net, {name: floats[name] for name in group}, 3, domain)]
@@ -126,7 +125,7 @@ def test_a_gpu_makes_the_same_pictures_by_replays(model_type, monkeypatch, capsy
     found = [picture.array() for _, picture in list(pictures(levels))]
     assert np.abs(np.stack(found) - np.stack(expected)).max() <= 1
     said = capsys.readouterr().out
-    assert said.startswith(f"note: translating with {model_type}") if net.draws_frames else not said
+    assert said.startswith(f"note: translating with --model_type {model_type} is not")  if net.draws_frames else not said
     assert net.draws_frames or len(pictures._step._recorded) == 2
 
 
@@ -172,7 +171,7 @@ def test_mixed_precision_is_near_and_keeps_an_exact_state(model_type, amp):
 @pytest.mark.parametrize("reading", [0, 3])
 def test_folders_are_written_as_by_a_plain_loop(folder, tmp_path, reading, batch_size):
     sequences, options = find_sequences("test/source"), load_options("run")
-    expected = translated(sequences)
+    expected = translated(sequences, batch_size=batch_size)
     written = folders.translate_folders(load_model("run", options), sequences, tmp_path, options, batch_size,
                                         threads=reading)  # fmt: skip
     assert list(written) == list(sequences)
@@ -373,6 +372,13 @@ def test_precision_is_that_of_testing_not_of_training(script, folder):
     assert "--amp 'half' is not known" in message(timecyclegan.load, "run", amp="half")
     code, _, line = script("test", "run", "test/source", "--amp", "half")
     assert code == 2 and "--amp must be one of off, bfloat16, float16" in line
+
+
+def test_a_cuda_graph_that_is_insisted_on_must_be_possible(script, folder):
+    code, out, line = script("test", "run", "test/source/s0", "-to", "graph", "--cuda_graph", "on")
+    assert code == 2 and line == "error: --cuda_graph on cannot be: it computes on the CPU; leave it at auto"
+    assert not out and not (folder / "graph").exists()
+    assert script("test", "run", "test/source/s0", "-to", "graph", "--cuda_graph", "off")[0] == 0
 
 
 def test_trainval_measures_what_val_does(script, folder):

@@ -30,7 +30,7 @@ def translate_folders(
     An unconditional model takes the number of the files and their names; they are not read.
 
     Args:
-        options: the picture size and the precision, ``amp``.
+        options: the picture size, ``amp`` and ``cuda_graph``.
         batch_size: sequences side by side.
         seed, domain: see :func:`stream`.
         threads: that read, for all sequences together; 0 reads when a frame's turn comes. By default those of the
@@ -44,7 +44,7 @@ def translate_folders(
     names, size = list(sequences), (options.image_height, options.image_width)
     nearest = options.label_maps(OTHER[domain])  # as in training
     threads = max(options.threads, usable_threads()) if threads is None else threads
-    translate = PictureStream(model, domain, options.amp)
+    translate = PictureStream(model, domain, options.amp, options.cuda_graph)
 
     def frames(paths: list[Path], beside: int) -> Iterator[torch.Tensor | np.ndarray]:
         if model.task == "unconditional":
@@ -66,9 +66,11 @@ def translate_folders(
         write_image(path, picture.array())
         return name, path
 
-    with tqdm(total=sum(map(len, sequences.values())), desc="translating", unit="frame", dynamic_ncols=True) as bar, \
-            contextlib.closing(concurrently(write, translated(), usable_threads())) as done:  # fmt: skip
-        for name, path in done:
+    with contextlib.ExitStack() as exits:
+        bar = exits.enter_context(tqdm(total=sum(map(len, sequences.values())), desc="translating", unit="frame",
+                                       dynamic_ncols=True))  # fmt: skip
+        pictures = exits.enter_context(contextlib.closing(translated()))
+        for name, path in exits.enter_context(contextlib.closing(concurrently(write, pictures, usable_threads()))):
             written[name].append(path)
             bar.update()
     return written

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from timecyclegan.models.base_model import BaseModel
-from timecyclegan.util.cuda_graph import CapturedFunction, Recorder
-from timecyclegan.util.errors import note
+from timecyclegan.util.cuda_graph import CapturedFunction, Recorder, capture
 from timecyclegan.video.frames import to_levels
 
 
@@ -70,9 +69,10 @@ class Picture:
 
     def array(self) -> np.ndarray:
         """uint8 (H, W, 3), RGB; waits for it, in any thread."""
-        if self._sent:
-            self._sent.synchronize()
-        return self._levels.numpy()
+        if self._sent is None:
+            return self._levels.numpy()
+        self._sent.synchronize()
+        return self._levels.numpy().copy()  # memory that a GPU may write to is scarce, and shared by a batch
 
 
 class PictureStream:
@@ -86,19 +86,22 @@ class PictureStream:
         model, domain: see :func:`stream`.
         amp: "bfloat16" or "float16" let the networks compute in that precision, where PyTorch's autocast finds it safe;
             the state stays as exact as it was.
+        cuda_graph: "auto", "on" or "off", see ``util.cuda_graph.capture``, which raises where it cannot be "on".
         recorder: in place of CUDA graphs, see :class:`CapturedFunction`.
     """
 
-    def __init__(self, model: BaseModel, domain: str = "target", amp: str = "off", recorder: Recorder | None = None):
+    def __init__(self, model: BaseModel, domain: str = "target", amp: str = "off", cuda_graph: str = "auto",
+                 recorder: Recorder | None = None):  # fmt: skip
         self.model, self.domain = model, domain
         self._device = _device(model)
         self._autocast = {"device_type": self._device.type, "enabled": amp != "off",
                           "dtype": None if amp == "off" else getattr(torch, amp)}  # fmt: skip
-        self._step, kind = self._levels, model.options.model_type
-        if not model.draws_frames:
-            self._step = CapturedFunction(self._levels, self._device, f"translating with {kind}", recorder)
-        elif self._device.type == "cuda":
-            note(f"translating with {kind} runs kernel by kernel, as the computer draws a code for every frame")
+        what = f"translating with --model_type {model.options.model_type}"
+        why = "the computer draws a code for every frame" if model.draws_frames else ""
+        if recorder and not why:
+            self._step = CapturedFunction(self._levels, self._device, what, recorder)
+        else:
+            self._step = capture(self._levels, self._device, what, cuda_graph, why)
 
     @torch.inference_mode()
     def __call__(self, sources: Mapping[str, Iterable[Tensor | np.ndarray]], seed: int = 0
@@ -149,7 +152,7 @@ def _steps(model: BaseModel, step: Step, sources: Mapping[str, Iterable], seed: 
             state = None if state is None else state[list(ready)]
             active = [active[row] for row in ready]
         clips = torch.stack(list(ready.values()))
-        if device.type == "cuda" and clips.device.type == "cpu":
+        if device.type == "cuda" and clips.device.type == "cpu" and clips.numel():
             clips = clips.pin_memory()  # so that nobody waits until it is on the GPU
         if t == 0:
             first = _floats(clips[:, context].to(device))

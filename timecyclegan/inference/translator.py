@@ -83,7 +83,7 @@ class Translator:
         if source and source not in MAKERS:
             raise unknown("--source", source, MAKERS)
         self.model = load_model(name, options, epoch, {domain})
-        self.pictures = PictureStream(self.model, domain, options.amp)
+        self.pictures = PictureStream(self.model, domain, options.amp, options.cuda_graph)
         self.size, self.own_size, self.domain = (options.image_height, options.image_width), own_size, domain
         # How ``data.prepare_video`` made the source; where nothing is known, of every frame, at ``size``.
         self.maker, self.prepared = MAKERS.get(source), kept_settings(present(CHECKPOINTS / name), source)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS, PRECISIONS
+from timecyclegan.util.choices import CUDA_GRAPH, CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS, PRECISIONS
 from timecyclegan.util.errors import failed, suggestion
 from timecyclegan.util.files import write_json
 from timecyclegan.util.names import user_path
@@ -96,6 +96,8 @@ class RunOptions:
     image_width: int = option(256, "-iw", "width of the pictures", POSITIVE)
     amp: str = option("off", None, "mixed precision, of training; test.py and val.py translate with what is given to "
                       "them, however the run was trained", choices=PRECISIONS)
+    cuda_graph: str = option("auto", None, "on a GPU, launch a step, of training or of translating, as one CUDA graph: "
+                             "auto, where it can be; on, or else stop; off", choices=CUDA_GRAPH)  # fmt: skip
     threads: int = option(1, "-t", "processes that load data; 0 loads in the main process", NON_NEGATIVE)
 
 
