@@ -35,10 +35,12 @@ class CapturedFunction:
         what: what is recorded, for the note.
         recorder: calls a function without arguments that records, and gives what it returned, and how to replay it: in
             the same memory. None: a CUDA graph on a GPU, no recording elsewhere.
+        insist: raise where recording fails.
     """
 
-    def __init__(self, function: Callable[..., Any], device: torch.device, what: str, recorder: Recorder | None = None):
-        self.function, self.device, self.what = function, device, what
+    def __init__(self, function: Callable[..., Any], device: torch.device, what: str, recorder: Recorder | None = None,
+                 insist: bool = False):  # fmt: skip
+        self.function, self.device, self.what, self.insist = function, device, what, insist
         self._recorder = recorder
         self._stream = None
         if device.type == "cuda":
@@ -53,6 +55,7 @@ class CapturedFunction:
 
         Raises:
             Exception: what the function raises; if it does so while it is recorded, it is called again, plainly.
+            UserError: recording fails, and it is insisted on.
         """
         if self._recorder is None:
             return self._call(args, kwargs)
@@ -67,6 +70,9 @@ class CapturedFunction:
             try:
                 self._recorded[key] = self._record(args, kwargs)
             except RuntimeError as error:
+                if self.insist:
+                    raise UserError(f"--cuda_graph on cannot be: no CUDA graph of {self.what} can be recorded: "
+                                    f"{_why(error)}; leave it at auto") from error
                 self._recorder = None
                 self._recorded.clear()
                 note(f"{self.what} runs kernel by kernel, as no CUDA graph of it can be recorded: {_why(error)}")
@@ -138,7 +144,7 @@ def capture(function: Callable[..., Any], device: torch.device, what: str, wante
     if why:
         note(f"{what} is not captured as a CUDA graph: {why}")
         return function
-    return CapturedFunction(function, device, what)
+    return CapturedFunction(function, device, what, insist=wanted == "on")
 
 
 def _each(args: tuple, kwargs: dict[str, Any], change: Callable[[Tensor], Tensor]) -> tuple[tuple, dict[str, Any]]:
