@@ -7,12 +7,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import torch
+
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
 from timecyclegan.models import PRESETS, check, default_options, get_model, get_task, model_class
 from timecyclegan.models.notes import idle_in_testing, training_notes
 from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
+from timecyclegan.training.distributed import Peers, joined
 from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
@@ -37,8 +40,9 @@ STOPPED = 3  # exit code of a training that a signal ended before its end: neith
 
 def train(arguments: Arguments) -> bool:
     """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
-    control = arguments.options(ControlOptions)
-    return loop.train(_run(arguments, _training_options(arguments), control.resume, control.overwrite))
+    control, options = arguments.options(ControlOptions), _training_options(arguments)
+    with joined(options.gpu >= 0 and torch.cuda.is_available()) as peers:
+        return loop.train(_run(arguments, options, control.resume, control.overwrite, peers))
 
 
 def dry_run(arguments: Arguments) -> None:
@@ -55,7 +59,8 @@ def dry_run(arguments: Arguments) -> None:
     print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
 
 
-def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite: bool = False) -> Run:
+def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite: bool = False,
+         peers: Peers | None = None) -> Run:  # fmt: skip
     """The run that is asked for; what ``trainval.py`` tests with is looked at as well, not only after hours."""
     check_arguments(arguments, options.model_type, metrics=True)
     if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
@@ -66,7 +71,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
         note(line)
     _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
-    run = Run(arguments.name, *folders, options, resume, overwrite)
+    run = Run(arguments.name, *folders, options, resume, overwrite, peers)
     if "test_source_dir" in arguments.folders:
         find_directions(arguments, options.model_type)
         _evaluator(arguments, options)

@@ -25,12 +25,16 @@ from timecyclegan.video.frames import Frame, read_image, resize_image
 class EpochSampler(Sampler[list[Key]]):
     """Batches of keys ``(epoch, index)``; each epoch's order is a pure function of (seed, epoch).
 
+    A batch is computed in ``parts`` of ``batch_size`` samples, one after the other, and each part by ``ranks``
+    processes: a sampler gives its process's share of each part, a sample that does not count where that is none.
+
     Every iteration is one epoch and begins where :meth:`set_position` said, else at the epoch after the last one. The
     position moves on when an iteration begins: how far workers have read ahead must not matter to a loop that is left.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int):
+    def __init__(self, length: int, batch_size: int, seed: int, parts: int = 1, rank: int = 0, ranks: int = 1):
         self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.whole, self.rank, self.ranks = batch_size * parts, rank, ranks
         self.epoch = self.batch = 0
 
     def set_position(self, epoch: int, batch: int = 0) -> None:
@@ -41,7 +45,16 @@ class EpochSampler(Sampler[list[Key]]):
 
     def __len__(self) -> int:
         """Batches in a full epoch."""
-        return (self.length + self.batch_size - 1) // self.batch_size
+        return (self.length + self.whole - 1) // self.whole
+
+    def shares(self, batch: int) -> list[list[int]]:
+        """For each part of a batch of the epoch, how many of its samples each process has; all of one but the last."""
+        ahead, found = min(self.whole, self.length - batch * self.whole), []
+        while ahead:
+            samples = min(self.batch_size, ahead)
+            found.append([samples // self.ranks + (rank < samples % self.ranks) for rank in range(self.ranks)])
+            ahead -= samples
+        return found
 
     def __iter__(self) -> Iterator[list[Key]]:
         # A generator on purpose: DataLoader calls iter() twice, but only the one it uses is ever started.
@@ -52,7 +65,12 @@ class EpochSampler(Sampler[list[Key]]):
         seed = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
         order = np.random.default_rng(seed).permutation(self.length).tolist()
         for batch in range(first, len(self)):
-            yield [(epoch, index) for index in order[batch * self.batch_size:(batch + 1) * self.batch_size]]
+            mine, start = [], batch * self.whole
+            for counts in self.shares(batch):
+                first = start + sum(counts[:self.rank]) if counts[self.rank] else start
+                mine += order[first:first + max(1, counts[self.rank])]
+                start += sum(counts)
+            yield [(epoch, index) for index in mine]
 
 
 class LostWorker(UserError):
@@ -132,13 +150,15 @@ def _end_worker(error: Exception, _batch: Any) -> None:
     os._exit(machine_errno(error) or errno.EPIPE)
 
 
-def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:
+def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False,
+                parts: int = 1, rank: int = 0, ranks: int = 1) -> DataLoader:
     """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
 
     ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The loader
     never touches torch's global generator. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
-    return VideoLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size, seed), num_workers=threads,
+    sampler = EpochSampler(len(dataset), batch_size, seed, parts, rank, ranks)
+    return VideoLoader(dataset, batch_sampler=sampler, num_workers=threads,
                        persistent_workers=threads > 0, worker_init_fn=_begin_worker,
                        pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 

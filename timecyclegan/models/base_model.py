@@ -115,6 +115,9 @@ class BaseModel(AdversarialTraining, nn.Module):
             for (name, value), why in _NOT_WITH_BATCH_NORM.items():
                 if getattr(options, name) == value:
                     raise UserError(f"--norm batch does not go with --{name} {value}: {why}")
+            if options.accumulate > 1:
+                raise UserError(f"--norm batch does not go with --accumulate {options.accumulate}: its statistics "
+                                "would be those of a part of the batch; use --norm instance")
         for part in cls.parts:
             part.check(cls, options, training)
 

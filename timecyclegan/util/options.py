@@ -160,7 +160,9 @@ class TimeCycleOptions:
 class TrainingOptions:
     """The course of a training run."""
 
-    batch_size: int = option(1, "-bs", "clips in a batch", POSITIVE)
+    batch_size: int = option(1, "-bs", "clips in a batch, of all processes together", POSITIVE)
+    accumulate: int = option(1, None, "batches whose gradients are added up for an update, one after the other: as a "
+                             "batch so many times larger, in the memory of one", POSITIVE)  # fmt: skip
     num_epochs: int = option(10, "-ne", "epochs (of every growth stage)", POSITIVE)
     learning_rate: float = option(0.0002, "-lr", "of Adam; after half of the epochs it falls linearly to 0", POSITIVE)
     init_epoch: int = option(0, "-ie", "begin with the weights of this epoch; 0 is the newest", NON_NEGATIVE)
@@ -244,7 +246,8 @@ class TestOptions(UserPaths):
                                       "--flow_backend; other flow, other numbers")  # fmt: skip
     metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache",
                                       path=True)  # fmt: skip
-    also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
+    also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ...; a name that is none "
+                                   "lists all")  # fmt: skip
     require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
     fid_dims: int = option(2048, None, "which of Inception's features FID compares", choices=(64, 192, 768, 2048))
     per_frame: bool = option(False, None, "also write the metrics of each frame, to per_frame.csv")
@@ -253,7 +256,7 @@ class TestOptions(UserPaths):
 
 @dataclasses.dataclass
 class VideoOptions(UserPaths):
-    """Translating one video file, given as the source, into another (test.py)."""
+    """Translating one video file, given as the source, into another (test)."""
 
     video: str = option("", None, "the file to write: .mp4, .webm, .mov, .mkv or .avi; it gets the size of the source "
                                   "unless -ih or -iw is given, and its times and sound", path=True)  # fmt: skip
