@@ -3,15 +3,12 @@
 An epoch's order is a pure function of (seed, epoch), as a sample is one of (seed, epoch, index).
 """
 import errno
-import itertools
 import multiprocessing.connection
 import multiprocessing.queues
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from timecyclegan.datasets.video_dataset import Key
 from timecyclegan.util.errors import UserError, machine_errno, reason
 from timecyclegan.util.signals import ASKING
+from timecyclegan.util.threads import concurrently
 from timecyclegan.video.frames import Frame, read_image, resize_image
 
 
@@ -179,16 +177,4 @@ def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int =
     def read(frame: Frame) -> np.ndarray:
         return resize_image(read_image(frame), height, width, nearest)
 
-    frames = iter(frames)
-    if threads < 1:
-        yield from map(read, frames)
-        return
-    pool = ThreadPoolExecutor(threads)
-    try:
-        ahead = deque(pool.submit(read, frame) for frame in itertools.islice(frames, 2 * threads))
-        while ahead:
-            image = ahead.popleft().result()
-            ahead.extend(pool.submit(read, frame) for frame in itertools.islice(frames, 1))
-            yield image
-    finally:  # also when the reader stops early
-        pool.shutdown(cancel_futures=True)
+    return concurrently(read, frames, threads)

@@ -64,6 +64,7 @@ class BaseModel(AdversarialTraining, nn.Module):
     parts: ClassVar[tuple[Part, ...]] = ()  # what it has beside its baseline; bases' count too
     recurrent = False  # whether a generator sees its last outputs: then the model is a SequentialMixin
     takes_code = False  # whether a generator starts from a code instead of pictures
+    draws_frames = False  # whether :meth:`translate_frame` draws something for every frame, on the computer
     predicts = False  # whether there is a predictor of frames for each domain
     discriminator_sees_condition = False  # whether frame discriminators see [condition, frame]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS
+from timecyclegan.util.choices import CUDA_GRAPH, CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS, PRECISIONS
 from timecyclegan.util.errors import failed, suggestion
 from timecyclegan.util.files import write_json
 from timecyclegan.util.names import user_path
@@ -94,6 +94,10 @@ class RunOptions:
                       (lambda v: v >= -1, "-1 or more"))
     image_height: int = option(256, "-ih", "height of the pictures", POSITIVE)
     image_width: int = option(256, "-iw", "width of the pictures", POSITIVE)
+    amp: str = option("off", None, "mixed precision, of training; test.py and val.py translate with what is given to "
+                      "them, however the run was trained", choices=PRECISIONS)
+    cuda_graph: str = option("auto", None, "on a GPU, launch a step, of training or of translating, as one CUDA graph: "
+                             "auto, where it can be; on, or else stop; off", choices=CUDA_GRAPH)  # fmt: skip
     threads: int = option(1, "-t", "processes that load data; 0 loads in the main process", NON_NEGATIVE)
 
 
@@ -173,9 +177,6 @@ class TrainingOptions:
     save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
     seed: int = option(0, None, "of every random choice", SEED)
-    amp: str = option("off", None, "mixed precision", choices=("off", "bfloat16", "float16"))
-    cuda_graph: str = option("auto", None, "on a GPU, launch a training step as one CUDA graph: auto, where it can be; "
-                             "on, or else stop; off", choices=("auto", "on", "off"))  # fmt: skip
 
 
 @dataclasses.dataclass
