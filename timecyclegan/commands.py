@@ -47,7 +47,7 @@ def dry_run(arguments: Arguments) -> None:
     """
     options = _training_options(arguments)
     # Flow that is kept would be written, and loading is timed in this process.
-    changes = {"flow_cache": "", "threads": 0}
+    changes = {"flow_cache": "", "cache": "off", "threads": 0}
     if arguments.options(ControlOptions).resume:  # what it began with need not be there any more, nor its GPU
         device = pick_device(options.gpu)
         changes |= {"init_checkpoint_dir": "", "init_epoch": 0, "gpu": -1 if device.index is None else device.index}

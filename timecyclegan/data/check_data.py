@@ -149,7 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             # Growing ends at full size; it is that step which counts.
             run = Run(_NAME, source, target, dataclasses.replace(
-                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,)), overwrite=True)
+                options, threads=0, flow_cache="", cache="off", spatial_scaling=(1.0,), temporal_scaling=(1.0,),
+            ), overwrite=True)  # fmt: skip
             cost, steps = measure(run), len(run.loader)
             epoch = cost.epoch(steps, options.threads)
             stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from timecyclegan.losses import Losses, total
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms
+from timecyclegan.util.device import to_device
 from timecyclegan.util.errors import UserError
 
 OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
@@ -63,7 +64,7 @@ class AdversarialTraining:
         scale = scaler.get_scale()
         try:
             with torch.autocast(device.type, amp, enabled=amp is not None):
-                self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
+                self(**to_device(batch, self.inputs, device))
             for role, name, losses in (
                 ("D", "Discriminator", self.discriminator_losses),
                 ("G", "Generator", self.generator_losses),

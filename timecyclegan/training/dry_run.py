@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import torch
 
+from timecyclegan.datasets.loading import loading_threads
 from timecyclegan.losses import Losses
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe
-from timecyclegan.util.device import device_name
+from timecyclegan.util.device import device_name, to_device
 from timecyclegan.util.options import Options
 
 # Terms that do not have the name of the flag that weighs them; the first that is not 0 does.
@@ -30,6 +31,7 @@ class Cost(NamedTuple):
 
     def epoch(self, steps: int, threads: int) -> float:
         """Seconds of an epoch. Loading in other processes goes on while a step is computed."""
+        threads = loading_threads(threads)
         return steps * (max(self.step, self.loading / threads) if threads else self.step + self.loading)
 
 
@@ -76,7 +78,7 @@ def reach(run: Run) -> dict[str, tuple[float, dict[str, int]]]:
             found[f"{side}/{term}"] = weight, reached
 
     with torch.autocast(run.device.type, run.amp, enabled=run.amp is not None):
-        model(**{key: batch[key].to(run.device) for key in model.inputs})
+        model(**to_device(batch, model.inputs, run.device))
         add("Discriminator", "D", model.discriminator_losses())
         add("Generator", "G", model.generator_losses())
     return found

@@ -37,7 +37,7 @@ from timecyclegan.util.weights import load, save
 
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {"gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes"}
+RESUMABLE = {"gpu", "threads", "cache", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes"}
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What lies in other places on other machines.
 MOVABLE = {"flow_cache", "flow_weights"}
@@ -185,7 +185,7 @@ class Run:
         dataset = DATASETS[get_task(stage.model_type)](
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
-            {"source": stage.source_pixels, "target": stage.target_pixels},
+            {"source": stage.source_pixels, "target": stage.target_pixels}, stage.cache,
         )  # fmt: skip
         kind = model_class(stage.model_type)
         if not stage.flow_cache or "flow_cache" not in kind.uses:
@@ -199,7 +199,7 @@ class Run:
             folder = self.folder / "flow_cache"  # it was another machine's; what is in it can be computed again
             note(f"--flow_cache {stage.flow_cache} cannot be written here: flow is kept in {folder}")
         cache = FlowCache(folder, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
-        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage))
+        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage), self.device)
 
     # ---- restoring and saving
 

@@ -1,5 +1,12 @@
-"""Which device to compute on."""
+"""Which device to compute on, how a batch gets there, and how much of the computer this process may use."""
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from timecyclegan.util.errors import UserError, note
 
@@ -50,3 +57,40 @@ def trouble(gpu: int) -> str:
 def device_name(device: torch.device) -> str:
     """What to call a device."""
     return f"GPU {device.index}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "the CPU"
+
+
+def to_floats(video: Tensor) -> Tensor:
+    """Pictures in 256 levels, uint8 (..., H, W), as float32 in [-1, 1]; anything else as it is."""
+    return video.float().div_(127.5).sub_(1) if video.dtype == torch.uint8 else video
+
+
+def to_device(batch: Mapping[str, Any], names: Iterable[str], device: torch.device) -> dict[str, Tensor]:
+    """The tensors ``names`` of a batch on a device, where those in 256 levels (a quarter of the bytes) become floats.
+    """
+    return {name: to_floats(batch[name].to(device, non_blocking=True)) for name in names}
+
+
+def cores() -> int:
+    """How many processors this process may use: those it is bound to, or what a container leaves of their time."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # there is no limit: the file is not there, or says "max"
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        bound = min(bound, max(1, quota // period))
+    return bound
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process could still fill, the system's or its container's; what is cached is free."""
+    with contextlib.suppress(OSError, KeyError, ValueError):  # Linux
+        free = 1024 * _table("/proc/meminfo")["MemAvailable:"]
+        with contextlib.suppress(OSError, KeyError, ValueError):  # the limit may be "max"
+            group = Path("/sys/fs/cgroup")
+            limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+            free = min(free, limit - used + _table(group / "memory.stat")["inactive_file"])
+        return max(free, 0)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _table(path: str | Path) -> dict[str, int]:
+    """The first number of each line of a file of the kernel's, by its first word."""
+    return {words[0]: int(words[1]) for line in Path(path).read_text().splitlines() if len(words := line.split()) > 1}

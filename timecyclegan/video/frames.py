@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from timecyclegan.util.device import to_floats
 from timecyclegan.util.errors import UserError, failed, link_to_nothing, note
 from timecyclegan.util.files import replacing
 from timecyclegan.util.names import difference, expanded, look_alike, one_form, user_path
@@ -334,7 +335,7 @@ def to_video(frames: np.ndarray | Iterable[np.ndarray]) -> torch.Tensor:
     frames = frames if isinstance(frames, np.ndarray) else np.stack(list(frames))
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"expected uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
-    return torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32, order="C")).div_(127.5).sub_(1)
+    return to_floats(torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))))
 
 
 def to_uint8(video: torch.Tensor) -> np.ndarray:
