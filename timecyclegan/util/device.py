@@ -10,6 +10,8 @@ from torch import Tensor
 
 from timecyclegan.util.errors import UserError, note
 
+_GROUP = Path("/sys/fs/cgroup")  # where a container finds its limits (control groups, version 2)
+
 
 def pick_device(gpu: int) -> torch.device:
     """The CPU for -1, else the GPU of this number; where that cannot be used, the first one, else the CPU, with a note.
@@ -74,7 +76,7 @@ def cores() -> int:
     """How many processors this process may use: those it is bound to, or what a container leaves of their time."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):  # there is no limit: the file is not there, or says "max"
-        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        quota, period = map(int, (_GROUP / "cpu.max").read_text().split())
         bound = min(bound, max(1, quota // period))
     return bound
 
@@ -84,9 +86,8 @@ def free_memory() -> int:
     with contextlib.suppress(OSError, KeyError, ValueError):  # Linux
         free = 1024 * _table("/proc/meminfo")["MemAvailable:"]
         with contextlib.suppress(OSError, KeyError, ValueError):  # the limit may be "max"
-            group = Path("/sys/fs/cgroup")
-            limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-            free = min(free, limit - used + _table(group / "memory.stat")["inactive_file"])
+            limit, used = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+            free = min(free, limit - used + _table(_GROUP / "memory.stat")["inactive_file"])
         return max(free, 0)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 

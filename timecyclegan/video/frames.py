@@ -339,11 +339,13 @@ def to_video(frames: np.ndarray | Iterable[np.ndarray]) -> torch.Tensor:
 
 
 def to_uint8(video: torch.Tensor) -> np.ndarray:
-    """(..., 3, H, W) in [-1, 1] on any device -> uint8 (..., H, W, 3), rounded to nearest and clamped."""
+    """(..., 3, H, W) in [-1, 1] on any device -> uint8 (..., H, W, 3), rounded to nearest and clamped; levels are kept.
+    """
     if video.ndim < 3 or video.shape[-3] != 3:
         raise ValueError(f"expected (..., 3, H, W), got {tuple(video.shape)}")
-    levels = (video.detach().float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return levels.movedim(-3, -1).contiguous().cpu().numpy()
+    if video.dtype != torch.uint8:
+        video = (video.detach().float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return video.movedim(-3, -1).contiguous().cpu().numpy()
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
