@@ -64,3 +64,15 @@ def test_training_is_the_same_with_a_cache(data, model_type):
         helpers.train(data, name=name, **options | {"flow_cache": "flow", "threads": int(name == "first")})
         assert helpers.weights(name) == helpers.weights("without")
         assert helpers.losses(name) == helpers.losses("without")
+
+
+def test_all_pairs_that_clips_show_are_computed_before_training(data, tmp_path, monkeypatch):
+    """Sequences of 6 and 5 frames: 5 + 4 pairs a frame apart, 4 + 3 two apart; a sequence of 3 has no clip of 4."""
+    short = helpers.write_data(tmp_path / "more", (6, 5, 3))
+    dataset = build(short, tmp_path)
+    dataset.prepare()
+    assert len(list((tmp_path / "flow").rglob("*.npz"))) == 9 + 7
+    monkeypatch.setattr("timecyclegan.flow.cache.flow_backend", None)  # nothing is computed any more
+    for epoch in range(4):
+        for index in range(len(dataset)):
+            assert dataset[epoch, index]["flow_2"].shape == (2, 2, 12, 20)
