@@ -125,7 +125,7 @@ def test_a_damaged_store_is_made_anew_and_a_removed_one_is_no_harm(tree, decoded
     cache.fill([(frames, False)])
     first, second = (FOLDER / path for path in stored())
     first.write_bytes(first.read_bytes()[:-1])
-    np.save(second, np.zeros((2, H, W + 1, 3), np.uint8))
+    np.save(second, np.zeros((2, 3, H, W + 1), np.uint8))
     decoded.clear()
     again = FrameCache("disk", H, W)
     again.fill([(frames, False)])
@@ -163,7 +163,7 @@ def test_videos_are_decoded_in_order_and_by_one_thread_each(tmp_path, monkeypatc
 def check_whole(frames):
     """All that is stored is whole and right, and filling brings the rest."""
     for path in FOLDER.rglob("*.npy") if FOLDER.exists() else ():
-        assert path.name.startswith(".") or np.load(path).shape[1:] == (H, W, 3)
+        assert path.name.startswith(".") or np.load(path).shape[1:] == (3, H, W)
     cache = FrameCache("disk", H, W)
     cache.fill([(frames, False)])
     for t, path in enumerate(frames):

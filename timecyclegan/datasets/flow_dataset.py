@@ -31,9 +31,9 @@ class FlowVideoDataset(Dataset):
     def prepare(self) -> None:
         """Decode frames, see :meth:`PairedVideoDataset.prepare`, and compute the flow of all pairs that clips show."""
         self.dataset.prepare()
-        clips = [frames for frames in self.sequences["target"].values() if len(frames) >= self.dataset.n_frames]
-        pairs = ((frame, previous) for frames in clips for stride in self.strides
-                 for frame, previous in zip(frames[stride:], frames, strict=False))  # fmt: skip
+        clips = [frames for domain, frames in self.dataset.long_enough() if domain == "target"]
+        pairs = (pair for frames in clips for stride in self.strides
+                 for pair in zip(frames[stride:], frames, strict=False))  # fmt: skip
         self.cache.fill(pairs, *self._loading(), self.device)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:

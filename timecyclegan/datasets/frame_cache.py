@@ -38,7 +38,7 @@ class FrameCache:
     """Frames of one size, from the store where :meth:`fill` put them, else decoded when they are asked for.
 
     In memory the store is one map that the loading processes, forked later, share. On disk it is a file for each chunk
-    of frames, ``cache/HEIGHTxWIDTH/HASH.npy``, uint8 (n, height, width, 3); its name is a hash of all that its content
+    of frames, ``cache/HEIGHTxWIDTH/HASH.npy``, uint8 (n, 3, height, width); its name is a hash of all that its content
     depends on: of each frame the file with its size in bytes and its time stamp, the size in pixels and the kind of
     resizing. Files appear under their names when they are whole; runs and processes share them.
 
@@ -54,16 +54,16 @@ class FrameCache:
         self._filled = mode == "off"
         self.folder = folder / f"{height}x{width}"
         self._places: dict[tuple[Frame, bool], tuple[Path | None, int]] = {}  # file (None: memory), and number in it
-        self._memory = np.empty((0, height, width, 3), np.uint8)
+        self._memory = np.empty((0, 3, height, width), np.uint8)
 
     def frame(self, frame: Frame, nearest: bool = False) -> np.ndarray:
         """The frame as uint8 (height, width, 3), not to be written to; raises as ``video.frames.read_image``."""
         if place := self._places.get((frame, nearest)):
             file, number = place
             if file is None:
-                return self._memory[number]
+                return self._memory[number].transpose(1, 2, 0)
             with contextlib.suppress(OSError, ValueError):  # it was removed meanwhile
-                return _mapped(file)[number]
+                return _mapped(file)[number].transpose(1, 2, 0)
         return resize_image(read_image(frame), self.height, self.width, nearest)
 
     def fill(self, sequences: Iterable[tuple[Sequence[Frame], bool]]) -> None:
@@ -84,13 +84,20 @@ class FrameCache:
         with signals(interrupt):
             if self.mode == "disk":
                 self._fill_files(chunks)
-            elif self._fits(sum(len(chunk.frames) for chunk in chunks)):
+            elif self.keeps(sum(len(chunk.frames) for chunk in chunks)):
                 self._fill_memory(chunks)
 
     def _bytes(self, frames: int) -> int:
         return frames * self.height * self.width * 3
 
-    def _fits(self, frames: int) -> bool:
+    def keeps(self, frames: int) -> bool:
+        """Whether so many frames will be stored; a note says so where they are too many for "auto".
+
+        Raises:
+            UserError: they do not fit into the memory, and "ram" was asked for.
+        """
+        if self.mode in ("disk", "off"):
+            return self.mode == "disk"
         need, free = self._bytes(frames), free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         if need <= (free // 2 if self.mode == "auto" else free):
             return True
@@ -105,7 +112,7 @@ class FrameCache:
         # Anonymous and shared, it is not bound to the size of /dev/shm, and ends with the last process that has it.
         total = sum(len(chunk.frames) for chunk in chunks)
         memory = np.frombuffer(mmap.mmap(-1, max(1, self._bytes(total))), np.uint8)
-        memory = memory[: self._bytes(total)].reshape(total, self.height, self.width, 3)
+        memory = memory[: self._bytes(total)].reshape(total, 3, self.height, self.width)
         begin, parts = 0, {}
         for chunk in chunks:
             parts[chunk] = memory[begin : begin + len(chunk.frames)]
@@ -122,7 +129,7 @@ class FrameCache:
             return [chunk for chunk, file in files.items() if not self._is_whole(file, chunk)]
 
         def store(chunk: Chunk, read: Callable[[np.ndarray], None]) -> None:
-            frames = np.empty((len(chunk.frames), self.height, self.width, 3), np.uint8)
+            frames = np.empty((len(chunk.frames), 3, self.height, self.width), np.uint8)
             read(frames)
             with replacing(files[chunk], sync=True) as temporary, open(temporary, "wb") as file:
                 np.save(file, frames)
@@ -164,7 +171,7 @@ class FrameCache:
     def _is_whole(self, file: Path, chunk: Chunk) -> bool:
         with contextlib.suppress(Exception):  # it is not there, or cut off
             frames = np.load(file, mmap_mode="r")
-            return frames.dtype == np.uint8 and frames.shape == (len(chunk.frames), self.height, self.width, 3)
+            return frames.dtype == np.uint8 and frames.shape == (len(chunk.frames), 3, self.height, self.width)
         return False
 
     def _decode(self, chunks: list[Chunk], store: Callable[[Chunk, Callable[[np.ndarray], None]], None]) -> None:
@@ -182,7 +189,8 @@ class FrameCache:
                 for place, frame in zip(into, chunk.frames, strict=True):
                     if stop.is_set():
                         raise InterruptedError
-                    place[...] = resize_image(read_image(frame), self.height, self.width, chunk.nearest)
+                    picture = resize_image(read_image(frame), self.height, self.width, chunk.nearest)
+                    place[...] = picture.transpose(2, 0, 1)  # as clips have them, which are copied every time
                     advance(1)
 
             def work(job: list[Chunk]) -> None:

@@ -106,8 +106,12 @@ class VideoDataset(Dataset):
 
     def prepare(self) -> None:
         """Decode the frames that clips are made of, where a cache keeps them; see :meth:`FrameCache.fill`."""
-        self.framing.cache.fill((frames, self.pixels[domain] == "labels") for domain, clips in self.sequences.items()
-                                for frames in clips.values() if len(frames) >= self.n_frames)  # fmt: skip
+        self.framing.cache.fill((frames, self.pixels[domain] == "labels") for domain, frames in self.long_enough())
+
+    def long_enough(self) -> list[tuple[str, list[Frame]]]:
+        """Domain and frames of the sequences that clips are taken from."""
+        return [(domain, frames) for domain, clips in self.sequences.items() for frames in clips.values()
+                if len(frames) >= self.n_frames]  # fmt: skip
 
 
 class PairedVideoDataset(VideoDataset):
