@@ -20,7 +20,7 @@ from tests.clips import moving, write_clip
 from tests.data.killing import really_killed_before
 from tests.datasets.helpers import H, W, frame, message, write_tree
 from tests.training import helpers
-from timecyclegan.datasets import frame_cache, loading
+from timecyclegan.datasets import frame_cache
 from timecyclegan.datasets.frame_cache import FOLDER, FrameCache
 from timecyclegan.datasets.loading import loading_threads, make_loader
 from timecyclegan.datasets.video_dataset import PairedVideoDataset, UnpairedVideoDataset
@@ -280,9 +280,6 @@ def test_what_does_not_fit_into_memory(tree, monkeypatch, decoded, capsys):
         assert said.count("\n") == (not fits) and ("--cache disk keeps them in cache/" in said) != fits
     monkeypatch.setattr(frame_cache, "free_memory", lambda: need - 1)
     assert "give --cache disk, or off" in message(FrameCache("ram", H, W).fill, [(frames, False)])
-    monkeypatch.setattr(frame_cache, "free_memory", lambda: need)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each of the ranks has its own
-    message(FrameCache("ram", H, W).fill, [(frames, False)])
 
 
 @pytest.mark.parametrize("mode", ON)
@@ -341,7 +338,7 @@ def test_workers_by_the_processors_that_this_process_may_use(monkeypatch):
         os.sched_setaffinity(0, {min(bound)})
         assert device.cores() == 1
     for count, ranks, expected in ((1, 1, 1), (2, 1, 1), (4, 1, 3), (9, 1, 8), (64, 1, 8), (64, 8, 7), (8, 8, 1)):
-        monkeypatch.setattr(loading, "cores", lambda count=count: count)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _process, count=count: range(count))
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
         assert loading_threads(-1) == expected
         assert [loading_threads(n) for n in (0, 1, 20)] == [0, 1, 20]
@@ -357,6 +354,9 @@ def test_the_limits_of_a_container(monkeypatch, tmp_path):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert device.free_memory() == 350000 and device.cores() == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each of torchrun's processes has its own
+    assert device.free_memory() == 175000 and device.cores() == 1
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
     assert device.free_memory() > 2**20 and device.cores() == bound

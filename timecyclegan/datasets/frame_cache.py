@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import mmap
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -98,7 +97,7 @@ class FrameCache:
         """
         if self.mode in ("disk", "off"):
             return self.mode == "disk"
-        need, free = self._bytes(frames), free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        need, free = self._bytes(frames), free_memory()
         if need <= (free // 2 if self.mode == "auto" else free):
             return True
         size = f"{frames} frames of {self.height}x{self.width} take {need / GIB:.1f} GiB decoded, {free / GIB:.1f}"

@@ -73,10 +73,10 @@ class VideoLoader(DataLoader):
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        getattr(self.dataset, "prepare", lambda: None)()
         iterator, wrong, complain = None, None, sys.unraisablehook
         others, heard = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
         try:
-            getattr(self.dataset, "prepare", lambda: None)()
             iterator = super().__iter__()
             if signal.getsignal(signal.SIGCHLD) is not heard:
                 # PyTorch's handler raises wherever the main thread is when a worker dies, also amid a step or a save.
@@ -141,11 +141,10 @@ def _end_worker(error: Exception, _batch: Any) -> None:
 def loading_threads(threads: int) -> int:
     """How many processes, or threads, load data: as many as the flag ``--threads`` says; for -1 by the machine.
 
-    One processor is left to the training itself, whose Python code keeps one busy, and those of the machine's other
-    ranks (torchrun's ``LOCAL_WORLD_SIZE``) to them. More than eight are never needed, and each takes memory: some tens
-    of MiB, and the two batches that it loads ahead.
+    One processor is left to the training itself, whose Python code keeps one busy. More than eight are never needed,
+    and each takes memory: some tens of MiB, and the two batches that it loads ahead.
     """
-    return max(1, min(8, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)) if threads < 0 else threads
+    return max(1, min(8, cores() - 1)) if threads < 0 else threads
 
 
 def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:

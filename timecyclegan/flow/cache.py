@@ -90,6 +90,8 @@ class FlowCache:
                     self._make(batch, pool.map(load, _frames(batch)), where)
                     advance(len(batch))
         self._compute = None  # its memory is for the training
+        if where.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _file(self, pair: Pair, size: tuple[int, int], nearest: bool, facts: Callable[[Path], list]) -> Path:
         try:

@@ -72,24 +72,31 @@ def to_device(batch: Mapping[str, Any], names: Iterable[str], device: torch.devi
     return {name: to_floats(batch[name].to(device, non_blocking=True)) for name in names}
 
 
+def _share() -> int:
+    """Among how many processes of ours the machine is divided, by torchrun."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def cores() -> int:
-    """How many processors this process may use: those it is bound to, or what a container leaves of their time."""
+    """How many processors this process may use: its share of those it is bound to, or of a container's."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):  # there is no limit: the file is not there, or says "max"
         quota, period = map(int, (_GROUP / "cpu.max").read_text().split())
-        bound = min(bound, max(1, quota // period))
-    return bound
+        bound = min(bound, quota // period)
+    return max(1, bound // _share())
 
 
 def free_memory() -> int:
-    """Bytes of memory that this process could still fill, the system's or its container's; what is cached is free."""
+    """Bytes of memory that this process could still fill, its share of the system's or the container's; what only holds
+    copies of files counts as free.
+    """
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # where nothing is known
     with contextlib.suppress(OSError, KeyError, ValueError):  # Linux
         free = 1024 * _table("/proc/meminfo")["MemAvailable:"]
         with contextlib.suppress(OSError, KeyError, ValueError):  # the limit may be "max"
             limit, used = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
             free = min(free, limit - used + _table(_GROUP / "memory.stat")["inactive_file"])
-        return max(free, 0)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return max(free, 0) // _share()
 
 
 def _table(path: str | Path) -> dict[str, int]:
