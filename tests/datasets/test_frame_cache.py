@@ -312,6 +312,18 @@ def test_levels_become_the_floats_that_they_were():
     assert set(batch) == {"target", "flow_1"} and torch.equal(batch["flow_1"], flow) and (batch["target"] == 1).all()
 
 
+def test_a_step_on_levels_is_the_step_on_floats(tmp_path):
+    data = helpers.write_data(tmp_path / "data", (4,))
+    batch = next(iter(helpers.trainer(data, **helpers.P).loader))
+    assert batch["source"].dtype == torch.uint8 and batch["source"].shape == (1, 3, 3, 12, 20)
+    floats = {key: to_video(batch[key][0].permute(0, 2, 3, 1).numpy())[None] for key in ("source", "target")}
+    losses = []
+    for given in (batch, batch | floats):
+        run = helpers.trainer(data, **helpers.P)
+        losses.append(run.model.training_step(given, run.scaler))
+    assert losses[0] == losses[1]
+
+
 def test_training_ends_in_the_same_bytes_and_goes_on_with_another_cache(tmp_path, monkeypatch):
     options = {"model_type": "pix2pix", "block_size": 1, "num_epochs": 1, "save_minutes": 0.0}
     data = helpers.write_data(tmp_path / "data", (4,), 14, 22)

@@ -19,7 +19,7 @@ from timecyclegan.util.files import alone_in, replacing, writing
 from timecyclegan.util.logs import progress
 from timecyclegan.util.signals import interrupt, signals
 from timecyclegan.video.frames import Frame, read_image, resize_image
-from timecyclegan.video.random_access import VideoFrame
+from timecyclegan.video.random_access import OPEN, VideoFrame
 
 FOLDER = Path("cache")  # of --cache disk, beside checkpoints/ and runs/
 FRAMES, BYTES = 32, 2**24  # of a chunk, at most
@@ -196,8 +196,9 @@ class FrameCache:
                 for chunk in job:
                     store(chunk, functools.partial(read, chunk))
 
-            # Threads: Pillow and FFmpeg decode and resize without the interpreter's lock.
-            pool = ThreadPoolExecutor(cores())
+            # Threads: Pillow and FFmpeg decode and resize without the interpreter's lock. More videos than stay open
+            # would be opened anew for every frame.
+            pool = ThreadPoolExecutor(min(cores(), OPEN))
             try:
                 for done in as_completed([pool.submit(work, job) for job in jobs.values()]):
                     done.result()
