@@ -17,7 +17,7 @@ from timecyclegan.util.device import cores, free_memory
 from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.files import alone_in, replacing, writing
 from timecyclegan.util.logs import progress
-from timecyclegan.util.signals import interrupt, signals
+from timecyclegan.util.signals import giving_way
 from timecyclegan.video.frames import Frame, read_image, resize_image
 from timecyclegan.video.random_access import OPEN, VideoFrame
 
@@ -66,7 +66,7 @@ class FrameCache:
         return resize_image(read_image(frame), self.height, self.width, nearest)
 
     def fill(self, sequences: Iterable[tuple[Sequence[Frame], bool]]) -> None:
-        """Decode what is not stored yet, in threads, with a bar. A signal that asks to leave interrupts it.
+        """Decode what is not stored yet, in threads, with a bar. A signal ends it (see ``util.signals.giving_way``).
 
         Args:
             sequences: successive frames, and whether they are resized to the nearest pixel.
@@ -80,7 +80,7 @@ class FrameCache:
         room = max(1, min(FRAMES, BYTES // (self.height * self.width * 3)))
         chunks = list(dict.fromkeys(Chunk(tuple(frames[begin : begin + room]), nearest) for frames, nearest in sequences
                                     for begin in range(0, len(frames), room)))  # fmt: skip
-        with signals(interrupt):
+        with giving_way():
             if self.mode == "disk":
                 self._fill_files(chunks)
             elif self.keeps(sum(len(chunk.frames) for chunk in chunks)):
@@ -145,8 +145,9 @@ class FrameCache:
                 if need > free:
                     raise UserError(f"--cache disk: the frames to decode take {need / GIB:.1f} GiB, {self.folder} has "
                                     f"{free / GIB:.1f} GiB left; make room there, or give --cache off")
-                self._decode(todo, store)
-                note(f"--cache disk: frames are kept decoded in {self.folder}, to be removed when nothing trains")
+                if todo:
+                    self._decode(todo, store)
+                    note(f"--cache disk: frames are kept decoded in {self.folder}, to be removed when nothing trains")
         self._places = {(frame, chunk.nearest): (file, number) for chunk, file in files.items()
                         for number, frame in enumerate(chunk.frames)}  # fmt: skip
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from timecyclegan.datasets.video_dataset import Key
 from timecyclegan.util.device import cores
 from timecyclegan.util.errors import UserError, machine_errno, reason
-from timecyclegan.util.signals import ASKING
+from timecyclegan.util.signals import ASKING, Left
 from timecyclegan.video.frames import Frame, read_image, resize_image
 
 
@@ -68,12 +68,16 @@ class VideoLoader(DataLoader):
     A dataset that has something to ``prepare()`` does so before the first workers are forked, which then share it.
 
     Raises:
-        LostWorker: a worker was killed, or ended because it could not hand over what it had loaded.
+        LostWorker: a worker was killed, or ended because it could not hand over what it had loaded; or a signal that
+            somebody waits for ended what precedes the first batch.
         UserError: what a worker's UserError says; workers cannot be started; or the system refuses them something.
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        getattr(self.dataset, "prepare", lambda: None)()
+        try:
+            getattr(self.dataset, "prepare", lambda: None)()
+        except Left as left:
+            raise LostWorker("a signal came before training frames were decoded, or their flow was computed") from left
         iterator, wrong, complain = None, None, sys.unraisablehook
         others, heard = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
         try:

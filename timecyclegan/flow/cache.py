@@ -20,7 +20,7 @@ from timecyclegan.util.files import alone_in, replacing
 from timecyclegan.util.logs import progress
 from timecyclegan.util.names import user_path
 from timecyclegan.util.options import path_text
-from timecyclegan.util.signals import interrupt, signals
+from timecyclegan.util.signals import giving_way
 
 BATCH = 8 * 256 * 256  # pixels whose flow is computed at a time
 
@@ -66,7 +66,8 @@ class FlowCache:
 
         ``size``, ``load`` and ``nearest`` are those of :meth:`flow`; ``load`` is called in threads.
 
-        Other processes that fill this folder wait, and find it filled. A signal that asks to leave interrupts it.
+        Other processes that fill this folder wait, and find it filled. A signal that asks to leave ends it
+        (``util.signals``).
 
         Raises:
             UserError: a frame cannot be read, or the folder cannot be written to.
@@ -80,7 +81,7 @@ class FlowCache:
 
         if not missing():
             return
-        with signals(interrupt), alone_in(self.folder), ThreadPoolExecutor(cores()) as pool:
+        with giving_way(), alone_in(self.folder), ThreadPoolExecutor(cores()) as pool:
             todo = missing()
             room = max(1, BATCH // (size[0] * size[1]))
             where = torch.device("cpu") if self.backend in WITHOUT_WEIGHTS else device
