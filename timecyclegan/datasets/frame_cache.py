@@ -76,8 +76,7 @@ class FrameCache:
         """
         if self._filled:
             return
-        self._filled = True
-        room = max(1, min(FRAMES, BYTES // (self.height * self.width * 3)))
+        room = max(1, min(FRAMES, BYTES // self._bytes(1)))
         chunks = list(dict.fromkeys(Chunk(tuple(frames[begin : begin + room]), nearest) for frames, nearest in sequences
                                     for begin in range(0, len(frames), room)))  # fmt: skip
         with giving_way():
@@ -85,6 +84,7 @@ class FrameCache:
                 self._fill_files(chunks)
             elif self.keeps(sum(len(chunk.frames) for chunk in chunks)):
                 self._fill_memory(chunks)
+        self._filled = True
 
     def _bytes(self, frames: int) -> int:
         return frames * self.height * self.width * 3

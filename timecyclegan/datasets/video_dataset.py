@@ -226,7 +226,7 @@ class UnconditionalVideoDataset(UnpairedVideoDataset):
 
 # By a model's task.
 DATASETS: dict[str, type[VideoDataset]] = {"paired": PairedVideoDataset, "unpaired": UnpairedVideoDataset,
-                                      "unconditional": UnconditionalVideoDataset}
+                                           "unconditional": UnconditionalVideoDataset}
 
 
 @functools.lru_cache(maxsize=4)  # an epoch's two, and the next one's while workers read ahead

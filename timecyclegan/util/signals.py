@@ -43,7 +43,7 @@ def interrupt(_number: int) -> None:
     raise KeyboardInterrupt
 
 
-class Left(BaseException):
+class Left(KeyboardInterrupt):
     """A signal ended what :func:`giving_way` was around; whoever waits for signals knows of it."""
 
 
