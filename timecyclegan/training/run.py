@@ -30,8 +30,8 @@ from timecyclegan.training import checkpoint
 from timecyclegan.training.distributed import Peers
 from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, check_growth, growth_stages, rate_note
-from timecyclegan.util.cuda_graph import CapturedFunction
-from timecyclegan.util.device import device_name, pick_device, require_gpu
+from timecyclegan.util.cuda_graph import capture
+from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError, note, reason
 from timecyclegan.util.files import is_there, writing
 from timecyclegan.util.logs import RUNS, log_training
@@ -42,7 +42,7 @@ from timecyclegan.util.weights import load, save
 OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {"gpu", "cuda_graph", "threads", "num_epochs", "log_every", "log_images_every", "save_every",
+RESUMABLE = {"gpu", "cuda_graph", "threads", "cache", "num_epochs", "log_every", "log_images_every", "save_every",
              "save_minutes"}
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What lies in other places on other machines.
@@ -184,7 +184,8 @@ class Run:
             rank=self.peers.rank if self.peers else 0, ranks=self.peers.size if self.peers else 1,
         )  # fmt: skip
         self.amp = AMP[stage.amp]
-        self.captured = self._capture()
+        self.captured = capture(self._step, self.device, "the training step", stage.cuda_graph,
+                                self.model.uncapturable())
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
         self.saved_at = time.monotonic()
 
@@ -199,7 +200,7 @@ class Run:
         dataset = DATASETS[get_task(stage.model_type)](
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
-            {"source": stage.source_pixels, "target": stage.target_pixels},
+            {"source": stage.source_pixels, "target": stage.target_pixels}, stage.cache,
         )  # fmt: skip
         kind = model_class(stage.model_type)
         if not stage.flow_cache or "flow_cache" not in kind.uses:
@@ -213,7 +214,7 @@ class Run:
             folder = self.folder / "flow_cache"  # it was another machine's; what is in it can be computed again
             note(f"--flow_cache {stage.flow_cache} cannot be written here: flow is kept in {folder}")
         cache = FlowCache(folder, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
-        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage))
+        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage), self.device)
 
     # ---- restoring and saving
 
@@ -313,24 +314,6 @@ class Run:
             place = batch.get(kind, batch) if part == kind else batch["draws"][int(part)]
             place[inner] = tensor
         return self.model.training_step(batch, self.scaler, self.amp, parts=parts)
-
-    def _capture(self) -> CapturedFunction | Callable[..., dict[str, Tensor]]:
-        """The step as ``--cuda_graph`` asks for it.
-
-        Raises:
-            UserError: "on", and it cannot be.
-        """
-        wanted, why = self.stage.cuda_graph, self.model.uncapturable()
-        if self.device.type != "cuda":
-            why = f"it computes on {device_name(self.device)}"
-        if wanted == "on" and why:
-            raise UserError(f"--cuda_graph on cannot be: {why}; leave it at auto")
-        if wanted == "off" or self.device.type != "cuda":
-            return self._step
-        if why:
-            note(f"the training step is not captured as a CUDA graph: {why}")
-            return self._step
-        return CapturedFunction(self._step, self.device, "the training step")
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:

@@ -98,7 +98,8 @@ class RunOptions:
                       "them, however the run was trained", choices=PRECISIONS)
     cuda_graph: str = option("auto", None, "on a GPU, launch a step, of training or of translating, as one CUDA graph: "
                              "auto, where it can be; on, or else stop; off", choices=CUDA_GRAPH)  # fmt: skip
-    threads: int = option(1, "-t", "processes that load data; 0 loads in the main process", NON_NEGATIVE)
+    threads: int = option(-1, "-t", "processes that load data; 0 loads in the main process, -1 is by the machine's "
+                          "processors", (lambda v: v >= -1, "-1 or more"))  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -169,6 +170,9 @@ class TrainingOptions:
     init_checkpoint_dir: str = option("", "-i", "begin with the weights in this folder", path=True)
     load_height: int = option(0, "-lh", "resize frames to this height, then crop; 0 is the image height", NON_NEGATIVE)
     load_width: int = option(0, "-lw", "resize frames to this width, then crop; 0 is the image width", NON_NEGATIVE)
+    cache: str = option("auto", None, "keep training frames decoded: ram; disk, in cache/, for further runs too; off; "
+                        "auto is ram where they take at most half of what is free",
+                        choices=("auto", "ram", "disk", "off"))  # fmt: skip
     flip: bool = option(True, None, "mirror every other clip at random")
     spatial_scaling: tuple[float, ...] = option((1.0,), "-ss", "grow in space: fractions of the size, by stage", SCALE)
     temporal_scaling: tuple[float, ...] = option((1.0,), "-ts", "then in time: fractions of -b, by stage", SCALE)
