@@ -107,7 +107,7 @@ def test_first_history_is_noise_of_the_right_size(build, n, monkeypatch):
     """N(0, 1), (N, n, 3, H, W), height before width."""
     seen = {}
 
-    def spy(generator, source, past, past_sources=None):
+    def spy(generator, source, past, past_sources=None, bptt=0):
         seen["past"] = past
         return torch.zeros(*source.shape[:2], 3, *source.shape[3:])
 

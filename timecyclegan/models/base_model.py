@@ -3,7 +3,7 @@
 A model makes videos of one domain, "target", or of two, "target" and "source". Where there are two, names of networks
 and losses end in the domain that the network makes or judges: ``generator_target``, ``gan_target``.
 """
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from timecyclegan.models.adversarial_training import AdversarialTraining, NonFin
 from timecyclegan.models.judge import Exhibit, Judge
 from timecyclegan.models.mixins.host import Place, Step
 from timecyclegan.models.parts import FLOW, Part
+from timecyclegan.models.recompute import recomputed
 from timecyclegan.models.sequential.sequential_mixin import rollout
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
@@ -225,8 +226,12 @@ class BaseModel(AdversarialTraining, nn.Module):
             whole = source if before is None else torch.cat([before, source], dim=1)
             made = self.generate_sequence(generator, whole, channels=self.channels)
             return made[:, whole.shape[1] - source.shape[1] :]
-        pictures = generator(self.fold(source))
+        pictures = self.lightened(generator)(self.fold(source))
         return pictures.unflatten(0, (source.shape[0], -1)).unflatten(2, (-1, self.channels)).flatten(1, 2)
+
+    def lightened(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """``network``, called with many pictures at once, as ``--checkpointing`` says."""
+        return recomputed(network, split=True) if self.options.checkpointing else network
 
     def generated(self) -> dict[str, Generated]:
         """By domain, what this step's :meth:`forward` made."""

@@ -32,7 +32,8 @@ class DCGANModel(UnconditionalModel):
             return super().run(generator, source, before)
         batch, length = source.shape[:2]
         # Drawn on the CPU, so that a seed means the same on every device.
-        return generator(torch.randn(batch * length, CODE, 1, 1).to(source)).unflatten(0, (batch, length))
+        codes = torch.randn(batch * length, CODE, 1, 1).to(source)
+        return self.lightened(generator)(codes).unflatten(0, (batch, length))
 
     def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor:
         """(N,), a seed for each sequence; every frame is drawn from the seed that the frame before left."""

@@ -59,7 +59,15 @@ class TimeCycleMixin:
         timecycle_gan_mode: the adversarial objective, "lsgan", "vanilla", "wgangp" (which adds the gradient penalty) or
             "hinge". None: the host's ``criterion_GAN`` or ``criterionGAN``, else "lsgan".
         timecycle_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
+        timecycle_checkpointing: compute what the gradients of a walk need again, and keep its images alone.
+        timecycle_max_return: the walk returns from at most this many frames, see :class:`TimeCycle`; 0: from all.
+
+    Attributes:
+        timecycle_returns: the frames that the walks of this step return from, where their number is bounded: set it in
+            every step to decide it, see :meth:`TimeCycle.forward`; None: they are drawn.
     """
+
+    timecycle_returns: Tensor | None = None
 
     def __init__(
         self,
@@ -74,6 +82,8 @@ class TimeCycleMixin:
         timecycle_warp_loss_weight: float = 0.0,
         timecycle_gan_mode: str | None = None,
         timecycle_criterion_GAN: Any = None,
+        timecycle_checkpointing: bool = False,
+        timecycle_max_return: int = 0,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
@@ -89,7 +99,8 @@ class TimeCycleMixin:
         self.timecycle_type, self.timecycle_gan_mode = timecycle_type, timecycle_gan_mode
         self.timecycle_criterion_GAN = timecycle_criterion_GAN
         self._timecycle_loss = {"loss": timecycle_loss, "weight": timecycle_loss_weight,
-                                "warp_weight": timecycle_warp_loss_weight}  # fmt: skip
+                                "warp_weight": timecycle_warp_loss_weight, "checkpointing": timecycle_checkpointing,
+                                "max_return": timecycle_max_return}  # fmt: skip
         self._timecycle_model = {"name": timecycle_motion_model_architecture, "filters": timecycle_motion_model_filters,
                                  "residual": timecycle_motion_model_residual}  # fmt: skip
         self._timecycle_models = 2 if timecycle_separate_motion_models else 1
@@ -171,7 +182,7 @@ class TimeCycleMixin:
         sequence = as_video(sequence)
         cycle = self._timecycle(timecycle_name)
         cycle.to(sequence.device)  # a host that is no nn.Module cannot move its motion models
-        cycle(sequence, conditioning_sequence, ignore_first_n)
+        cycle(sequence, conditioning_sequence, ignore_first_n, self.timecycle_returns)
 
     def set_timecycle_discriminator_input(
         self, real_sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
