@@ -324,7 +324,7 @@ class _OneCall:
 
 # Modules of code whose layers do not look across the batch axis, and of wrappers, whose inner layers are looked at too.
 _ALONE = (
-    "timecyclegan.models.networks.", "torch._dynamo.eval_frame", "torch.nn.parallel.",
+    "timecyclegan.models.networks", "torch._dynamo.eval_frame", "torch.nn.parallel.",
     *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "dropout", "linear", "normalization",
                                               "padding", "pixelshuffle", "pooling", "upsampling")),
 )  # fmt: skip

@@ -48,7 +48,12 @@ def recurrence_arguments(options: Options) -> dict[str, Any]:
             "generator_checkpointing": options.checkpointing}  # fmt: skip
 
 
-RECURRENCE = Part(frozenset({"n_frames_generator", "bptt"}))
+def _idle_recurrence(kind: Kind, options: Options) -> dict[str, str]:
+    frames = options.block_size or kind.default_block_size
+    return {"bptt": f"clips of {frames} frames (--block_size)"} if options.bptt >= frames else {}
+
+
+RECURRENCE = Part(frozenset({"n_frames_generator", "bptt"}), idle=_idle_recurrence)
 
 
 # ---- sequence discriminators
@@ -188,7 +193,7 @@ def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
         )
 
 
-def _idle_walk(_kind: Kind, options: Options) -> dict[str, str]:
+def _idle_walk(model: Kind, options: Options) -> dict[str, str]:
     idle, kind = {}, options.timecycle_type
     if not options.timecycle_loss_weight:
         idle["timecycle_loss"] = "--timecycle_loss_weight 0"
@@ -198,6 +203,8 @@ def _idle_walk(_kind: Kind, options: Options) -> dict[str, str]:
                  if "motion_model" in name}
     if not CYCLE_TYPES[kind].returns:
         idle["max_return"] = f"--timecycle_type {kind}, which does not return"
+    elif options.max_return and not returned_frames(model, options):
+        idle["max_return"] = "clips in which no more frames are walked (--block_size)"
     if not walks(options):
         idle |= dict.fromkeys(_WALK, "--timecycle_loss_weight 0 and --timecycle_warp_loss_weight 0")
     return idle

@@ -18,16 +18,16 @@ Network = Callable[[Tensor], Tensor]
 PIXELS = 2**19  # that are computed again at once, where a call may be split: 8 pictures of 256x256
 
 # Modules that draw no random numbers: ours and PyTorch's, but for those below.
-_KNOWN = ("timecyclegan.models.networks.", "torch.nn.modules.", "torch.nn.parallel.", "torch._dynamo.eval_frame")
+_KNOWN = ("timecyclegan.models.networks", "torch.nn.modules.", "torch.nn.parallel.", "torch._dynamo.eval_frame")
 _DRAWING = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 
 
 def recomputed(network: Network, split: bool = False) -> Network:
     """``network`` as a function whose backward pass computes each call again, with the same gradients.
 
-    The call sees what the first one saw: autocast, the buffers (of batch norm, spectral norm) that the network had, and
-    the random numbers. What it learns from being called it learns once. One that was compiled runs as if it was not:
-    what a compiled one keeps is not what the second call would.
+    The second call sees what the first one saw: autocast, the buffers (of batch norm, spectral norm) that the network
+    had, the random numbers. What the network learns from being called it learns once. One that was compiled runs as if
+    it was not: what it would keep is not certain to be the same in both calls.
 
     Args:
         network: maps (M, C, H, W) to (M, C', H, W): a module, wrapped or not, or a function.
@@ -38,17 +38,18 @@ def recomputed(network: Network, split: bool = False) -> Network:
         at_once = len(x)
         if split and judges_each_alone(network):
             at_once = max(PIXELS // (x.shape[-2] * x.shape[-1]), 1)
-        made = [_kept_small(network, some) for some in x.split(at_once)]
+        made = [_checkpointed(network, some) for some in x.split(at_once)]
         return made[0] if len(made) == 1 else torch.cat(made)
 
     return call
 
 
-def _kept_small(network: Network, x: Tensor) -> Tensor:
+def _checkpointed(network: Network, x: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         return network(x)
     known = {module: {name: value.clone() for name, value in found.items()}
              for module, found in buffers(network).items()}  # fmt: skip
+    uncompiled = _uncompiled if _is_compiled(network) else contextlib.nullcontext
     called = network
 
     @contextlib.contextmanager
@@ -56,13 +57,38 @@ def _kept_small(network: Network, x: Tensor) -> Tensor:
         nonlocal called
         # What DDP does around a call, to prepare for the gradients that are to come, it has done.
         called = network.module if isinstance(network, DistributedDataParallel) else network
-        with buffers_replaced(known):
+        with uncompiled(), buffers_replaced(known):
             yield
 
-    eager = torch.compiler.set_stance("force_eager") if _compiled(network) else contextlib.nullcontext()
-    with eager:
-        return checkpoint(lambda some: called(some), x, use_reentrant=False, preserve_rng_state=_may_draw(network),
-                          context_fn=lambda: (contextlib.nullcontext(), again()))  # fmt: skip
+    return checkpoint(lambda some: called(some), x, use_reentrant=False, preserve_rng_state=_may_draw(network),
+                      context_fn=lambda: (_Entered(uncompiled), _Entered(again)))  # fmt: skip
+
+
+class _Entered(contextlib.AbstractContextManager):
+    """A context that is made anew whenever it is entered: a graph that is kept is computed again several times."""
+
+    def __init__(self, make: Callable[[], contextlib.AbstractContextManager[None]]):
+        self.make = make
+
+    def __enter__(self) -> None:
+        self.entered = self.make()
+        self.entered.__enter__()
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        return self.entered.__exit__(*raised)
+
+
+@contextlib.contextmanager
+def _uncompiled() -> Iterator[None]:
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def _is_compiled(network: Any) -> bool:
+    """Whether it, or a network in it, was given to ``torch.compile``."""
+    return hasattr(network, "_torchdynamo_orig_callable") or any(
+        hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+        for root in modules(network) for module in root.modules())  # fmt: skip
 
 
 def _may_draw(network: Any) -> bool:
@@ -71,11 +97,3 @@ def _may_draw(network: Any) -> bool:
         return True
     return not all(type(module).__module__.startswith(_KNOWN) and not isinstance(module, _DRAWING)
                    and not getattr(module, "dropout", 0) for module in network.modules())  # fmt: skip
-
-
-def _compiled(network: Any) -> bool:
-    """Whether it, or a network in it, was given to ``torch.compile``."""
-    if hasattr(network, "_torchdynamo_orig_callable"):
-        return True
-    return any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
-               for root in modules(network) for module in root.modules())  # fmt: skip
