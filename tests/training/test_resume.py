@@ -33,7 +33,8 @@ VARIANTS = {
     "blockwise": small("pix2pix", block_size=3),
     "history": small("seqpix2pix", n_frames_generator=2, bptt=2),
     "pingpong": small("timecycle", timecycle_type="pingpong"),
-    "separate": small("timecycle", timecycle_separate_motion_models=True, block_size=4, checkpointing=True, max_return=1),
+    "separate": small("timecycle", timecycle_separate_motion_models=True, block_size=4, max_return=1,
+                      checkpointing=True),
     "unconditional": small("timecycle", timecycle_type="unconditional"),
     "predictor GAN": small("recyclegan", recycle_predictor_gan=True),
     **{f"flow cache, {model_type}": small(model_type, flow_cache="flow", flow_backend="farneback")
