@@ -5,6 +5,7 @@ import torch
 from tests.seeded import uniform
 from timecyclegan.models import get_model
 from timecyclegan.models.base_model import NonFiniteLoss
+from timecyclegan.training.log import Means
 from timecyclegan.util.options import Options
 
 N, H, W = 2, 24, 28
@@ -99,6 +100,12 @@ def step(model, batch):
     return model.training_step(batch, torch.amp.GradScaler("cpu", enabled=False))
 
 
+def looked_at(losses):
+    means = Means()
+    means.add(losses)
+    return means.values()
+
+
 def weights(*modules):
     return [p.detach().clone() for module in modules for p in module.parameters()]
 
@@ -152,7 +159,7 @@ def test_order_of_a_step(model_type, length, monkeypatch):
         judged.extend(weights(D))
         return losses_G()
 
-    monkeypatch.setattr(model, "run", lambda *source: made.append(1) or run(*source))
+    monkeypatch.setattr(model, "run", lambda *source, **given: made.append(1) or run(*source, **given))
     monkeypatch.setattr(model, "discriminator_losses", watch_D)
     monkeypatch.setattr(model, "generator_losses", watch_G)
     step(model, batch)
@@ -172,7 +179,7 @@ def test_non_finite_term_stops_before_any_update(value):
     batch["target"] = batch["target"].clone()
     batch["target"][0, 0, 0, 0, 0] = value
     with pytest.raises(NonFiniteLoss, match=r"Discriminator/gan became (nan|inf)"):
-        step(model, batch)
+        looked_at(step(model, batch))
     assert same(model, before)
 
 
@@ -190,11 +197,29 @@ def test_non_finite_generator_term_leaves_the_generator(monkeypatch):
 
     monkeypatch.setattr(model, "generator_losses", broken)
     with pytest.raises(NonFiniteLoss, match="Generator/l1 became inf"):
-        step(model, batch)
+        looked_at(step(model, batch))
     assert same(model.generator, before)
     after = model.optimizers["G"].state[first]
     assert all(torch.equal(state[key], after[key]) for key in state)
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_an_infinite_gradient_of_a_finite_term_leaves_the_generator(monkeypatch):
+    """sqrt(x) at 0: the value is 0, the slope is not finite."""
+    model, batch = prepared()
+    step(model, batch)
+    before, losses = weights(model.generator), model.generator_losses
+
+    def steep():
+        terms = losses()
+        return {**terms, "l1": terms["l1"]._replace(value=(terms["l1"].value * 0).sqrt())}
+
+    monkeypatch.setattr(model, "generator_losses", steep)
+    found = step(model, batch)
+    with pytest.raises(NonFiniteLoss, match="gradient of Generator/total"):
+        looked_at(found)
+    assert found["Generator/l1"] == 0 and found["Generator/total"].isnan() and found["Discriminator/total"].isfinite()
+    assert same(model.generator, before)
 
 
 def test_seeded_numbers_are_uniform():

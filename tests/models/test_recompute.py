@@ -1,18 +1,22 @@
 """What is computed again in the backward pass: the same gradients, of little that was kept; float64, bit for bit."""
 import copy
+from unittest import mock
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from tests.models.test_first_step import BUILT, WEIGHTS, build, small_flow
+from tests.models.test_first_step import BUILT, WALKS, WEIGHTS, build, small_flow
 from tests.ranks import on_two_ranks
 from timecyclegan import TimeCycle
 from timecyclegan.losses import total
-from timecyclegan.models import MODELS, get_task, recompute
+from timecyclegan.losses.timecycle import draw_returns, walk
+from timecyclegan.models import MODELS, get_task, model_class, recompute
 from timecyclegan.models.adversarial_terms import judges_each_alone
+from timecyclegan.models.mixins import timecycle
 from timecyclegan.models.networks import vgg19
+from timecyclegan.models.parts import FLOW
 from timecyclegan.models.recompute import recomputed
 from timecyclegan.models.sequential.sequential_mixin import SequentialMixin
 
@@ -196,6 +200,35 @@ def test_a_step_with_checkpointing_keeps_little(model_type):
 
     assert made(True) < made(False) / 4
     assert WEIGHTS["timecycle_loss_weight"] > 0  # so it walks
+
+
+@pytest.mark.parametrize(("model_type", "kind"), [walk for walk in WALKS if FLOW not in model_class(walk[0]).parts])
+def test_no_value_is_read_in_a_step_of_little_memory(model_type, kind):
+    """On the meta device there is none; what a step draws comes with the batch."""
+    model = build(model_type, {"timecycle_type": kind, "checkpointing": True, "max_return": 1, "bptt": 2,
+                               "block_size": 5, "perceptual_loss_weight": 0.0})  # fmt: skip
+    model.to("meta")
+    drawn = model.draws(0, 0, 1)
+    assert ("returns" in drawn) == (kind != "pingpong")
+    noise = {name: torch.empty(1, *shape) for name, shape in model.noise_shapes().items()}
+    model.drawn = {name: value.to("meta") for name, value in {**noise, **drawn}.items()}
+    size = model.options.image_height, model.options.image_width
+    clip = torch.empty(1, 5, 3, *size, dtype=torch.double, device="meta")
+    model(**dict.fromkeys(model.inputs, clip))
+    for losses in (model.discriminator_losses, model.generator_losses):
+        total(losses()).backward()
+
+
+def test_a_step_returns_from_the_frames_that_were_drawn_for_it():
+    model = build("timecycle", {"max_return": 2, "block_size": 7, "perceptual_loss_weight": 0.0})
+    batch = dict.fromkeys(("source", "target"), torch.rand(1, 7, 3, 16, 18, dtype=torch.double) * 2 - 1)
+    seen, known = [], model.draws(0, 3, 1)
+    assert known["returns"].tolist() == draw_returns(0, 3, 5, 2).tolist()
+    model.make_optimizers()
+    with mock.patch.object(timecycle, "walk", lambda *given: seen.append(given[-1]) or walk(*given)):
+        for _ in range(2):
+            model.training_step({**batch, "noise": known}, torch.amp.GradScaler(enabled=False))
+    assert len(seen) == 2 and all(torch.equal(one, known["returns"]) for one in seen)
 
 
 # ---- beside other GANs

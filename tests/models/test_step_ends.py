@@ -85,7 +85,8 @@ def test_models_can_be_copied_before_between_and_after_steps(model_type):
 def test_a_step_that_fails_leaves_nothing_either():
     model, batch = build("timecycle")
     batch["target"] = batch["target"] * float("nan")
-    with pytest.raises(Exception, match="became nan"):
+    model.generator_losses = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
         model.training_step(batch, torch.amp.GradScaler("cpu", enabled=False))
     assert kept(model) == []
 

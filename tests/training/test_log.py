@@ -98,8 +98,10 @@ def table(name):
 def test_a_name_is_averaged_over_the_steps_that_had_it():
     means = Means()
     for values in ({"a": 1.0}, {"a": 2.0, "b": 5.0}, {"a": 6.0}):
-        means.add(values)
-    assert means.values() == Means(means.sums).values() == {"a": 3.0, "b": 5.0}
+        means.add({name: torch.tensor(value) for name, value in values.items()})
+    assert means.values() == Means(means.state()).values() == {"a": 3.0, "b": 5.0} == means.glance()
+    means.clear()
+    assert means.values() == {}
 
 
 def test_entries_are_means_since_the_last_one(data):

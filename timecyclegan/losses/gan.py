@@ -281,7 +281,7 @@ def _both(criterion: Any) -> int:
 # ---- the gradient penalty
 
 
-def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, mix: Tensor | None = None) -> Tensor:
     """E[(|grad_z D(z)|_2 - 1)^2] at points z between ``real`` and ``fake`` (N, C, H, W); Gulrajani et al. 2017, eq. 3.
 
     D(z) is the mean of all that the discriminator says of a sample: so does ``gan_loss`` weigh patches, and it is that
@@ -290,7 +290,9 @@ def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Te
     """
     pairs = min(len(real), len(fake))
     real, fake = real[:pairs], fake[:pairs]
-    mix = torch.rand(real.shape[0], 1, 1, 1, dtype=real.dtype).to(real.device)
+    if mix is None:
+        mix = torch.rand(pairs, dtype=real.dtype)
+    mix = mix[:pairs].to(real).view(-1, 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     critic = discriminator(between).reshape(pairs, -1).mean(dim=1)  # (N, 1, h, w) to (N,)
     (gradient,) = torch.autograd.grad(critic.sum(), between, create_graph=True)  # samples do not mix

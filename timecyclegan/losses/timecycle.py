@@ -124,7 +124,9 @@ def draw_returns(seed: int, step: int, length: int, k: int) -> np.ndarray:
     Returns:
         (K,) of int64, ascending.
     """
-    offsets = np.random.default_rng((seed, step)).integers(length, size=k)
+    # The spawn key keeps this stream apart from those of the data and of other choices.
+    rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(4,)))
+    offsets = rng.integers(length, size=k)
     return (np.arange(k) * length + offsets) // k
 
 

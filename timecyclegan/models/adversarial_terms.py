@@ -40,7 +40,7 @@ class Case(NamedTuple):
     share: float = 1.0
 
 
-def discriminator_terms(cases: Iterable[Case], criterion: Any) -> Losses:
+def discriminator_terms(cases: Iterable[Case], criterion: Any, noise: Tensor | None = None) -> Losses:
     """For each case the discriminator's loss, (real + fake) / 2, and its gradient penalty.
 
     Gradients reach the discriminators alone. Each network is called once, on the real and generated pictures of all
@@ -53,6 +53,8 @@ def discriminator_terms(cases: Iterable[Case], criterion: Any) -> Losses:
         criterion: see ``losses.gan.objective``; or the ``host.Place`` where one is found. One of somebody's own may be
             made for lists, as pix2pixHD's and SPADE's are: it is given the list that a discriminator returns, else a
             list of lists of one prediction each; and each prediction alone where it cannot take these.
+        noise: N(0, 1) numbers (N, K) of each sample for gradient penalties, K pictures of it at the most; where None,
+            torch's generator is asked.
     """
     cases = [case for case in cases if case.fake and case.real]
     if not cases:
@@ -66,7 +68,8 @@ def discriminator_terms(cases: Iterable[Case], criterion: Any) -> Losses:
         if case.penalised:
             shown = [torch.cat([exhibit.by_sample() for exhibit in side]).detach() for side in (case.real, case.fake)]
             scales = range(len(case.judge.predictions(fake)))
-            penalty = sum(gradient_penalty(_critic(case, scale), *shown) for scale in scales)
+            mix = None if noise is None else _by_picture(noise, case.real)
+            penalty = sum(gradient_penalty(_critic(case, scale), *shown, mix) for scale in scales)
             terms[f"{case.name}_gradient_penalty"] = Term(penalty, GRADIENT_PENALTY_WEIGHT)
         for name, term in terms.items():
             whole = f"{case.prefix}{name}{case.suffix}"
@@ -112,6 +115,12 @@ def generator_terms(cases: Iterable[Case], criterion: Any, matching_weight: floa
             name = case.name.replace("gan", "feature_matching", 1)
             _add(losses, f"{case.prefix}{name}{case.suffix}", matching[0], matching_weight, case.share)
     return losses
+
+
+def _by_picture(noise: Tensor, shown: Sequence[Exhibit]) -> Tensor:
+    """A number from [0, 1) for each real picture of a case, its sample's, in the order of ``Exhibit.by_sample``."""
+    uniform = torch.special.ndtr(noise[:, : sum(len(exhibit.frames) for exhibit in shown)])  # the normal distribution's
+    return (uniform if len(shown[0].frames[0]) == 1 else uniform.t()).flatten()
 
 
 def _add(losses: Losses, name: str, value: Tensor, weight: float = 1.0, share: float = 1.0) -> None:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from timecyclegan.losses.timecycle import draw_returns
 from timecyclegan.models import networks as architectures
 from timecyclegan.models.adversarial_terms import Case
 from timecyclegan.models.adversarial_training import AdversarialTraining, NonFiniteLoss
 from timecyclegan.models.judge import Exhibit, Judge
 from timecyclegan.models.mixins.host import Place, Step
-from timecyclegan.models.parts import FLOW, Part
+from timecyclegan.models.parts import FLOW, Part, returned_frames
 from timecyclegan.models.recompute import recomputed
 from timecyclegan.models.sequential.sequential_mixin import rollout
 from timecyclegan.util.errors import UserError
@@ -216,15 +217,19 @@ class BaseModel(AdversarialTraining, nn.Module):
         """(N, T, C, H, W) as the pictures of one call each, (N * T / k, k * C, H, W) with k frames per call."""
         return video.unflatten(1, (-1, self.frames_per_call)).flatten(2, 3).flatten(0, 1)
 
-    def run(self, generator: nn.Module, source: Tensor, before: Tensor | None = None) -> Tensor:
+    def run(
+        self, generator: nn.Module, source: Tensor, before: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         """The video that ``generator`` makes of ``source`` (N, T, C_c, H, W), frame by frame: (N, T, C, H, W).
 
         Args:
             before: (N, n, C_c, H, W), source frames that came before; they matter to recurrent generators.
+            noise: (N, ...), what recurrent generators, and those that begin from a code, begin from; drawn by torch's
+                generator where None.
         """
         if self.recurrent:
             whole = source if before is None else torch.cat([before, source], dim=1)
-            made = self.generate_sequence(generator, whole, channels=self.channels)
+            made = self.generate_sequence(generator, whole, noise, channels=self.channels)
             return made[:, whole.shape[1] - source.shape[1] :]
         pictures = self.lightened(generator)(self.fold(source))
         return pictures.unflatten(0, (source.shape[0], -1)).unflatten(2, (-1, self.channels)).flatten(1, 2)
@@ -232,6 +237,28 @@ class BaseModel(AdversarialTraining, nn.Module):
     def lightened(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """``network``, called with many pictures at once, as ``--checkpointing`` says."""
         return recomputed(network, split=True) if self.options.checkpointing else network
+
+    def rollouts(self) -> list[str]:
+        """The videos that a training step makes of a sample, by the names of the noise that they begin from."""
+        return ["fake"]
+
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        options, shapes = self.options, {}
+        if self.recurrent:
+            past = (self.n_frames_generator, self.channels, options.image_height, options.image_width)
+            shapes = dict.fromkeys(self.rollouts(), past)
+        if options.gan_mode == "wgangp":
+            shapes["penalty"] = (options.block_size,)  # no judge sees more pictures of a clip than it has frames
+        return shapes
+
+    def draws(self, seed: int, step: int, samples: int) -> dict[str, Tensor]:
+        """``returns``, with ``--max_return``: the frames that this step's walks return from."""
+        walked = returned_frames(type(self), self.options)
+        return {"returns": torch.from_numpy(draw_returns(seed, step, *walked))} if walked else {}
+
+    def noise(self, *names: str) -> Tensor | None:
+        """What was drawn for these of :meth:`rollouts`, one after the other along the batch; None if nothing was."""
+        return torch.cat([self.drawn[name] for name in names]) if self.drawn.keys() >= set(names) else None
 
     def generated(self) -> dict[str, Generated]:
         """By domain, what this step's :meth:`forward` made."""
@@ -326,7 +353,7 @@ class PairedModel(BaseModel):
         first = self.n_frames_ignored()
         known = {int(name.split("_")[1]): (flow[:, first:], flows[name.replace("flow", "confidence")][:, first:])
                  for name, flow in flows.items() if name.startswith("flow")}  # fmt: skip
-        fake = self.run(self.generator, source)
+        fake = self.run(self.generator, source, noise=self.noise("fake"))
         self.step = Step(source=source, target=target, fake=fake, flows=known)
         return fake
 
@@ -349,7 +376,7 @@ class UnconditionalModel(BaseModel):
 
     def forward(self, target: Tensor) -> Tensor:
         """Generate a video as long and as large as ``target`` (N, T, 3, H, W); kept for the step: both, ``fake``."""
-        fake = self.run(self.generator, target[:, :, :0])
+        fake = self.run(self.generator, target[:, :, :0], noise=self.noise("fake"))
         self.step = Step(target=target, fake=fake)
         return fake
 
@@ -367,9 +394,11 @@ class UnpairedModel(BaseModel):
     domains = ("target", "source")
     inputs = ("source", "target")
 
-    def translate(self, domain: str, clip: Tensor, before: Tensor | None = None) -> Tensor:
-        """A clip of the other domain as one of ``domain``; both (N, T, 3, H, W)."""
-        return self.run(self.network("generator", domain), clip, before)
+    def translate(
+        self, domain: str, clip: Tensor, before: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """A clip of the other domain as one of ``domain``; both (N, T, 3, H, W); see :meth:`run`."""
+        return self.run(self.network("generator", domain), clip, before, noise)
 
     def generated(self) -> dict[str, Generated]:
         step = self.step

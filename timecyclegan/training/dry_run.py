@@ -43,7 +43,7 @@ def measure(run: Run, steps: int = 3) -> Cost:
         begun = time.perf_counter()
         batch = next(batches)
         loaded = time.perf_counter()
-        losses = run.model.training_step(batch, run.scaler, run.amp)
+        losses = {name: value.item() for name, value in run.train_on(batch).items()}
         if cuda:
             torch.cuda.synchronize(run.device)
         times.append((loaded - begun, time.perf_counter() - loaded))

@@ -1,12 +1,15 @@
 """What a run reports while it trains: TensorBoard events and ``losses.csv``, both in ``runs/NAME``."""
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from timecyclegan.models.adversarial_training import NonFiniteLoss
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import writing
 from timecyclegan.util.logs import append_csv, columns, read_csv, write_csv
@@ -18,23 +21,95 @@ from timecyclegan.video.writer import encode_gif
 class Means:
     """Means of named numbers since the last entry in the log; each over the steps that had it (growth stages differ).
 
-    ``sums``, the sum and the number of steps by name, is the whole state, which a run saves to log the same if resumed.
+    They are summed up where they are, on the device, and looked at now and then: a look that need not be up to date
+    does not wait for the device. What is not finite belongs to an update that was left out, and is not counted.
+
+    Args:
+        sums: the sum and the number of steps by name, as :meth:`state` gave them.
+        overflows: how many steps in a row may have been left out (those of float16 are, now and then).
     """
 
-    def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
-        self.sums = dict(sums or {})
+    def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None, overflows: int = 0):
+        self.sums, self.overflows = dict(sums or {}), overflows
+        self.names: tuple[str, ...] = ()  # of the columns of ``counted``
+        # (4, K), float64: sums; steps; how many of the last steps in a row were not finite; the first such value.
+        self.counted: Tensor | None = None
+        self._copy: tuple[Tensor, Any] | None = None  # on its way to the host, and the event that says it is there
+        self._asked, self._shown = -math.inf, {}
 
-    def add(self, values: Mapping[str, float]) -> None:
-        """Count a step's ``values`` in; those that are not finite belong to an update that float16 left out."""
-        for name, value in values.items():
-            if not math.isfinite(value):
-                continue
-            total, steps = self.sums.get(name, (0.0, 0))
-            self.sums[name] = total + value, steps + 1
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Count in the ``values`` of a step, scalars on one device."""
+        found = torch.stack(list(values.values())).double()
+        if self.names != tuple(values):
+            self.sums = self.state()
+            self.names, self._copy = tuple(values), None
+            self.counted = found.new_zeros(4, len(found))
+        sums, steps, missed, first = self.counted
+        finite = found.isfinite()
+        sums += found.where(finite, 0)
+        steps += finite
+        missed.add_(1).mul_(~finite)
+        first.copy_(found.where(~finite & first.isfinite(), first))
+
+    def state(self) -> dict[str, tuple[float, int]]:
+        """The sum and the number of steps by name: waits for the device.
+
+        Raises:
+            NonFiniteLoss: updates were left out, in more than ``overflows`` steps in a row; names the first reason.
+        """
+        return self._read(self.counted)
 
     def values(self) -> dict[str, float]:
-        """The means by name."""
-        return {name: total / steps for name, (total, steps) in self.sums.items()}
+        """The means by name: waits for the device; raises as :meth:`state`."""
+        return _means(self.state())
+
+    def glance(self, seconds: float = 0.5) -> dict[str, float]:
+        """The means by name as they were a moment ago, about ``seconds``, without waiting; raises as :meth:`state`."""
+        now = time.monotonic()
+        if not self._copy and self.counted is not None and now - self._asked >= seconds:
+            self._asked, event = now, None
+            copy = torch.empty(self.counted.shape, dtype=torch.float64, pin_memory=self.counted.is_cuda)
+            copy.copy_(self.counted, non_blocking=True)
+            if self.counted.is_cuda:
+                event = torch.cuda.Event()
+                event.record()
+            self._copy = copy, event
+        if self._copy and (self._copy[1] is None or self._copy[1].query()):
+            copy, self._copy = self._copy[0], None
+            self._shown = _means(self._read(copy))
+        return self._shown
+
+    def clear(self) -> None:
+        """Begin anew, after an entry."""
+        self.sums, self._copy, self._shown = {}, None, {}
+        if self.counted is not None:
+            self.counted[:2] = 0
+
+    def _read(self, counted: Tensor | None) -> dict[str, tuple[float, int]]:
+        if counted is None:
+            return dict(self.sums)
+        columns = dict(zip(self.names, zip(*counted.tolist(), strict=True), strict=True))
+        for name, (_, _, missed, first) in columns.items():
+            if not math.isfinite(first) and (missed >= self.overflows if self.overflows else True):
+                raise NonFiniteLoss(self._why(name, first))
+        found = dict(self.sums)
+        for name, (value, steps, *_) in columns.items():
+            before = found.get(name, (0.0, 0))
+            if steps or name in found:
+                found[name] = before[0] + value, before[1] + int(steps)
+        return found
+
+    def _why(self, name: str, value: float) -> str:
+        if self.overflows:
+            return (f"--amp float16 overflowed in {self.overflows} steps in a row, however low gradients were scaled: "
+                    "training stopped; --amp bfloat16 and --amp off have room for larger numbers")  # fmt: skip
+        if name.endswith("/total"):  # and all its terms are finite: they are looked at first
+            return f"a gradient of {name} became infinite or not a number: training stopped before using it"
+        return f"the loss {name} became {value}: training stopped before using it"
+
+
+def _means(sums: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+    return {name: total / steps for name, (total, steps) in sums.items() if steps}
 
 
 class TrainingLog:

@@ -83,8 +83,7 @@ def _train(run: Run, stop: list[int]) -> bool:
         ) as bar:  # fmt: skip
             while at.epoch < stage.num_epochs:
                 rate = learning_rate(stage, at.epoch)
-                for group in [group for optimizer in model.optimizers.values() for group in optimizer.param_groups]:
-                    group["lr"] = rate
+                model.set_learning_rate(rate)
                 # Counted over all stages, so that no stage draws the clips of an earlier one again.
                 epoch = at.stage * stage.num_epochs + at.epoch
                 loader.batch_sampler.set_position(epoch, at.batch)
@@ -94,18 +93,17 @@ def _train(run: Run, stop: list[int]) -> bool:
                     step, last_batch = at.step + 1, at.batch + 1 == steps
                     pictures = step % stage.log_images_every == 0 if stage.log_images_every else last_batch
                     show = functools.partial(log.videos, step=step) if pictures else None
-                    losses = model.training_step(batch, run.scaler, run.amp, show=show)
+                    run.means.add(run.train_on(batch, show))
                     at.batch, at.step = at.batch + 1, step
 
                     # Report means since the last entry
-                    run.means.add(losses)
-                    means = run.means.values()
-                    shown = " ".join(f"{name[0]}.{name.split('/')[1]}={mean:.3g}" for name, mean in means.items())
+                    means = run.means.glance().items()
+                    shown = " ".join(f"{name[0]}.{name.split('/')[1]}={mean:.3g}" for name, mean in means)
                     bar.set_postfix_str(f"epoch {epoch + 1} {shown}", refresh=False)
                     bar.update()
                     if step % stage.log_every == 0:
-                        log.scalars({**means, "learning_rate": rate}, step, epoch + 1)
-                        run.means.sums.clear()
+                        log.scalars({**run.means.values(), "learning_rate": rate}, step, epoch + 1)
+                        run.means.clear()
 
                     # Save
                     if not last_batch:

@@ -10,14 +10,16 @@ import shutil
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from timecyclegan.datasets.loading import make_loader
+from timecyclegan.datasets.noise import NoisyDataset
 from timecyclegan.datasets.pixels import settle_pixels
 from timecyclegan.datasets.prepared import keep_settings
 from timecyclegan.datasets.video_dataset import DATASETS
@@ -35,6 +37,7 @@ from timecyclegan.util.names import fitting, present, user_path
 from timecyclegan.util.options import Options
 from timecyclegan.util.weights import load, save
 
+OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
 RESUMABLE = {"gpu", "threads", "checkpointing", "num_epochs", "log_every", "log_images_every", "save_every",
@@ -82,7 +85,7 @@ class Run:
         if saved is None:
             check_growth(options)
         self.position = Position(**saved["position"]) if saved else Position()
-        self.means = Means(saved.get("means") if saved else None)
+        self.means = Means(saved.get("means") if saved else None, OVERFLOWS if options.amp == "float16" else 0)
         self.log: TrainingLog | None = None  # while it is open
         # The data of every stage are listed before anything is written.
         dataset = self._dataset(longest)  # long enough for all stages?
@@ -163,14 +166,15 @@ class Run:
             "target": str(self.target.resolve()),
         }
         self.other_digest = _digest(dataset.names(), "NFD")  # that of older runs on names of this Unicode form
-        self.loader = make_loader(
-            dataset, stage.batch_size, stage.threads, stage.seed, pin_memory=self.device.type == "cuda"
-        )
         # Also what a network starts from is a function of the seed and the stage.
         torch.manual_seed(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
         self.model.to(self.device)
         self.model.make_optimizers()
+        self.loader = make_loader(
+            NoisyDataset(dataset, self.model.noise_shapes(), stage.seed), stage.batch_size, stage.threads, stage.seed,
+            pin_memory=self.device.type == "cuda",
+        )  # fmt: skip
         self.amp = AMP[stage.amp]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
         self.saved_at = time.monotonic()
@@ -220,7 +224,8 @@ class Run:
             note(f"the run was begun with {known}")
         checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
         for role, optimizer in self.model.optimizers.items():
-            optimizer.load_state_dict(saved["optimizers"][role])
+            # How it computes is a matter of this machine, and its rate one of the position.
+            optimizer.load_state_dict({**saved["optimizers"][role], "param_groups": optimizer.state_dict()["param_groups"]})
         self.scaler.load_state_dict(saved["scaler"])
         self.model.load_training_state(saved.get("model", {}))
         torch.set_rng_state(saved["random"]["torch"])
@@ -235,7 +240,7 @@ class Run:
             "optimizers": {role: optimizer.state_dict() for role, optimizer in self.model.optimizers.items()},
             "scaler": self.scaler.state_dict(),
             "model": self.model.training_state(),
-            "means": self.means.sums,
+            "means": self.means.state(),
             "random": {"torch": torch.get_rng_state()},  # the only one that training draws from
         }
         save(self.folder / checkpoint.LATEST, content)
@@ -262,6 +267,13 @@ class Run:
         return {name: {key: value.cpu() for key, value in state.items()} for name, state in states.items()}
 
     # ---- while it trains
+
+    def train_on(self, batch: dict[str, Any], show: Callable[[dict[str, Tensor]], object] | None = None
+                 ) -> dict[str, Tensor]:  # fmt: skip
+        """A step on a batch of the loader's, see ``AdversarialTraining.training_step``."""
+        step, samples = self.position.step, len(batch["target"])
+        noise = batch["noise"] | self.model.draws(self.stage.seed, step, samples)
+        return self.model.training_step({**batch, "noise": noise}, self.scaler, self.amp, show)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:

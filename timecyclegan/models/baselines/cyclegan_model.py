@@ -2,6 +2,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,18 +33,32 @@ class CycleGANModel(UnpairedModel):
         clips that were in the domain already, which go through the generator together with those of the other."""
         real, fake, identity = {"target": target, "source": source}, {}, {}
         for domain in self.domains:
-            clips = [real[OTHER[domain]]] + [real[domain]] * bool(self.options.cycle_loss_weight)
-            fake[domain], *same = self.translate(domain, torch.cat(clips)).chunk(len(clips))
+            clips = {f"fake_{domain}": real[OTHER[domain]]}
+            if self.options.cycle_loss_weight:
+                clips[f"identity_{domain}"] = real[domain]
+            made = self.translate(domain, torch.cat(list(clips.values())), noise=self.noise(*clips))
+            fake[domain], *same = made.chunk(len(clips))
             if same:
                 identity[domain] = same[0]
         self.step = Step(real=real, fake=fake, identity=identity)
         return fake
 
+    def rollouts(self) -> list[str]:
+        kinds = ("fake", "identity", "cycle") if self.options.cycle_loss_weight else ("fake",)
+        return [f"{kind}_{domain}" for kind in kinds for domain in self.domains]
+
+    def draws(self, seed: int, step: int, samples: int) -> dict[str, Tensor]:
+        # The spawn key keeps this stream apart from those of the data.
+        rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(3,)))
+        pictures = samples * self.options.block_size
+        plans = {f"pool_{domain}": pool.plan(pictures, rng) for domain, pool in self.pools.items()}
+        return {**super().draws(seed, step, samples), **plans}
+
     def pooled_gan_cases(self) -> list[Case]:
         """As :meth:`gan_cases`, with generated frames of earlier steps among those of this one: call it once a step."""
         cases = []
         for case, (domain, pool) in zip(self.gan_cases(), self.pools.items(), strict=True):
-            pictures = pool.query(self.fold(self.step.fake[domain]))
+            pictures = pool.query(self.fold(self.step.fake[domain]), self.drawn.get(f"pool_{domain}"))
             cases.append(case._replace(fake=case.judge.show(pictures.unsqueeze(1))))  # (M, 1, C, H, W)
         return cases
 
@@ -60,7 +75,8 @@ class CycleGANModel(UnpairedModel):
             return {}
         step, losses = self.step, {}
         for domain, real in step.real.items():
-            losses[f"cycle_{domain}"] = _l1(self.translate(domain, step.fake[OTHER[domain]]), real, weight)
+            back = self.translate(domain, step.fake[OTHER[domain]], noise=self.noise(f"cycle_{domain}"))
+            losses[f"cycle_{domain}"] = _l1(back, real, weight)
         for domain, real in step.real.items():
             losses[f"identity_{domain}"] = _l1(step.identity[domain], real, IDENTITY * weight)
         return losses

@@ -27,13 +27,19 @@ class DCGANModel(UnconditionalModel):
     def generator_input_channels(self) -> int:
         return super().generator_input_channels() if self.recurrent else CODE
 
-    def run(self, generator: nn.Module, source: Tensor, before: Tensor | None = None) -> Tensor:
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        codes = {} if self.recurrent else {"fake": (self.options.block_size, CODE, 1, 1)}
+        return {**super().noise_shapes(), **codes}
+
+    def run(
+        self, generator: nn.Module, source: Tensor, before: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         if self.recurrent:
-            return super().run(generator, source, before)
+            return super().run(generator, source, before, noise)
         batch, length = source.shape[:2]
-        # Drawn on the CPU, so that a seed means the same on every device.
-        codes = torch.randn(batch * length, CODE, 1, 1).to(source)
-        return self.lightened(generator)(codes).unflatten(0, (batch, length))
+        if noise is None:  # drawn on the CPU, so that a seed means the same on every device
+            noise = torch.randn(batch, length, CODE, 1, 1)
+        return self.lightened(generator)(noise.to(source).flatten(0, 1)).unflatten(0, (batch, length))
 
     def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor:
         """(N,), a seed for each sequence; every frame is drawn from the seed that the frame before left."""

@@ -68,6 +68,9 @@ class RecycleGANModel(UnpairedModel):
         """Whether the predictor predicts the change since the newer frame; the paper's predicts the frame."""
         return False
 
+    def rollouts(self) -> list[str]:
+        return [f"{kind}_{domain}" for kind in ("fake", "recycle") for domain in self.domains]
+
     def predict(self, domain: str, clip: Tensor) -> Tensor:
         """Frames 2 .. T of a clip (N, T, 3, H, W) of ``domain``, each from the two before it."""
         pairs = torch.cat([clip[:, :-1], clip[:, 1:]], dim=2)
@@ -82,8 +85,9 @@ class RecycleGANModel(UnpairedModel):
         real, made, predicted = {"target": target, "source": source}, {}, {}
         for domain in self.domains:
             clip = real[OTHER[domain]]
-            fake = self.translate(domain, clip if self.translates_last else clip[:, :-1])
-            predicted[domain] = self.predict(domain, fake[:, : clip.shape[1] - 1])
+            clip = clip if self.translates_last else clip[:, :-1]
+            fake = self.translate(domain, clip, noise=self.noise(f"fake_{domain}"))
+            predicted[domain] = self.predict(domain, fake[:, : real[domain].shape[1] - 1])
             if not self.translates_last:
                 fake = torch.cat([fake, predicted[domain][:, -1:]], dim=1)
             made[domain] = fake
@@ -123,7 +127,8 @@ class RecycleGANModel(UnpairedModel):
         losses: Losses = {}
         for domain, real in self.step.real.items() if weight else ():
             other = OTHER[domain]
-            back = self.translate(domain, self.step.predicted[other], before=self.step.fake[other][:, :2])
+            before, noise = self.step.fake[other][:, :2], self.noise(f"recycle_{domain}")
+            back = self.translate(domain, self.step.predicted[other], before, noise)
             losses[f"recycle_{domain}"] = Term((back - real[:, 2:]).abs().mean(), weight)
             losses[f"predictor_{domain}"] = Term((self.predicted_of_real(domain) - real[:, 2:]).abs().mean(), weight)
         return losses

@@ -61,13 +61,7 @@ class TimeCycleMixin:
         timecycle_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
         timecycle_checkpointing: compute what the gradients of a walk need again, and keep its images alone.
         timecycle_max_return: the walk returns from at most this many frames, see :class:`TimeCycle`; 0: from all.
-
-    Attributes:
-        timecycle_returns: the frames that the walks of this step return from, where their number is bounded: set it in
-            every step to decide it, see :meth:`TimeCycle.forward`; None: they are drawn.
     """
-
-    timecycle_returns: Tensor | None = None
 
     def __init__(
         self,
@@ -167,7 +161,7 @@ class TimeCycleMixin:
 
     def timecycle_forward(
         self, sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
-        timecycle_name: str | None = None,
+        timecycle_name: str | None = None, returns: Tensor | None = None,
     ) -> None:  # fmt: skip
         """Walk the generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), in [-1, 1].
 
@@ -175,6 +169,8 @@ class TimeCycleMixin:
             sequence: not detached: the loss trains what made it. Of a video (N, C, T, H, W) give ``transpose(1, 2)``.
             conditioning_sequence: (N, T, C_c, H, W), what each frame was made of, where the cycle is conditional.
             ignore_first_n: frames at the beginning that are left out, such as one that was made of noise.
+            returns: the frames that the walk returns from, where their number is bounded, see
+                :meth:`TimeCycle.forward`; None: they are drawn.
 
         Raises:
             ValueError: see :meth:`TimeCycle.forward`; fewer than 2 frames, or 3 of an unconditional walk, for example.
@@ -182,7 +178,7 @@ class TimeCycleMixin:
         sequence = as_video(sequence)
         cycle = self._timecycle(timecycle_name)
         cycle.to(sequence.device)  # a host that is no nn.Module cannot move its motion models
-        cycle(sequence, conditioning_sequence, ignore_first_n, self.timecycle_returns)
+        cycle(sequence, conditioning_sequence, ignore_first_n, returns)
 
     def set_timecycle_discriminator_input(
         self, real_sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
