@@ -265,9 +265,8 @@ class TimeCycle(nn.Module):
                 shown, stop = [[exhibit for clip in clips for exhibit in judge.show(clip, conditions)]], None
             if shown[0]:
                 beside = judge.show(real, condition, first, stop)
-                exhibits = sum(map(len, shown))
-                cases += [Case(name, judge, fake, beside, penalised=self.penalised, owner=self,
-                               share=len(fake) / exhibits) for fake in shown]  # fmt: skip
+                cases += [Case(name, judge, fake, beside, penalised=self.penalised, owner=self, share=1 / len(shown))
+                          for fake in shown]  # fmt: skip
         return cases
 
     def _keep(self, side: str, losses: Losses) -> Losses:
