@@ -42,8 +42,8 @@ from timecyclegan.util.weights import load, save
 OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {"gpu", "cuda_graph", "threads", "cache", "num_epochs", "log_every", "log_images_every", "save_every",
-             "save_minutes"}
+RESUMABLE = {"gpu", "cuda_graph", "threads", "cache", "checkpointing", "num_epochs", "log_every", "log_images_every",
+             "save_every", "save_minutes"}  # fmt: skip
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What lies in other places on other machines.
 MOVABLE = {"flow_cache", "flow_weights"}

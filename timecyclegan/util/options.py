@@ -155,6 +155,8 @@ class TimeCycleOptions:
     timecycle_separate_motion_models: bool = option(False, "-tcsmm", "one motion model for each direction of time")
     timecycle_type: str = option("conditional", "-tct", "how the walk predicts a frame", choices=tuple(CYCLE_TYPES))
     timecycle_warp_loss_weight: float = _weight("-tcwlw", "the motion warp loss")
+    max_return: int = option(0, None, "from how many frames the walk returns, others in every step; 0 is all of them",
+                             NON_NEGATIVE)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -181,6 +183,10 @@ class TrainingOptions:
     save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
     seed: int = option(0, None, "of every random choice", SEED)
+    checkpointing: bool = option(False, None, "compute generator and walk again in the backward pass, and keep "
+                                 "little of them: far less memory, the same gradients")  # fmt: skip
+    bptt: int = option(0, None, "frames after which gradients through a recurrent generator are cut; 0 never cuts them",
+                       NON_NEGATIVE)  # fmt: skip
 
 
 @dataclasses.dataclass
