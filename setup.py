@@ -11,6 +11,9 @@ requirements = [line for line in (root / "requirements.txt").read_text().splitli
 # The newest simulator; its package exists for few machines.
 CARLA = 'carla>=0.9.16; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.13"'
 
+# What writes exported models, and what runs them.
+EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]
+
 setup(
     name="timecyclegan",
     version=version,
@@ -27,6 +30,7 @@ setup(
     install_requires=requirements,
     extras_require={
         "carla": [CARLA],
-        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.15", "torchmetrics>=1.9", "onnx>=1.18", CARLA],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.15", "torchmetrics>=1.9", *EXPORT, CARLA],
+        "export": EXPORT,
     },
 )

@@ -1,6 +1,7 @@
 """Exported models: what a file makes, without this package, is what our inference makes of the same frames."""
 import dataclasses
 import json
+import logging
 import os
 import re
 import subprocess
@@ -27,15 +28,14 @@ from timecyclegan.video.frames import to_uint8, to_video
 ROOT = Path(__file__).parents[1]
 ONE, THREE = ("a",), ("a", "b", "c")  # names of sequences side by side
 FRAMES = 30
-# The kinds of graphs that there are; other model types have one of these.
+# The kinds of graphs that there are; `pytest -m slow` has every model type.
 KINDS = {
-    "recurrent": ("timecycle", {"n_frames_generator": 2}),
-    "window": ("pix2pix", {"block_size": 3, "upsample": "resize", "norm": "batch"}),
-    "flow": ("timecyclevid2vid", {}),
-    "unet": ("cyclegan", {"generator_architecture": "unet_128", "image_height": 128, "image_width": 128}),
+    "recurrent": ("timecyclevid2vid", {"n_frames_generator": 2}),
+    "window": ("pix2pix", {"block_size": 3, "norm": "batch", "generator_architecture": "unet_128",
+                           "image_height": 128, "image_width": 128}),
     "noise": ("timecycledcgan", {"generator_filters": 8}),  # with 2 it is chaotic: so differs float64
     "code": ("dcgan", {}),
-}
+}  # fmt: skip
 
 
 def new_run(name, model_type, **changes):
@@ -46,6 +46,8 @@ def new_run(name, model_type, **changes):
     for key, value in model.state_dict().items():  # in place
         if key.endswith("running_var"):
             value.uniform_(0.001, 0.01)
+    if model.takes_code:
+        value.mul_(10)  # of the last layer: contrasts that survive in a video
     weights.save(CHECKPOINTS / name / LATEST, {"networks": {k: n.state_dict() for k, n in model.networks().items()}})
     dataclasses.replace(options, block_size=model.options.block_size).save(CHECKPOINTS / name / OPTIONS)
     return options
@@ -54,15 +56,12 @@ def new_run(name, model_type, **changes):
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
     path, before = tmp_path_factory.mktemp("exported"), Path.cwd()
+    logging.getLogger("torch.__trace").propagate = False  # pytest would keep it all, and let it be made
     os.chdir(path)
     for name, (model_type, changes) in KINDS.items():
         new_run(name, model_type, **changes)
     yield path
     os.chdir(before)
-
-
-def domain_of(name):
-    return "source" if name == "unet" else "target"  # the way back
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +72,7 @@ def exported(folder):
 
     def get(name):
         if name not in sessions:
-            back = ["-tts"] if domain_of(name) == "source" else []
-            assert exporting.main([name, f"{name}.onnx", *back]) == 0
+            assert exporting.main([name, f"{name}.onnx"]) == 0
             sessions[name] = runtime.InferenceSession(f"{name}.onnx", providers=["CPUExecutionProvider"])
         return sessions[name]
 
@@ -86,11 +84,12 @@ def our_frames(name, sources, rows):
     model = load_model(name, load_options(name))
     height, width = sources.shape[-2:]
     if any(isinstance(network, UnetGenerator) for network in model.modules()):  # which takes no others
-        sources = torch.from_numpy(np.pad(sources.numpy(), [(0, 0)] * 3 + [(0, -height % 128), (0, -width % 128)], "edge"))
+        below, right = -height % 128, -width % 128
+        sources = torch.from_numpy(np.pad(sources.numpy(), [(0, 0)] * 3 + [(0, below), (0, right)], "edge"))
     if model.task == "unconditional":
         sources = sources[:, :, :0]
     made = {row: [] for row in rows}
-    for row, frame in stream(model, dict(zip(rows, sources, strict=True)), seed=4, domain=domain_of(name)):
+    for row, frame in stream(model, dict(zip(rows, sources, strict=True)), seed=4):
         made[row].append(frame[:, :height, :width])
     return torch.stack([torch.stack(frames) for frames in made.values()])
 
@@ -103,9 +102,9 @@ def their_frames(session, sources, rows, codes=None):
     shapes = {name: [sides.get(side, side) for side in shape] for name, shape in facts["inputs"].items()}
     given, k, frames = {}, facts["context"], []
     if "state" in shapes:  # by the rule that it states, in its own words
-        state = [eval(facts["state_start"]["seed_rule"].split(": ", 1)[1].replace("state's shape without batch", "*shape"),
-                      {"torch": torch, "numpy": np, "zlib": zlib, "int": int},
-                      {"seed": 4, "name": row.encode(), "shape": shapes["state"][1:]}) for row in rows]  # fmt: skip
+        rule = facts["state_start"]["seed_rule"].split(": ", 1)[1].replace("state's shape without batch", "*shape")
+        known = {"torch": torch, "numpy": np, "zlib": zlib, "seed": 4, "shape": shapes["state"][1:]}
+        state = [eval(rule, known | {"name": row.encode()}) for row in rows]
         given["state"] = torch.stack(state).numpy()
     for t in range(sources.shape[1]):
         around = [min(max(t + d, 0), sources.shape[1] - 1) for d in range(-k, k + 1)]
@@ -186,8 +185,8 @@ def test_a_file_says_what_it_wants(exported):
     facts = json.loads(exported("window").get_modelmeta().custom_metadata_map["timecyclegan"])
     assert {key: facts[key] for key in ("run", "model_type", "domain", "epoch", "size", "smallest_size", "context",
                                         "frames_per_call", "channel_order", "value_range", "source_pixels")} == {
-        "run": "window", "model_type": "pix2pix", "domain": "target", "epoch": "newest", "size": [12, 20],
-        "smallest_size": 5, "context": 1, "frames_per_call": 3, "channel_order": "RGB", "value_range": [-1, 1],
+        "run": "window", "model_type": "pix2pix", "domain": "target", "epoch": "newest", "size": [128, 128],
+        "smallest_size": 1, "context": 1, "frames_per_call": 3, "channel_order": "RGB", "value_range": [-1, 1],
         "source_pixels": "pictures"}  # fmt: skip
     for name in KINDS:
         session = exported(name)
@@ -195,7 +194,7 @@ def test_a_file_says_what_it_wants(exported):
         assert {port.name: port.shape for port in session.get_inputs()} == facts["inputs"]
         assert {port.name: port.shape for port in session.get_outputs()} == facts["outputs"]
         assert str(ROOT).encode() not in Path(f"{name}.onnx").read_bytes()  # nothing of this machine
-        assert ("state_start" in facts) == ("state" in facts["inputs"]) == (name in ("recurrent", "flow", "noise"))
+        assert ("state_start" in facts) == ("state" in facts["inputs"]) == (name in ("recurrent", "noise"))
     assert facts["inputs"] == {"code": ["batch", 100, 1, 1]} and facts["smallest_size"] is None
 
 
@@ -214,8 +213,7 @@ def test_a_file_says_what_its_source_was_made_of(folder, monkeypatch):
 def without(packages, code, *arguments):
     """Run code in a process in which these packages cannot be imported."""
     blocked = f"import sys\nfor name in {packages!r}: sys.modules[name] = None\n"
-    found = subprocess.run([sys.executable, "-c", blocked + code, *map(str, arguments)], capture_output=True, text=True,
-                           env={key: value for key, value in os.environ.items()})  # fmt: skip
+    found = subprocess.run([sys.executable, "-c", blocked + code, *map(str, arguments)], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     return found.stdout
 
@@ -224,7 +222,7 @@ def test_a_pt2_file_runs_without_this_package(folder):
     """At any size, with PyTorch alone; a U-Net's padding too, down to a feature map of one pixel."""
     code = """
 import json, sys, torch
-for name in ("recurrent", "unet"):
+for name in ("recurrent", "window"):
     files = {"timecyclegan.json": ""}
     module = torch.export.load(f"{name}.pt2", extra_files=files).module()
     given = torch.load(f"{name}.given")
@@ -232,10 +230,10 @@ for name in ("recurrent", "unet"):
     torch.save({"made": made, "facts": json.loads(files["timecyclegan.json"])}, f"{name}.made")
 """
     sizes, expected = [(1, 64, 96), (3, 65, 97), (1, 128, 130)], {}
-    for name in ("recurrent", "unet"):
+    for name in ("recurrent", "window"):
         assert exporting.main([name, f"{name}.pt2"]) == 0
         frame = exporting.Frame(load_model(name, load_options(name)), "target").eval()
-        given = [{"source": torch.rand(n, 1, 3, h, w) * 2 - 1} for n, h, w in sizes]
+        given = [{"source": torch.rand(n, 1 if name == "recurrent" else 3, 3, h, w) * 2 - 1} for n, h, w in sizes]
         if name == "recurrent":
             given = [{**values, "state": torch.randn(n, 2, 3, h, w)}
                      for values, (n, h, w) in zip(given, sizes, strict=True)]  # fmt: skip
@@ -279,8 +277,8 @@ def test_the_example_makes_a_video_of_a_video(name, exported, folder):
     expected = decode(write_clip(folder / "expected.mkv", np.stack([to_uint8(frame) for frame in frames])))
     made = decode("out.mkv")
     assert len(made) == count and np.stack(made).shape == np.stack(expected).shape
-    assert np.abs(np.stack(made).astype(int) - np.stack(expected)).mean() < 2
-    assert np.abs(np.stack(made).astype(int) - np.stack(expected)[::-1]).mean() > 4  # what others would be
+    off, others = (np.abs(np.stack(made).astype(int) - frames).mean() for frames in (expected, expected[::-1]))
+    assert off < 0.3 * others and others > 0.3  # encoding is lossy
 
 
 def test_the_example_is_forty_lines_of_three_packages():
@@ -302,10 +300,10 @@ def test_the_example_is_forty_lines_of_three_packages():
     (["recurrent", "/proc/a.pt2"], "cannot write /proc/a.pt2: "),
     (["recurrent", "dir.pt2"], "dir.pt2: it is a folder"),
     (["recurrent", "a.pt2", "-tie", "3"], "3"),
-    (["recurrent", "a.pt2", "-tts"], "--test_unpaired_target_to_source is for unpaired models, --model_type timecycle "),
+    (["recurrent", "a.pt2", "-tts"], "--test_unpaired_target_to_source is for unpaired models, --model_type timecycle"),
     (["recurrent", "a.pt2", "-gf", "9"], "--generator_filters 9 contradicts the checkpoint"),
     (["recurrent", "a.pt2", "-ih", "0"], "--image_height must be above 0"),
-    (["recurrent", "a.pt2", "-bs", "1"], "-bs is not known"),
+    (["recurrent", "a.pt2", "--gpu", "1"], "--gpu is not known"),
     (["../recurrent", "a.pt2"], "NAME must be a plain folder name"),
     (["code", "a.pt2", "-ih", "128", "-iw", "128"], "generator"),
     (["flow_alone", "a.pt2", "-m", "flownet"], "--model_type flownet is not trained and generates nothing"),
@@ -325,8 +323,8 @@ def test_onnx_has_to_be_installed_and_pt2_does_without(monkeypatch, capsys):
     find = exporting.importlib.util.find_spec
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if "onnx" in name else find(name))
     assert exporting.main(["recurrent", "b.onnx"]) == 2 and not Path("b.onnx").exists()
-    assert capsys.readouterr().err == ("error: b.onnx: writing ONNX needs onnx and onnxscript, which are not installed: "
-                                       "pip install onnx onnxscript, or write a .pt2 file\n")  # fmt: skip
+    told = "writing ONNX needs onnx and onnxscript, which are not installed: pip install onnx onnxscript, or write a "
+    assert capsys.readouterr().err == f"error: b.onnx: {told}.pt2 file\n"
 
 
 def test_nothing_is_left_half_written(monkeypatch, folder):

@@ -44,7 +44,8 @@ SEED_RULE = (
     ".generate_state(1, numpy.uint64)[0]) >> 1))"
 )
 ON_PACKAGES = ("onnx", "onnxscript")  # what torch.onnx asks for
-# By class, the multiple that a network's height and width must be; a ResNet would pad itself, but by a case distinction.
+# By class, the multiple that a network's height and width must be. A ResNet pads itself, but in a branch that a tracer
+# would have to decide for all sizes.
 MULTIPLES: dict[type[nn.Module], Callable[[Any], int]] = {
     ResnetGenerator: lambda network: 4,
     UnetGenerator: lambda network: 2**network.downsamplings,
