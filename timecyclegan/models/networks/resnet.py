@@ -2,7 +2,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timecyclegan.models.networks.norm import has_bias, norm_layer
+from timecyclegan.models.networks.norm import ReflectionPad2d, has_bias, norm_layer
 
 
 class ResnetBlock(nn.Module):
@@ -11,11 +11,11 @@ class ResnetBlock(nn.Module):
     def __init__(self, channels: int, norm: str = "instance"):
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             norm_layer(norm, channels),
-            nn.ReLU(True),
-            nn.ReflectionPad2d(1),
+            nn.ReLU(),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             norm_layer(norm, channels),
         )
@@ -63,11 +63,11 @@ class ResnetGenerator(nn.Module):
     ):  # fmt: skip
         super().__init__()
         bias = has_bias(norm)
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7, bias=bias)]
-        layers += [norm_layer(norm, filters), nn.ReLU(True)]
+        layers = [ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7, bias=bias)]
+        layers += [norm_layer(norm, filters), nn.ReLU()]
         for channels in (filters, 2 * filters):
             down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias)
-            layers += [down, norm_layer(norm, 2 * channels), nn.ReLU(True)]
+            layers += [down, norm_layer(norm, 2 * channels), nn.ReLU()]
         layers += [ResnetBlock(4 * filters, norm) for _ in range(blocks)]
         for channels in (4 * filters, 2 * filters):
             # One slot of the network for both kinds, so that they number the layers alike.
@@ -75,9 +75,9 @@ class ResnetGenerator(nn.Module):
                 up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
             else:  # resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016)
                 convolution = nn.Conv2d(channels, channels // 2, 3, bias=bias)
-                up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), convolution)
-            layers += [up, norm_layer(norm, channels // 2), nn.ReLU(True)]
-        layers += [nn.ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
+                up = nn.Sequential(nn.Upsample(scale_factor=2), ReflectionPad2d(1), convolution)
+            layers += [up, norm_layer(norm, channels // 2), nn.ReLU()]
+        layers += [ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
