@@ -15,15 +15,16 @@ class Discriminator(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """One tensor per layer, after its activation; the prediction last."""
+        return self(x, features=True)  # by way of ``forward``, as what is compiled or hooked has to be called
+
+    def forward(self, x: Tensor, features: bool = False) -> Tensor | list[Tensor]:
+        """The prediction; or, if asked, what :meth:`features` gives."""
         found = []
         for layer in self.model:
             x = layer(x)
-            if isinstance(layer, nn.LeakyReLU):
+            if features and isinstance(layer, nn.LeakyReLU):
                 found.append(x)
-        return [*found, x]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        return [*found, x] if features else x
 
 
 class PatchGAN(Discriminator):

@@ -38,9 +38,9 @@ class OutputConv2d(nn.Conv2d):
         split = self.weight.permute(0, 3, 1, 2).reshape(channels * columns, -1, height, 1)
         parts = F.conv2d(x, split).unflatten(1, (channels, columns))
         width = x.shape[-1] - columns + 1
-        total = self.bias.view(-1, 1, 1) + parts[:, :, 0, :, :width]
-        for column in range(1, columns):
-            total = total + parts[:, :, column, :, column : column + width]
+        total = self.bias.view(-1, 1, 1)
+        for column, part in enumerate(parts.unbind(2)):  # each picked by itself would have a gradient of full size
+            total = total + part[..., column : column + width]
         return total
 
 
