@@ -24,6 +24,7 @@ from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
 from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
+from timecyclegan.models.networks import compile_networks
 from timecyclegan.training import checkpoint
 from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, check_growth, growth_stages, rate_note
@@ -37,7 +38,8 @@ from timecyclegan.util.weights import load, save
 
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {"gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes"}
+RESUMABLE = {"gpu", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes",
+             "channels_last", "compile"}
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What lies in other places on other machines.
 MOVABLE = {"flow_cache", "flow_weights"}
@@ -169,6 +171,14 @@ class Run:
         torch.manual_seed(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
         self.model.to(self.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()  # sizes stay in a stage
+            if stage.channels_last:
+                self.model.to(memory_format=torch.channels_last)
+        elif stage.channels_last:
+            note("--channels_last changes nothing on the CPU, which is slower that way")
+        if stage.compile:
+            compile_networks(self.model)
         self.model.make_optimizers()
         self.amp = AMP[stage.amp]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
@@ -220,6 +230,10 @@ class Run:
         checkpoint.load_networks(self.model.networks(), saved["networks"], self.folder / checkpoint.LATEST)
         for role, optimizer in self.model.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][role])
+            for parameter, state in optimizer.state.items():  # which may have had another layout, see --channels_last
+                for key, value in state.items():
+                    if value.shape == parameter.shape:
+                        state[key] = torch.empty_like(parameter).copy_(value)
         self.scaler.load_state_dict(saved["scaler"])
         self.model.load_training_state(saved.get("model", {}))
         torch.set_rng_state(saved["random"]["torch"])

@@ -172,6 +172,8 @@ class TrainingOptions:
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
     seed: int = option(0, None, "of every random choice", SEED)
     amp: str = option("off", None, "mixed precision", choices=("off", "bfloat16", "float16"))
+    channels_last: bool = option(False, None, "on a GPU, lay pictures out as tensor cores want them")
+    compile: bool = option(False, None, "compile the networks, which takes minutes in the first step")
 
 
 @dataclasses.dataclass
