@@ -2,13 +2,14 @@
 import contextlib
 import dataclasses
 import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from timecyclegan.models import get_model, model_class
@@ -36,7 +37,8 @@ class Held(TorchDispatchMode):
         key = _shapes(func, args, kwargs)
         if key in self._results:
             one, layouts, flops = self._results[key]
-            results = [layout and torch.empty_strided(*layout[:2], dtype=layout[2], device="meta") for layout in layouts]
+            results = [layout and torch.empty_strided(*layout[:2], dtype=layout[2], device="meta")
+                       for layout in layouts]  # fmt: skip
             made = results[0] if one else tuple(results)
         else:
             made = func(*args, **kwargs)
@@ -89,49 +91,44 @@ def _shapes(func: Any, args: Any, kwargs: Any) -> Any:
     return tuple(found) if tensors else None
 
 
-class _MixedPrecision(TorchFunctionMode):
-    """``torch.autocast`` of convolutions and products, which there is none of on the meta device.
-
-    As there, a parameter is cast once. All else computes in the precision that it is given, and two different ones give
-    the wider, as most of it does there.
+@contextlib.contextmanager
+def _mixed_precision(dtype: torch.dtype) -> Iterator[None]:
+    """``torch.autocast`` of convolutions and linear layers on the meta device, which has none, also of what a backward
+    pass computes again. As there, a parameter is cast once. All else computes in the precision that it is given.
     """
+    known: dict[tuple[Tensor, bool], Tensor] = {}
 
-    NARROW = {
-        torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d, torch.conv2d, torch.conv_transpose2d,
-        torch.nn.functional.linear, torch.matmul, torch.bmm, torch.einsum, Tensor.matmul,
-    }  # fmt: skip
+    def narrow(value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dtype != torch.float32:
+            return value
+        if not (value.is_leaf and value.requires_grad):
+            return value.to(dtype)
+        key = value, torch.is_grad_enabled()  # what was cast without gradients would cut them off
+        if key not in known:
+            known[key] = value.to(dtype)
+        return known[key]
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-        self._cast: dict[tuple[Tensor, bool], Tensor] = {}
+    def narrowed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *args, **kwargs: function(*map(narrow, args), **tree_map(narrow, kwargs))
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is Tensor.backward:  # what it computes again (``--checkpointing``) is to be cast as well
-            with self:
-                return torch.autograd.backward(*args, **kwargs)
-        if func in self.NARROW:
-            args, kwargs = tree_map_only(Tensor, self._narrow, (args, kwargs))
-        return func(*args, **kwargs)
-
-    def _narrow(self, tensor: Tensor) -> Tensor:
-        if tensor.dtype != torch.float32:
-            return tensor
-        if not (tensor.is_leaf and tensor.requires_grad):
-            return tensor.to(self.dtype)
-        key = tensor, torch.is_grad_enabled()  # without gradients it would cut them off
-        if key not in self._cast:
-            self._cast[key] = tensor.to(self.dtype)
-        return self._cast[key]
+    wide = {name: getattr(functional, name) for name in ("conv2d", "conv_transpose2d", "linear")}
+    try:
+        for name, function in wide.items():
+            setattr(functional, name, narrowed(function))
+        yield
+    finally:
+        for name, function in wide.items():
+            setattr(functional, name, function)
 
 
 class Footprint(NamedTuple):
     """Of one training step: the most bytes that its tensors need at once, networks and optimizers included, and the
-    floating-point operations of its convolutions and products."""
+    floating-point operations of its convolutions and products; of the bytes, those that are ``kept`` from step to step:
+    weights, their gradients, Adam's two moments."""
 
     memory: int
     flops: int
+    kept: int
 
 
 def footprint(options: Options) -> Footprint:
@@ -160,16 +157,17 @@ def footprint(options: Options) -> Footprint:
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
                 parameter.grad = torch.empty_like(parameter)
             optimizer.step()  # of the step before, which leaves moments and gradients
+        kept = held.now
         batch: dict[str, Any] = {name: torch.empty(shape, device="meta") for name, shape in inputs.items()}
         batch["noise"] = {name: torch.empty(shape, device="meta") for name, shape in noise.items()}
         batch["draws"] = model.draws(options.seed, 0, samples)
         held.most, held.flops = held.now, 0
-        with _MixedPrecision(getattr(torch, options.amp)) if options.amp != "off" else contextlib.nullcontext():
+        with _mixed_precision(getattr(torch, options.amp)) if options.amp != "off" else contextlib.nullcontext():
             model.training_step(batch, torch.amp.GradScaler(enabled=False),
                                 parts=[[count] for count in samples] if parts > 1 else None)
         further = options.accumulate - parts
         waiting = sum(tensor.nbytes for tensor in tree_leaves(batch) if isinstance(tensor, Tensor)) // parts
-    return Footprint(held.most + further * waiting, held.flops + further * held.flops // 2)
+    return Footprint(held.most + further * waiting, held.flops + further * held.flops // 2, kept)
 
 
 def _shape(name: str, clip: tuple[int, ...]) -> tuple[int, ...]:
