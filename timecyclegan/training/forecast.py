@@ -17,8 +17,8 @@ from timecyclegan.util.options import Options
 # Of the free memory, what a step's tensors may not fill: workspace of convolutions, what the allocator rounds up to and
 # keeps in reserve, and what a count on the meta device does not see.
 MARGIN = 0.2
-FRAMES, SIDE, CLIPS = 1024, 4096, 1024  # beyond which nothing is looked for
-COUNTED = 32  # frames of the longest clip that is counted: a count takes time with every frame
+FRAMES, SIDE, CLIPS = 96, 4096, 1024  # beyond which nothing is looked for
+COUNTED = 48  # frames of the longest clip that is counted: a count takes time with every frame
 COUNTS = 3  # after the first one, of clips, of pictures, and of batches
 MATTERS = 0.95  # of the memory: a switch that leaves more of it is not worth a line
 SWITCHES = "checkpointing", "bptt", "max_return", "accumulate", "amp"  # that change what a step needs
@@ -48,8 +48,8 @@ class Forecast:
         self.memory, _, self.kept = footprint(self.options)
 
     def clip(self) -> int | None:
-        """Frames of the longest clip, at most :data:`FRAMES`; None where none fits."""
-        frames = [n for n in range(1, FRAMES + 1) if self._goes(block_size=n)]
+        """Frames of the longest clip, at most :data:`FRAMES` unless more are given; None where none fits."""
+        frames = [n for n in range(1, max(FRAMES, self.options.block_size) + 1) if self._goes(block_size=n)]
         return self._largest(frames, lambda n: n, lambda n: {"block_size": n}, self.options.block_size,
                              most=max(COUNTED, self.options.block_size))  # fmt: skip
 
@@ -67,16 +67,17 @@ class Forecast:
         return self._largest(sizes, math.prod, sides, given)
 
     def batch(self) -> int | None:
-        """Clips of the largest batch, at most :data:`CLIPS`; None where not even one fits."""
-        return self._largest(range(1, CLIPS + 1), lambda n: n, lambda n: {"batch_size": n}, self.options.batch_size)
+        """Clips of the largest batch, at most :data:`CLIPS` unless more are given; None where not even one fits."""
+        batches, given = range(1, max(CLIPS, self.options.batch_size) + 1), self.options.batch_size
+        return self._largest(batches, lambda n: n, lambda n: {"batch_size": n}, given)
 
     def __str__(self) -> str:
         clip, size, batch = self.clip(), self.size(), self.batch()
         found = [
-            "no clip" if clip is None else f"--block_size {clip}" + " or more" * (clip == FRAMES),
+            "no clip" if clip is None else f"--block_size {clip}" + " or more" * (clip >= FRAMES),
             "no size" if size is None else f"--image_height {size[0]} --image_width {size[1]}"
-                                           + " or more" * (max(size) == SIDE),
-            "no batch" if batch is None else f"--batch_size {batch}" + " or more" * (batch == CLIPS),
+                                           + " or more" * (max(size) >= SIDE),
+            "no batch" if batch is None else f"--batch_size {batch}" + " or more" * (batch >= CLIPS),
         ]  # fmt: skip
         return "; ".join(found)
 
@@ -133,8 +134,8 @@ def forecast_lines(options: Options, device: torch.device) -> Iterator[str]:
     on = [f"--{name}" + f" {getattr(options, name)}" * (name != "checkpointing") for name in SWITCHES
           if getattr(options, name) != getattr(Options(), name)]  # fmt: skip
     given = f" with {' '.join(on)}" if on else ""
-    yield (f"an estimate of what fits{given} in {limit / 1e9:.2f} GB, {1 - MARGIN:.0%} of the free memory, each with the "
-           f"others as given: {plain}; this step: {plain.memory / 1e9:.2f} GB")
+    yield (f"an estimate of what fits{given} in {limit / 1e9:.2f} GB, {1 - MARGIN:.0%} of the free memory, each with "
+           f"the others as given: {plain}; this step: {plain.memory / 1e9:.2f} GB")
     if not options.checkpointing:
         light = Forecast(dataclasses.replace(options, checkpointing=True), limit)
         if light.memory < MATTERS * plain.memory:
