@@ -124,6 +124,6 @@ def test_12_logged_terms_are_those_of_the_loss(monkeypatch):
     batch = {name: torch.rand(1, 5, 3, 12, 20) * 2 - 1 for name in ("source", "target")}
     logs = model.training_step(batch, torch.amp.GradScaler("cpu", enabled=False))
     weights = {"l1": 10, "timecycle_target": 5, "timecycle_warp_target": 1}
-    generator = {k.split("/")[1]: v for k, v in logs.items() if k.startswith("Generator/")}
+    generator = {k.split("/")[1]: v.item() for k, v in logs.items() if k.startswith("Generator/")}
     expected = sum(weights.get(k, 1) * v for k, v in generator.items() if k != "total")
     assert expected == pytest.approx(generator["total"], rel=1e-6) == pytest.approx(totals[1].item(), rel=1e-5)

@@ -12,8 +12,8 @@ from timecyclegan.datasets.video_dataset import Key
 class NoisyDataset(Dataset):
     """The samples of a ``dataset``, each with the N(0, 1) numbers that a training step on it begins from.
 
-    ``dataset[epoch, index]["noise"]`` has, by name, float32 tensors of the given ``shapes``: a function of (seed, epoch,
-    index), so that they are the same for any number of workers, processes and devices.
+    ``dataset[epoch, index]["noise"]`` has, by name, float32 tensors of the given ``shapes``: a function of (seed,
+    epoch, index), so that they are the same for any number of workers, processes and devices.
     """
 
     def __init__(self, dataset: Dataset, shapes: Mapping[str, tuple[int, ...]], seed: int):

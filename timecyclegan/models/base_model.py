@@ -3,7 +3,7 @@
 A model makes videos of one domain, "target", or of two, "target" and "source". Where there are two, names of networks
 and losses end in the domain that the network makes or judges: ``generator_target``, ``gan_target``.
 """
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -66,6 +66,7 @@ class BaseModel(AdversarialTraining, nn.Module):
     parts: ClassVar[tuple[Part, ...]] = ()  # what it has beside its baseline; bases' count too
     recurrent = False  # whether a generator sees its last outputs: then the model is a SequentialMixin
     takes_code = False  # whether a generator starts from a code instead of pictures
+    draws_frames = False  # whether :meth:`translate_frame` draws something for every frame, on the computer
     predicts = False  # whether there is a predictor of frames for each domain
     discriminator_sees_condition = False  # whether frame discriminators see [condition, frame]
 
@@ -116,6 +117,9 @@ class BaseModel(AdversarialTraining, nn.Module):
             for (name, value), why in _NOT_WITH_BATCH_NORM.items():
                 if getattr(options, name) == value:
                     raise UserError(f"--norm batch does not go with --{name} {value}: {why}")
+            if options.accumulate > 1:
+                raise UserError(f"--norm batch does not go with --accumulate {options.accumulate}: its statistics "
+                                "would be those of a part of the batch; use --norm instance")
         for part in cls.parts:
             part.check(cls, options, training)
 
@@ -251,10 +255,22 @@ class BaseModel(AdversarialTraining, nn.Module):
             shapes["penalty"] = (options.block_size,)  # no judge sees more pictures of a clip than it has frames
         return shapes
 
-    def draws(self, seed: int, step: int, samples: int) -> dict[str, Tensor]:
-        """``returns``, with ``--max_return``: the frames that this step's walks return from."""
-        walked = returned_frames(type(self), self.options)
-        return {"returns": torch.from_numpy(draw_returns(seed, step, *walked))} if walked else {}
+    def draws(self, seed: int, step: int, samples: Sequence[int]) -> list[dict[str, Tensor]]:
+        found = [drawn.copy() for drawn in super().draws(seed, step, samples)]
+        if walked := returned_frames(type(self), self.options):  # --max_return: where all walks of the step return from
+            for drawn in found:
+                drawn["returns"] = torch.from_numpy(draw_returns(seed, step, *walked))
+        return found
+
+    def uncapturable(self) -> str:
+        """Why a training step of this model cannot be captured as a CUDA graph; empty where it can."""
+        options = self.options
+        if options.gan_mode == "wgangp":
+            return "the gradient penalty of --gan_mode wgangp is differentiated twice"
+        if FLOW in self.parts and type(self).flow_strides(options) and not options.flow_cache:
+            return ("--flow_backend computes flow amid the step, and waits for it; --flow_cache computes it beforehand "
+                    "(docs/FLOW.md)")  # fmt: skip
+        return ""
 
     def noise(self, *names: str) -> Tensor | None:
         """What was drawn for these of :meth:`rollouts`, one after the other along the batch; None if nothing was."""
