@@ -1,10 +1,11 @@
-"""One training step of TimeCycleGAN-P against the naive schedule: each frame, chain and discriminator call on its own.
+"""One training step of a model against the naive schedule: each frame, chain and discriminator call on its own.
 
-    python benchmarks/train_step.py --height 64 --width 64 --frames 9 --filters 32
+    python benchmarks/train_step.py --model_type timecycle --height 64 --width 64 --frames 9 --filters 32
 
-Both schedules compute the same losses (the tests prove it) and are timed side by side, round by round, in this one
-process; their peak memory is measured in a process each. Prints the ratio of the median times, the peak memory, and
-the share of the machine's matmul peak (measured here too) that a step achieves.
+Both schedules compute the same losses (the tests prove it) with the same networks and are timed side by side, round by
+round, in this one process; their peak memory is measured in a process each. Prints the median of the rounds' ratios,
+the peak memory, and the share of the machine's matmul peak (measured here too) that a step achieves. ``--compile`` and
+``--channels_last`` are for the package's own step.
 """
 import argparse
 import itertools
@@ -22,24 +23,31 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for the tests' oracle, the yardstick
 from tests import naive_models
-from timecyclegan.models import get_model
-from timecyclegan.util.options import Options
+from timecyclegan.models import default_options, get_model, model_class
+from timecyclegan.models.networks import compile_networks
 
 MIB = 2**20
+WEIGHTS = {"l1_loss_weight": 10.0, "feature_matching_loss_weight": 10.0, "cycle_loss_weight": 10.0,
+           "timecycle_loss_weight": 10.0, "timecycle_warp_loss_weight": 1.0}  # fmt: skip
 
 
-def build(args: argparse.Namespace) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
-    """P with Adam, and a batch of one clip."""
+def build(name: str, args: argparse.Namespace) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    """The model with Adam, for the schedule ``name``, and a batch of one clip."""
     torch.manual_seed(0)
-    options = Options(
-        image_height=args.height, image_width=args.width, block_size=args.frames, generator_filters=args.filters,
-        discriminator_filters=args.filters, timecycle_motion_model_filters=args.filters, l1_loss_weight=10,
-        feature_matching_loss_weight=10, timecycle_loss_weight=10, timecycle_warp_loss_weight=1,
+    uses = model_class(args.model_type).uses
+    options = default_options(
+        args.model_type, image_height=args.height, image_width=args.width, block_size=args.frames,
+        generator_filters=args.filters, discriminator_filters=args.filters,
+        timecycle_motion_model_filters=args.filters, **{key: value for key, value in WEIGHTS.items() if key in uses},
     )  # fmt: skip
-    model = get_model("timecycle", options).to(args.device)
+    model = get_model(args.model_type, options).to(args.device)
+    if name == "batched" and args.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if name == "batched" and args.compile:
+        compile_networks(model)
     model.make_optimizers()
-    clip = torch.rand(2, 1, args.frames, 3, args.height, args.width) * 2 - 1
-    return model, {"source": clip[0].to(args.device), "target": clip[1].to(args.device)}
+    clips = torch.rand(2, 1, args.frames, 3, args.height, args.width) * 2 - 1
+    return model, {name: clip.to(args.device) for name, clip in zip(("source", "target"), clips, strict=True)}
 
 
 def batched_step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
@@ -50,7 +58,7 @@ def batched_step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None
 def naive_step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
     """The same step, one frame, one chain and one judgement at a time."""
     clips = (list(batch[name].unbind(1)) for name in ("source", "target"))
-    plain = naive_models.STEPS["timecycle"](model.networks(), model.options, *clips)
+    plain = naive_models.STEPS[model.options.model_type](model.networks(), model.options, *clips)
 
     def update(role: str, losses: dict[str, torch.Tensor]) -> None:
         model.optimizers[role].zero_grad(set_to_none=True)
@@ -90,7 +98,7 @@ def peak_memory(name: str, args: argparse.Namespace, queue: multiprocessing.Queu
     The second also holds what the convolution library keeps, which depends on how many shapes it has met.
     """
     torch.set_num_threads(args.threads)
-    state = build(args)
+    state = build(name, args)
     before = process_memory()
     for _ in range(3):
         STEPS[name](*state)
@@ -119,6 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for flag, default in (("height", 64), ("width", 64), ("frames", 9), ("filters", 32), ("rounds", 7)):
         parser.add_argument(f"--{flag}", type=int, default=default)
+    parser.add_argument("--model_type", default="timecycle", choices=["timecycle", "tricyclegan", "timecycledcgan"])
+    for flag in ("compile", "channels_last"):
+        parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     args = parser.parse_args()
@@ -131,7 +142,7 @@ def main() -> None:
         child.start()
         memory[name] = queue.get()
         child.join()
-    states = {name: build(args) for name in STEPS}
+    states = {name: build(name, args) for name in STEPS}
     for name, step in STEPS.items():  # warm up
         step(*states[name])
     times: dict[str, list[float]] = {name: [] for name in STEPS}
@@ -142,12 +153,13 @@ def main() -> None:
         batched_step(*states["batched"])
     median = {name: statistics.median(values) for name, values in times.items()}
     share = counter.get_total_flops() / median["batched"] / matmul_peak(args.device)
-    print(f"P, {args.height}x{args.width}, {args.frames} frames, {args.filters} filters, {args.device}, "
+    print(f"{args.model_type}, {args.height}x{args.width}, {args.frames} frames, {args.filters} filters, {args.device}, "
           f"{args.threads} threads, {args.rounds} rounds, torch {torch.__version__}")  # fmt: skip
     for name in STEPS:
         tensors, process = (bytes_ / MIB for bytes_ in memory[name])
         print(f"{name:8} {1000 * median[name]:8.1f} ms   peak: tensors {tensors:6.1f} MiB, process {process:6.1f} MiB")
-    print(f"ratio    {median['naive'] / median['batched']:8.2f}")
+    ratios = [naive / batched for naive, batched in zip(times["naive"], times["batched"], strict=True)]
+    print(f"ratio    {statistics.median(ratios):8.2f}")
     print(f"batched: {counter.get_total_flops() / 1e9:.1f} GFLOP a step, {100 * share:.0f} % of the matmul peak")
 
 

@@ -113,6 +113,9 @@ class BaseModel(AdversarialTraining, nn.Module):
                 given = "--image_height, --image_width"
                 given += "" if options.spatial_scaling == (1.0,) else ", --spatial_scaling"
                 raise UserError(f"{flag}: {wrong}, not {size[0]}x{size[1]} ({given})")
+        if training and options.compile and options.gan_mode == "wgangp":
+            raise UserError("--compile does not go with --gan_mode wgangp: its gradient penalty asks for second "
+                            "derivatives, which compiled networks do not have; use another --gan_mode")
         if training and options.norm == "batch":
             for (name, value), why in _NOT_WITH_BATCH_NORM.items():
                 if getattr(options, name) == value:

@@ -82,7 +82,9 @@ def reach(run: Run) -> dict[str, tuple[float, dict[str, int]]]:
                         reached[name] = reached.get(name, 0) + p.numel()
             found[f"{side}/{term}"] = weight, reached
 
-    with torch.autocast(run.device.type, run.amp, enabled=run.amp is not None):
+    # Not compiled: its graphs cannot be kept from one term to the next.
+    with torch.autocast(run.device.type, run.amp, enabled=run.amp is not None), \
+            torch.compiler.set_stance("force_eager"):
         model(**to_device(batch, model.inputs, run.device))
         add("Discriminator", "D", model.discriminator_losses())
         add("Generator", "G", model.generator_losses())

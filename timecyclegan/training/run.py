@@ -26,6 +26,7 @@ from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
 from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
+from timecyclegan.models.networks import compile_networks
 from timecyclegan.training import checkpoint
 from timecyclegan.training.distributed import Peers
 from timecyclegan.training.log import Means, TrainingLog
@@ -42,8 +43,8 @@ from timecyclegan.util.weights import load, save
 OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {"gpu", "cuda_graph", "threads", "cache", "checkpointing", "num_epochs", "log_every", "log_images_every",
-             "save_every", "save_minutes"}  # fmt: skip
+RESUMABLE = {"gpu", "cuda_graph", "threads", "cache", "checkpointing", "channels_last", "compile", "num_epochs",
+             "log_every", "log_images_every", "save_every", "save_minutes"}  # fmt: skip
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What lies in other places on other machines.
 MOVABLE = {"flow_cache", "flow_weights"}
@@ -176,6 +177,14 @@ class Run:
         torch.manual_seed(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
         self.model.to(self.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()  # sizes stay in a stage
+            if stage.channels_last:
+                self.model.to(memory_format=torch.channels_last)
+        elif stage.channels_last:
+            note("--channels_last changes nothing on the CPU, which is slower that way")
+        if stage.compile:
+            compile_networks(self.model)
         self.model.make_optimizers()
         self.model.peers = self.peers
         self.loader = make_loader(
@@ -237,6 +246,10 @@ class Run:
             # How it computes is a matter of this machine, and its rate one of the position.
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": saved["optimizers"][role]["state"], "param_groups": groups})
+            for parameter, state in optimizer.state.items():  # which may have had another layout, see --channels_last
+                for key, value in state.items():
+                    if value.shape == parameter.shape:
+                        state[key] = torch.empty_like(parameter).copy_(value)
         self.scaler.load_state_dict(saved["scaler"])
         self.model.load_training_state(saved.get("model", {}))
         torch.set_rng_state(saved["random"]["torch"])

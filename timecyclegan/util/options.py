@@ -187,6 +187,8 @@ class TrainingOptions:
                                  "little of them: far less memory, the same gradients")  # fmt: skip
     bptt: int = option(0, None, "frames after which gradients through a recurrent generator are cut; 0 never cuts them",
                        NON_NEGATIVE)  # fmt: skip
+    channels_last: bool = option(False, None, "on a GPU, lay pictures out as tensor cores want them")
+    compile: bool = option(False, None, "compile the networks, which takes minutes in the first step")
 
 
 @dataclasses.dataclass
