@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from timecyclegan.datasets.flow_dataset import FlowVideoDataset
-from timecyclegan.datasets.video_dataset import Key, VideoDataset
+from timecyclegan.datasets.video_dataset import Key
 
 
 class NoisyDataset(Dataset):
@@ -17,15 +16,15 @@ class NoisyDataset(Dataset):
     epoch, index), so that they are the same for any number of workers, processes and devices.
     """
 
-    def __init__(self, dataset: VideoDataset | FlowVideoDataset, shapes: Mapping[str, tuple[int, ...]], seed: int):
+    def __init__(self, dataset: Dataset, shapes: Mapping[str, tuple[int, ...]], seed: int):
         self.dataset, self.shapes, self.seed = dataset, shapes, seed
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def prepare(self) -> None:
-        """What the dataset has to do before the first epoch, see :meth:`VideoDataset.prepare`."""
-        self.dataset.prepare()
+        """What the dataset has to do before the first epoch, if anything, see :meth:`VideoDataset.prepare`."""
+        getattr(self.dataset, "prepare", lambda: None)()
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         # The spawn key keeps this stream apart from those of the samples and of their order.
