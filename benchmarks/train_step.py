@@ -153,8 +153,8 @@ def main() -> None:
         batched_step(*states["batched"])
     median = {name: statistics.median(values) for name, values in times.items()}
     share = counter.get_total_flops() / median["batched"] / matmul_peak(args.device)
-    print(f"{args.model_type}, {args.height}x{args.width}, {args.frames} frames, {args.filters} filters, {args.device}, "
-          f"{args.threads} threads, {args.rounds} rounds, torch {torch.__version__}")  # fmt: skip
+    print(f"{args.model_type}, {args.height}x{args.width}, {args.frames} frames, {args.filters} filters, "
+          f"{args.device}, {args.threads} threads, {args.rounds} rounds, torch {torch.__version__}")  # fmt: skip
     for name in STEPS:
         tensors, process = (bytes_ / MIB for bytes_ in memory[name])
         print(f"{name:8} {1000 * median[name]:8.1f} ms   peak: tensors {tensors:6.1f} MiB, process {process:6.1f} MiB")
