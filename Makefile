@@ -9,7 +9,7 @@ SIZE := --image_height 64 --image_width 128
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt setup.py
+$(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -r requirements.txt
 	$(RUN) -m pip install -e ".[dev]"

@@ -1,23 +1,36 @@
-"""Two processes that train together, on the CPU."""
+"""Processes that train together, on the CPU."""
 import multiprocessing
+import traceback
 
 import torch
 
 
-def on_two_ranks(work, folder):
-    """What ``work(rank)`` returns in each of two processes of a gloo group, in the order in which they end."""
+def on_two_ranks(work, folder, ranks=2):
+    """What ``work(rank)`` returns in each of two (or more) processes of a gloo group, in the order of the ranks."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
 
     def begin(rank):
-        torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-        results.put(work(rank))
+        torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank,
+                                             world_size=ranks)
+        try:
+            results.put((rank, work(rank), ""))
+        except BaseException:
+            results.put((rank, None, traceback.format_exc()))
         torch.distributed.destroy_process_group()
 
-    ranks = [context.Process(target=begin, args=(rank,)) for rank in range(2)]
-    for process in ranks:
+    processes = [context.Process(target=begin, args=(rank,)) for rank in range(ranks)]
+    for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in ranks]
-    for process in ranks:
+    found = {}
+    try:
+        for _ in processes:
+            rank, found[rank], error = results.get(timeout=120)
+            assert not error, f"on rank {rank}: {error}"
+    except BaseException:
+        for process in processes:  # the other one may wait for it forever
+            process.kill()
+        raise
+    for process in processes:
         process.join()
-    return found
+    return [found[rank] for rank in range(ranks)]

@@ -13,7 +13,7 @@ from tests.video.test_scene_cuts import shot
 from timecyclegan.data.prepare_video import Settings, prepare_video
 from timecyclegan.datasets.derived_sources import MAKERS
 from timecyclegan.datasets.loading import read_frames
-from timecyclegan.inference import translator
+from timecyclegan.inference.streaming import PictureStream
 from timecyclegan.video.frames import find_sequences, resize_image, to_video
 from timecyclegan.video.reader import VideoFile
 
@@ -29,16 +29,16 @@ def folder(tmp_path, monkeypatch):
 
 def seen_of(monkeypatch, model, clip="clip.mp4"):
     """What the generator is given, uint8-exact: float32 (T, 3, H, W)."""
-    found, plain = [], translator.stream
+    found, plain = [], PictureStream.__call__
 
-    def spy(model, sources, *rest):
+    def spy(self, sources, *rest):
         (name, frames), = sources.items()
-        yield from plain(model, {name: (found.append(frame) or frame for frame in frames)}, *rest)
+        yield from plain(self, {name: (found.append(frame) or frame for frame in frames)}, *rest)
 
-    monkeypatch.setattr(translator, "stream", spy)
+    monkeypatch.setattr(PictureStream, "__call__", spy)
     with VideoFile(clip) as video:
         list(model.frames([image for image, _ in video.frames()]))
-    return np.stack(found)
+    return to_video(found).numpy()
 
 
 @pytest.mark.parametrize(("source", "size", "split"), [

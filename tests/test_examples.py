@@ -11,6 +11,7 @@ import torch
 
 from tests import naive
 from tests.example_gans import FOLDER, STYLES, example, module, source
+from tests.ranks import on_two_ranks
 from timecyclegan import TimeCycle, check_mixin
 
 EACH = pytest.mark.parametrize("name", STYLES)
@@ -176,6 +177,43 @@ def test_its_main_runs_without(name, capsys):
     module(name, source(name)).main(["--steps", "2", "--without"])
     output = capsys.readouterr().out
     assert output.count("step ") == 2 and "check_mixin" not in output and losses(output) == []
+
+
+# ---- in several processes
+
+def on_a_rank(rank):
+    """What two steps of examples/ddp.py make of its networks, as it is and where the motion model is not wrapped."""
+    found = []
+    for wrapped in ("DDP(motion_model.to(device))", "motion_model.to(device)"):
+        text = source("ddp")
+        assert text.count("DDP(motion_model.to(device))") == 1
+        made = module("ddp", text.replace("DDP(motion_model.to(device))", wrapped).replace("filters=8", "filters=2"))
+        torch.manual_seed(rank)
+        gan = made.GAN("cpu", filters=2)
+        for _ in range(2):
+            gan.train_step(*made.moving_shapes(2, 4, 16))
+        networks = gan.cycle, gan.netG, gan.netD
+        apart = [made.spread(network) for network in networks]
+        found.append(([[p.tolist() for p in network.parameters()] for network in networks], apart))
+    return found
+
+
+def test_all_processes_hold_the_same_networks_because_they_are_wrapped(tmp_path):
+    (one, unwrapped), (other, other_unwrapped) = on_two_ranks(on_a_rank, tmp_path)
+    assert one == other and one[1] == [0, 0, 0]
+    (motion, *networks), apart = unwrapped
+    assert networks == other_unwrapped[0][1:] and motion != other_unwrapped[0][0]
+    assert apart[0] > 1e-3 and apart[1:] == [0, 0]
+
+
+@pytest.mark.slow
+def test_torchrun_runs_it():
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", FOLDER / "ddp.py"]
+    found = subprocess.run([*command, "--steps", "2"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    first, *steps, last = found.stdout.splitlines()[1:]  # what rank 0 says, and it alone
+    assert first == "check_mixin: all is well (cycle)" and len(losses(found.stdout)) == len(steps) == 2
+    assert last == "2 processes differ generator 0 discriminator 0 motion model 0"
 
 
 @pytest.mark.slow

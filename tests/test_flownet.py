@@ -88,7 +88,7 @@ def test_a_target_is_not_read_but_mentioned(script, source, capsys):
 def test_there_is_nothing_to_train_or_to_measure(refused, source):
     for command, folders in (("train", 2), ("val", 2), ("trainval", 4)):
         line = refused(command, "street", *["in"] * folders, *FLOWNET)
-        assert "--model_type flownet is not trained" in line and "test.py NAME SOURCE" in line
+        assert "--model_type flownet is not trained" in line and "test NAME SOURCE --model_type flownet draws" in line
         assert {path.name for path in Path().iterdir()} <= {"command_log.txt", "in"}
 
 

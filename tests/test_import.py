@@ -44,7 +44,8 @@ def test_public_names():
 
 # The rooms that the others stand on, and what each may import of ours.
 LEAVES = {"util": {"util"}, "losses": {"losses", "util"}, "video": {"video", "util"}}
-TOP = "timecyclegan.commands"  # knows everything, and nothing knows it
+# Know everything, and are known by these alone.
+TOP = {"timecyclegan.commands": {"timecyclegan.__main__"}, "timecyclegan.__main__": set()}
 
 
 def module_name(path):
@@ -75,7 +76,7 @@ def test_no_import_leads_upwards():
 
     arrows = [(module, other) for module, others in read_imports().items() for other in sorted(others)]
     upwards = [f"{module} -> {other}" for module, other in arrows
-               if other == TOP or room(other) not in LEAVES.get(room(module), {room(other)})]
+               if module not in TOP.get(other, {module}) or room(other) not in LEAVES.get(room(module), {room(other)})]
     assert len(arrows) > 200 and not upwards, upwards
 
 

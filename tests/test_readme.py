@@ -1,7 +1,9 @@
 """What README.md promises: its code trains a GAN, its commands and its paths exist."""
+import functools
 import re
 import runpy
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ import torch
 from torch import nn
 
 from tests import naive
+from tests.example_gans import STYLES
 from tests.ranks import on_two_ranks
-from timecyclegan import TimeCycle, check_mixin
+from timecyclegan import TimeCycle, check_mixin, define_motion_model
 from timecyclegan.util.argparser import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[1]
@@ -45,13 +48,15 @@ def code(word):
 class TinyGAN:
     """A GAN of one's own that generates frame by frame: what the README asks of a host, and no more."""
 
+    optimizer = staticmethod(functools.partial(torch.optim.Adam, lr=0.01))
+
     def __init__(self, as_tensor):
         super().__init__()
         self.as_tensor = as_tensor
         self.generator = nn.Conv2d(3, 3, 3, padding=1)
         self.discriminator = nn.Conv2d(6, 1, 4, stride=2)
-        self.optimizer_G = torch.optim.Adam(self.generator.parameters(), lr=0.01)
-        self.optimizer_D = torch.optim.Adam(self.discriminator.parameters(), lr=0.01)
+        self.optimizer_G = self.optimizer(self.generator.parameters())
+        self.optimizer_D = self.optimizer(self.discriminator.parameters())
 
     def forward(self, source, real):
         self.source, self.real = source, real
@@ -85,6 +90,12 @@ class TinyGAN:
 
 class TinyModule(TinyGAN, nn.Module):
     """The same as an nn.Module."""
+
+
+class TinySGD(TinyModule):
+    """With an optimizer that does not make much of tiny differences."""
+
+    optimizer = staticmethod(functools.partial(torch.optim.SGD, lr=0.02))
 
 
 def clip(seed):
@@ -274,31 +285,112 @@ def test_every_form_of_discriminator(script):
         TimeCycle(nn.Conv2d(4, 3, 3), criterion_GAN=eval(criterion.removeprefix("criterion_GAN="), {"nn": nn}))
 
 
+# ---- several processes
+
+class WrappedModule(nn.Module):
+    """What Lightning Fabric makes of a network, as far as a GAN sees it: it hides how the network is wrapped."""
+
+    def __init__(self, module):
+        super().__init__()
+        self._wrapped = nn.parallel.DistributedDataParallel(module)
+
+    def forward(self, *args):
+        return self._wrapped(*args)
+
+
+class WrappedOptimizer:
+    """What Lightning Fabric makes of an optimizer: another object with the same groups of parameters."""
+
+    def __init__(self, optimizer):
+        self._optimizer = optimizer
+
+    def __getattr__(self, name):
+        return getattr(self._optimizer, name)
+
+
+class Fabric:
+    """As much of Lightning's ``Fabric`` with the strategy "ddp" as README uses; of one process it wraps nothing."""
+
+    def __init__(self, processes):
+        self.wrappers = (WrappedModule, WrappedOptimizer) if processes > 1 else (lambda x: x, lambda x: x)
+
+    def setup(self, module, *optimizers):
+        wrapped = self.wrappers[0](module), *map(self.wrappers[1], optimizers)
+        return wrapped if optimizers else wrapped[0]
+
+    def backward(self, loss):
+        loss.backward()
+
+
+WAYS = [(host, way) for host in ("in a script", "by inheritance") for way in ("DDP(", "fabric.setup(")]
+
+
+def train_as_readme_says(host, way, batches, processes, wrapped=True):
+    """Parameters of motion model, generator and discriminator after steps in one of several processes, or in all there
+    is; ``wrapped``: whether the motion model is, too."""
+    _, script, inheriting = re.split(r"# (?:in a script|by inheritance)\n", code(f"motion_model={way}"))
+    lines = script if host == "in a script" else inheriting
+    lines = lines if wrapped else lines.replace(f"{way}motion_model)", "motion_model")
+    wrap = nn.parallel.DistributedDataParallel if processes > 1 else lambda module: module
+    found = {"DDP": wrap, "fabric": Fabric(processes), "MyGAN": TinySGD, "define_motion_model": define_motion_model}
+    if host == "in a script":  # its lines stand where the cycle was made, and what follows is the reader's loop
+        text = re.sub("^cycle = .+\n", lines, code("def train_step").split("for _ in range")[0], flags=re.M)
+        text = re.sub(r"Adam\((.+?\(\)), .+\)", r"SGD(\1, lr=0.02)", text)
+        text = re.sub(r"(loss_.)\.backward\(\)", r"fabric.backward(\1)", text) if "fabric" in way else text
+    else:
+        lines = textwrap.indent(lines, " " * 8)
+        text = re.sub(r"^ +self\.define_timecycle.+\n", lines, code("class MyGANWith"), flags=re.M)
+    exec(text.replace("filters=32", "filters=4"), found)
+    if host == "in a script":
+        networks, step = [found["cycle"], found["netG"], found["netD"]], found["train_step"]
+    else:
+        gan = found["MyGANWithTimeCycle"](True)
+        networks, step = [gan.timecycles["target"], gan.generator, gan.discriminator], gan.train_step
+    for source, real in batches:
+        step(source[:, :, :1] if host == "in a script" else source, real)
+    return [[p.detach().tolist() for p in network.parameters()] for network in networks]
+
+
+def batches_of(*ranks):
+    """Two steps' clips, other ones on each rank."""
+    return [[torch.cat([clip(100 * side + 10 * step + rank) for rank in ranks]) for side in range(2)]
+            for step in range(2)]  # fmt: skip
+
+
 def on_a_rank(rank):
-    """The motion model after four steps, where it is wrapped as README says, on one of two processes."""
-    torch.manual_seed(rank)  # of each process another motion model, and other data
-    found = {"nn": nn, "TimeCycle": TimeCycle, "motion_model": nn.Conv2d(4, 3, 3, padding=1)}
-    netG = nn.parallel.DistributedDataParallel(nn.Conv2d(1, 3, 3, padding=1))
-    exec(code("DistributedDataParallel"), found)
-    optimizer = torch.optim.SGD([*netG.parameters(), *found["cycle"].parameters()], lr=0.1)
-    for _ in range(4):
-        source = torch.rand(N, T, 1, H, W)
-        found["cycle"](netG(source.flatten(0, 1)).unflatten(0, (-1, T)), source)
-        optimizer.zero_grad()
-        found["cycle"].generator_loss().backward()
-        optimizer.step()
-    return [p.detach().tolist() for p in found["cycle"].parameters()]
+    found = {}
+    for way in WAYS:
+        for wrapped in (True, False):
+            torch.manual_seed(rank)  # in each process other networks, which the wrapper makes those of rank 0
+            found[*way, wrapped] = train_as_readme_says(*way, batches_of(rank), 2, wrapped)
+    return found
 
 
-def test_two_processes_hold_the_same_motion_model(tmp_path):
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(torch.float)
+
+
+def test_two_processes_train_one_motion_model(tmp_path, double):
+    """They hold the same one, bit for bit, which is that of one process with the clips of both; or, where README is not
+    followed, two."""
     one, other = on_two_ranks(on_a_rank, tmp_path)
-    assert one == other
+    for way in WAYS:
+        assert one[*way, True] == other[*way, True], way
+        torch.manual_seed(0)
+        alone = train_as_readme_says(*way, batches_of(0, 1), 1)
+        for network, expected in zip(one[*way, True], alone, strict=True):
+            for a, b in zip(network, expected, strict=True):
+                torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=0, atol=1e-10)
+        (motion, *networks), (other_motion, *others) = one[*way, False], other[*way, False]
+        assert networks == others and motion != other_motion, way
 
 
 def test_the_table_of_examples_has_them_all():
-    files = {file.name for file in (ROOT / "examples").glob("*.py")} - {"shapes.py"}
-    named = re.findall(r"^\| `(\w+\.py)` \|", part("Eight examples"), re.M)
-    assert len(named) == len(files) == 8 and set(named) == files
+    named = re.findall(r"^\| `(\w+)\.py` \|", part("Eight examples"), re.M)
+    assert len(named) == len(STYLES) == 8 and set(named) == set(STYLES)
 
 
 # ---- commands

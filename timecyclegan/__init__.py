@@ -3,6 +3,19 @@
 Public names are imported on first use, so that ``import timecyclegan`` costs little.
 """
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for who checks types, which cannot follow __getattr__
+    from timecyclegan.checking.check_mixin import check_mixin as check_mixin
+    from timecyclegan.inference.translator import load as load
+    from timecyclegan.models import get_model as get_model
+    from timecyclegan.models import get_task as get_task
+    from timecyclegan.models.mixins.seq_d_mixin import SeqDMixin as SeqDMixin
+    from timecyclegan.models.mixins.timecycle import TimeCycle as TimeCycle
+    from timecyclegan.models.mixins.timecycle_mixin import TimeCycleMixin as TimeCycleMixin
+    from timecyclegan.models.mixins.warp_loss_mixin import WarpLossMixin as WarpLossMixin
+    from timecyclegan.models.networks import define_motion_model as define_motion_model
+    from timecyclegan.models.sequential.sequential_mixin import SequentialMixin as SequentialMixin
 
 __version__ = "1.0.0"
 

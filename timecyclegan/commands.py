@@ -4,7 +4,10 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
+
+import torch
 
 from timecyclegan.directions import Direction, Frames, check_arguments, find_clip, find_directions
 from timecyclegan.flow import choose_backend, describe
@@ -12,6 +15,7 @@ from timecyclegan.models import PRESETS, check, default_options, get_model, get_
 from timecyclegan.models.notes import idle_in_testing, training_notes
 from timecyclegan.training import loop
 from timecyclegan.training.checkpoint import CHECKPOINTS, OPTIONS
+from timecyclegan.training.distributed import Peers, joined
 from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
@@ -36,8 +40,9 @@ STOPPED = 3  # exit code of a training that a signal ended before its end: neith
 
 def train(arguments: Arguments) -> bool:
     """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
-    control = arguments.options(ControlOptions)
-    return loop.train(_run(arguments, _training_options(arguments), control.resume, control.overwrite))
+    control, options = arguments.options(ControlOptions), _training_options(arguments)
+    with joined(options.gpu >= 0 and torch.cuda.is_available()) as peers:
+        return loop.train(_run(arguments, options, control.resume, control.overwrite, peers))
 
 
 def dry_run(arguments: Arguments) -> None:
@@ -54,7 +59,8 @@ def dry_run(arguments: Arguments) -> None:
     print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
 
 
-def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite: bool = False) -> Run:
+def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite: bool = False,
+         peers: Peers | None = None) -> Run:  # fmt: skip
     """The run that is asked for; what ``trainval.py`` tests with is looked at as well, not only after hours."""
     check_arguments(arguments, options.model_type, metrics=True)
     if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
@@ -65,7 +71,7 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
         note(line)
     _note_unread(arguments, options.model_type, "")
     folders = arguments.folders["source_dir"], arguments.folders["target_dir"]
-    run = Run(arguments.name, *folders, options, resume, overwrite)
+    run = Run(arguments.name, *folders, options, resume, overwrite, peers)
     if "test_source_dir" in arguments.folders:
         find_directions(arguments, options.model_type)
         _evaluator(arguments, options)
@@ -94,11 +100,15 @@ def _note_unread(arguments: Arguments, model_type: str, prefix: str) -> None:
 def translate(arguments: Arguments, metrics: bool) -> None:
     """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them."""
     from timecyclegan.inference.folders import translate_folders, write_videos
+    from timecyclegan.inference.streaming import speed
     from timecyclegan.inference.trained import load_model, load_options
 
     test = arguments.options(TestOptions)
     require_gpu(arguments.given.get("gpu", -1))
-    options = load_options(arguments.name, arguments.given_for(Options))
+    given = arguments.given_for(Options)
+    if "source_dir" in arguments.folders:  # of trainval.py's flags these are training's
+        given = {key: value for key, value in given.items() if key not in ("amp", "cuda_graph")}
+    options = load_options(arguments.name, given)
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
     _note_unread(arguments, options.model_type, "test_")
@@ -118,15 +128,18 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     model = load_model(arguments.name, options, test.test_init_epoch, domains)
     if test.test_init_epoch:
         output /= f"epoch{test.test_init_epoch}"
-    evaluations = []
+    evaluations, translated, seconds = [], 0, 0.0
     for direction in directions:
-        folder = output / direction.name
+        folder, began = output / direction.name, perf_counter()
         fakes = translate_folders(
-            model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain
-        )
+            model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain,
+            arguments.given.get("threads"),
+        )  # fmt: skip
+        translated, seconds = translated + sum(map(len, fakes.values())), seconds + perf_counter() - began
         write_videos(direction.shown(fakes), folder, (options.image_height, options.image_width), test.fps)
         if evaluator:
             evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator))
+    print(f"translated {translated} frames at {speed(translated, seconds)}")
     for evaluation in evaluations:  # last: what could be computed is written by now
         evaluator.check_required(evaluation)
 
@@ -167,16 +180,20 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
     """``test.py -m flownet``: pictures of the flow, side-by-side videos, and ``flow.json``: by what, in which scale."""
     from timecyclegan.flow.pictures import draw_folders
     from timecyclegan.inference.folders import write_videos
+    from timecyclegan.inference.streaming import speed
 
     model = get_model(options.model_type, options)
     size, device = (options.image_height, options.image_width), pick_device(options.gpu)
+    began = perf_counter()
     pictures, scales = draw_folders(
         model.backend, direction.inputs, output, size, device, options.threads, test.save_flow
     )
+    count, seconds = sum(map(len, pictures.values())), perf_counter() - began
     facts = describe(model.backend_name, model.backend) | {"scale_px": scales}
     write_json(output / free_name("flow.json", pictures), facts)
     print(f"optical flow by {model.backend_name}")
     write_videos(direction.shown(pictures), output, size, test.fps)
+    print(f"drew {count} frames at {speed(count, seconds)}")
 
 
 def _measure(

@@ -72,7 +72,7 @@ def check_arguments(arguments: Arguments, model_type: str, metrics: bool) -> Non
     made_of = [folders[folder] for folder in ("test_source_dir", "test_target_dir") if folder in folders]
     refused = (
         (task == "other" and metrics,
-         f"{model} is not trained and has no metrics: python test.py NAME SOURCE {model} draws the flow of SOURCE"),
+         f"{model} is not trained and has no metrics: test NAME SOURCE {model} draws the flow of SOURCE"),
         (task == "other" and test.test_init_epoch,
          f"--test_init_epoch {test.test_init_epoch}: {model} is not trained, it has no epochs; leave the flag out"),
         (missing, f"{model}: it needs {' and '.join(missing)}, give a folder where - stands"),

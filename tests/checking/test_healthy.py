@@ -383,8 +383,9 @@ def test_nothing_is_found(host):
 # ---- several processes
 
 
-def on_a_rank(_rank):
-    """What one of two processes is told, by which networks of its GAN are synchronised, and how."""
+def on_a_rank(rank):
+    """What one of two processes is told, by which networks of its GAN are synchronised, and how; and what all processes
+    have in sum afterwards, by each way in which they may ask."""
     found = []
     for how in ("not", "wrapped", "by hand"):
         gan = Host()
@@ -399,8 +400,12 @@ def on_a_rank(_rank):
         if how == "wrapped":
             gan.cycle.backward_model = nn.parallel.DistributedDataParallel(gan.cycle.backward_model)
         found.append([finding.name for finding in check_mixin(gan, videos(), verbose=False)])
-    return found
+    mine, first, all_ = torch.tensor(rank + 1), torch.tensor(rank + 1), [torch.tensor(0), torch.tensor(0)]
+    torch.distributed.all_gather(all_, mine)
+    torch.distributed.all_reduce(mine)
+    torch.distributed.broadcast(first, 0)
+    return found, [mine.item(), sum(all_).item(), 2 * first.item() + 1]
 
 
 def test_a_motion_model_on_two_ranks(tmp_path):
-    assert on_two_ranks(on_a_rank, tmp_path) == [[["motion model not synchronised"], [], []]] * 2
+    assert on_two_ranks(on_a_rank, tmp_path) == [([["motion model not synchronised"], [], []], [3, 3, 3])] * 2

@@ -1,4 +1,4 @@
-"""A training step is the device's work alone: it reads nothing, draws nothing, and can be repeated as it was recorded."""
+"""A training step is the device's work alone: it reads nothing, draws nothing, and can be recorded and repeated."""
 import copy
 
 import pytest
@@ -41,7 +41,7 @@ def tensors(model, step, samples=2):
         drawn = torch.rand(samples, video[1] - stride, channels, *video[3:], generator=generator)
         made[name] = drawn if channels == 1 else drawn * 2 - 1
     noise = {name: torch.randn(samples, *shape, generator=generator) for name, shape in model.noise_shapes().items()}
-    return made | {f"noise/{name}": drawn for name, drawn in (noise | model.draws(7, step, samples)).items()}
+    return made | {f"noise/{name}": drawn for name, drawn in (noise | model.draws(7, step, [samples])[0]).items()}
 
 
 def step_of(model, amp=None):

@@ -53,8 +53,8 @@ def write_data(root, lengths=(8, 8), height=12, width=20, seed=0):
     return Path(root) / "source", Path(root) / "target"
 
 
-def trainer(data, name="run", resume=False, overwrite=False, **options):
-    return Run(name, *data, Options(**{**TINY, **options}), resume, overwrite)
+def trainer(data, name="run", resume=False, overwrite=False, peers=None, **options):
+    return Run(name, *data, Options(**{**TINY, **options}), resume, overwrite, peers)
 
 
 def train(data, name="run", **options):

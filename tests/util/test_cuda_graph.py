@@ -4,18 +4,20 @@ import itertools
 import pytest
 import torch
 
-from timecyclegan.util.cuda_graph import WARM_UPS, CapturedFunction
+from timecyclegan.util.cuda_graph import WARM_UPS, CapturedFunction, capture
+from timecyclegan.util.errors import UserError
 
 CPU = torch.device("cpu")
 
 
 def stand_in(call):
     """As a CUDA graph does: recording computes nothing that can be read, replaying writes into the same tensors."""
-    outputs = tuple(torch.full_like(value, 7) for value in call())
+    outputs = tuple(value if value is None else torch.full_like(value, 7) for value in call())
 
     def replay():
         for place, value in zip(outputs, call(), strict=True):
-            place.copy_(value)
+            if place is not None:
+                place.copy_(value)
 
     return outputs, replay
 
@@ -76,11 +78,21 @@ def test_what_cannot_be_recorded_is_called_and_one_line_says_why(capsys):
         except RuntimeError:
             raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904 (as PyTorch)
 
+    insisting = CapturedFunction(Walk(), CPU, "this walk", refusing, insist=True)
+    with pytest.raises(UserError, match=r"--cuda_graph on cannot be: .* this walk .*: operation not permitted.*auto$"):
+        walk(insisting, [2] * (WARM_UPS + 1))
     captured = CapturedFunction(Walk(), CPU, "this walk", refusing)
     lengths = [2] * 6 + [1] * 6
     assert torch.equal(walk(captured, lengths), walk(Walk(), lengths))
     assert capsys.readouterr().out == ("note: this walk runs kernel by kernel, as no CUDA graph of it can be "
                                        "recorded: operation not permitted when stream is capturing\n")  # fmt: skip
+
+
+def test_on_a_cpu_nothing_is_recorded():
+    walk = Walk()
+    assert capture(walk, CPU, "this walk", "auto") is capture(walk, CPU, "this walk", "off", "it draws") is walk
+    with pytest.raises(UserError, match="--cuda_graph on cannot be: it computes on the CPU"):
+        capture(walk, CPU, "this walk", "on")
 
 
 @pytest.mark.gpu

@@ -85,7 +85,8 @@ class Record:
             for owner, methods in _WATCHED.items():
                 for name, what in methods.items():
                     if original := getattr(owner, name, None):
-                        self._stack.callback(setattr, owner, name, original)
+                        # As it stands in the class: what getattr makes of a C++ method (a collective, say) is not it.
+                        self._stack.callback(setattr, owner, name, vars(owner)[name])
                         setattr(owner, name, self._watched(original, what))
             self._follow(parameter for _, parameter in self.snapshot.found(nn.Parameter))
             self._hook(register_optimizer_step_pre_hook(self._step), register_module_forward_hook(self._show),

@@ -1,8 +1,9 @@
 """Say whether training would start on these folders, what is in them, and how long an epoch would take.
 
-SRC and TGT are those of train.py, and so are the flags after them: the training itself is set up, makes a few steps,
-and writes nothing. Every frame is read once: counts, sizes, kinds of pixels, order, pairing, gaps in the numbering,
-damaged files, frames that occur twice, scene cuts. One folder alone is checked as the target of an unconditional model.
+SRC and TGT are those of the command train, and so are the flags after them: the training itself is set up, makes a few
+steps, and writes nothing. Every frame is read once: counts, sizes, kinds of pixels, order, pairing, gaps in the
+numbering, damaged files, frames that occur twice, scene cuts. One folder alone is checked as the target of an
+unconditional model.
 The exit code is 0 if training would start and could read every frame, else 2.
 """
 import argparse
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="do not read the pixels: faster, but finds no damage, no cuts, no copies")
     parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,
                         help="make three steps of training, to say how long an epoch takes")
-    group = parser.add_argument_group("flags of train.py")
+    group = parser.add_argument_group("flags of train")
     preset = next(field for field in dataclasses.fields(ControlOptions) if field.name == "preset")
     for field in (preset, *dataclasses.fields(Options)):
         add_option(group, field)

@@ -1,7 +1,7 @@
 """Record videos, semantic maps and optical flow from a CARLA server.
 
 A car on autopilot drives among vehicles and pedestrians. OUT/target/<run>/<frame>.png is what its camera sees,
-OUT/source/<run>/<frame>.png the classes of the same tick in Cityscapes' colours; train.py takes the two folders. From
+OUT/source/<run>/<frame>.png the classes of the same tick in Cityscapes' colours; training takes the two folders. From
 CARLA 0.9.12 on OUT/flow/<run>/<frame>.npz is the motion into each frame but the first, as generate_synthetic writes it;
 what was visible in the frame before is judged by the classes, and each run's flow is tried against its frames.
 

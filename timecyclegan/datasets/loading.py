@@ -3,15 +3,12 @@
 An epoch's order is a pure function of (seed, epoch), as a sample is one of (seed, epoch, index).
 """
 import errno
-import itertools
 import multiprocessing.connection
 import multiprocessing.queues
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,18 +18,23 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from timecyclegan.datasets.video_dataset import Key
 from timecyclegan.util.errors import UserError, machine_errno, reason
 from timecyclegan.util.signals import ASKING
+from timecyclegan.util.threads import concurrently
 from timecyclegan.video.frames import Frame, read_image, resize_image
 
 
 class EpochSampler(Sampler[list[Key]]):
     """Batches of keys ``(epoch, index)``; each epoch's order is a pure function of (seed, epoch).
 
+    A batch is computed in ``parts`` of ``batch_size`` samples, one after the other, and each part by ``ranks``
+    processes: a sampler gives its process's share of each part, a sample that does not count where that is none.
+
     Every iteration is one epoch and begins where :meth:`set_position` said, else at the epoch after the last one. The
     position moves on when an iteration begins: how far workers have read ahead must not matter to a loop that is left.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int):
+    def __init__(self, length: int, batch_size: int, seed: int, parts: int = 1, rank: int = 0, ranks: int = 1):
         self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.whole, self.rank, self.ranks = batch_size * parts, rank, ranks
         self.epoch = self.batch = 0
 
     def set_position(self, epoch: int, batch: int = 0) -> None:
@@ -43,7 +45,16 @@ class EpochSampler(Sampler[list[Key]]):
 
     def __len__(self) -> int:
         """Batches in a full epoch."""
-        return (self.length + self.batch_size - 1) // self.batch_size
+        return (self.length + self.whole - 1) // self.whole
+
+    def shares(self, batch: int) -> list[list[int]]:
+        """For each part of a batch of the epoch, how many of its samples each process has; all of one but the last."""
+        ahead, found = min(self.whole, self.length - batch * self.whole), []
+        while ahead:
+            samples = min(self.batch_size, ahead)
+            found.append([samples // self.ranks + (rank < samples % self.ranks) for rank in range(self.ranks)])
+            ahead -= samples
+        return found
 
     def __iter__(self) -> Iterator[list[Key]]:
         # A generator on purpose: DataLoader calls iter() twice, but only the one it uses is ever started.
@@ -54,7 +65,12 @@ class EpochSampler(Sampler[list[Key]]):
         seed = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
         order = np.random.default_rng(seed).permutation(self.length).tolist()
         for batch in range(first, len(self)):
-            yield [(epoch, index) for index in order[batch * self.batch_size:(batch + 1) * self.batch_size]]
+            mine, start = [], batch * self.whole
+            for counts in self.shares(batch):
+                first = start + sum(counts[:self.rank]) if counts[self.rank] else start
+                mine += order[first:first + max(1, counts[self.rank])]
+                start += sum(counts)
+            yield [(epoch, index) for index in mine]
 
 
 class LostWorker(UserError):
@@ -134,13 +150,15 @@ def _end_worker(error: Exception, _batch: Any) -> None:
     os._exit(machine_errno(error) or errno.EPIPE)
 
 
-def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False) -> DataLoader:
+def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False,
+                parts: int = 1, rank: int = 0, ranks: int = 1) -> DataLoader:
     """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
 
     ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The loader
     never touches torch's global generator. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
-    return VideoLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size, seed), num_workers=threads,
+    sampler = EpochSampler(len(dataset), batch_size, seed, parts, rank, ranks)
+    return VideoLoader(dataset, batch_sampler=sampler, num_workers=threads,
                        persistent_workers=threads > 0, worker_init_fn=_begin_worker,
                        pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
 
@@ -159,16 +177,4 @@ def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int =
     def read(frame: Frame) -> np.ndarray:
         return resize_image(read_image(frame), height, width, nearest)
 
-    frames = iter(frames)
-    if threads < 1:
-        yield from map(read, frames)
-        return
-    pool = ThreadPoolExecutor(threads)
-    try:
-        ahead = deque(pool.submit(read, frame) for frame in itertools.islice(frames, 2 * threads))
-        while ahead:
-            image = ahead.popleft().result()
-            ahead.extend(pool.submit(read, frame) for frame in itertools.islice(frames, 1))
-            yield image
-    finally:  # also when the reader stops early
-        pool.shutdown(cancel_futures=True)
+    return concurrently(read, frames, threads)

@@ -168,7 +168,7 @@ def _load(path: Path) -> Evaluation:
         return evaluation
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         what = f"cannot read {path}"
-        raise failed(what, error, f"{what}: it is no metrics.json of val.py or compute_metrics ({error})") from error
+        raise failed(what, error, f"{what}: it is no metrics.json of val or compute_metrics ({error})") from error
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from timecyclegan.datasets.loading import read_frames
 from timecyclegan.flow import FlowBackend
 from timecyclegan.util.files import replacing, writing
 from timecyclegan.util.names import one_form, user_path
+from timecyclegan.util.threads import concurrently, usable_threads
 from timecyclegan.video.frames import to_video, write_image
 
 
@@ -114,12 +115,18 @@ def draw_folders(
                 previous = frame
                 bar.update()
             scratch.seek(0)
-            for picture in pictures:
-                flow = np.frombuffer(scratch.read(flow.nbytes), np.float32).reshape(*size, 2)
-                write_image(picture, with_legend(flow_picture(flow, scales[name]), scales[name]))
+            drawn = ((picture, scratch.read(flow.nbytes), size, scales[name]) for picture in pictures)
+            with contextlib.closing(concurrently(_write_picture, drawn, usable_threads())) as files:
+                for _ in files:
+                    pass
             scratch.seek(0)
             written[name] = pictures
     return written, scales
+
+
+def _write_picture(drawn: tuple[Path, bytes, tuple[int, int], float]) -> None:
+    path, flow, size, scale = drawn
+    write_image(path, with_legend(flow_picture(np.frombuffer(flow, np.float32).reshape(*size, 2), scale), scale))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     """The options that the run ``name`` was trained with, replaced by the ``given`` ones where they may change.
 
     Weights of other programs (``training.foreign``) come without: the given ones describe their model. So they do for a
-    model type that is not trained.
+    model type that is not trained. How training computed says nothing of how to translate: ``amp`` is "off" and
+    ``cuda_graph`` "auto" unless they are given.
 
     Raises:
         UserError: there is no such run, or an option would change the trained model (only ``RunOptions`` do not).
@@ -37,7 +38,7 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     for key, value in given.items():
         if key not in free and (made_with := getattr(saved, key)) != value:
             raise UserError(f"--{key} {value} contradicts the checkpoint, which was made with {made_with!r}")
-    return dataclasses.replace(saved, **given)
+    return dataclasses.replace(saved, **{"amp": "off", "cuda_graph": "auto", **given})
 
 
 def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[str] | None = None) -> BaseModel:

@@ -5,8 +5,8 @@ left out on the device, and ``training.log.Means`` finds that out later.
 """
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,12 +24,24 @@ class NonFiniteLoss(UserError):
     """A loss became infinite or not a number; nothing was updated with it."""
 
 
+class Part(NamedTuple):
+    """A part of a batch: what :meth:`forward` takes, what chance decides, its share of all samples (None: it is all of
+    them), and how many of its samples each process has."""
+
+    inputs: dict[str, Tensor]
+    drawn: dict[str, Tensor]
+    share: float | None
+    counts: Sequence[int] | None
+
+
 class AdversarialTraining:
     """How a ``BaseModel`` is trained; it has the networks of the roles "G" and "D", names for
     what belongs to a domain, options and optimizers."""
 
     # What chance decides in this step, by name; see :meth:`draws`. Where it is empty, torch's generator is asked.
     drawn: Mapping[str, Tensor] = {}
+    counts: Sequence[int] | None = None  # how many samples of this part of the batch each process has
+    peers: Any = None  # the other processes that train the same model, see ``training.distributed``
 
     def make_optimizers(self) -> None:
         """Adam (Kingma and Ba 2015) for the generator side and, where there is one, the discriminator side."""
@@ -65,23 +77,30 @@ class AdversarialTraining:
         """By name, the shape of the N(0, 1) numbers that a sample of a training step needs."""
         return {}
 
-    def draws(self, seed: int, step: int, samples: int) -> dict[str, Tensor]:
-        """What a step decides by chance for all its ``samples`` together, by name: a function of (seed, step)."""
-        return {}
+    def draws(self, seed: int, step: int, samples: Sequence[int]) -> list[dict[str, Tensor]]:
+        """What chance decides in a step of parts of so many ``samples``, all processes' together: for each part, by
+        name. A function of (seed, step)."""
+        return [{} for _ in samples]
 
     def training_step(
         self, batch: Mapping[str, Any], scaler: torch.amp.GradScaler, amp: torch.dtype | None = None,
-        show: Callable[[dict[str, Tensor]], object] | None = None,
+        show: Callable[[dict[str, Tensor]], object] | None = None, parts: Sequence[Sequence[int]] | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """One forward pass, then the discriminators' update, then the generator's.
 
         An update of which a term or a gradient is not finite is left out. Where ``scaler`` is enabled, the next ones
         are scaled lower.
 
+        A batch in several parts is one batch all the same: the discriminators' gradients of all parts are added up, and
+        they are updated; then the parts are generated once more, with the same noise, for the generator's. A term is
+        the mean over all samples, wherever they are.
+
         Args:
-            batch: what :attr:`inputs` names, (N, T, C, H, W) each; and ``noise``, where it is there, by name the
-                numbers of :meth:`noise_shapes`, (N, ...), and of :meth:`draws`.
-            show: is given the videos of the step, see :meth:`BaseModel.visuals`, before it ends.
+            batch: what :attr:`inputs` names, (N, T, C, H, W) each; and, where they are there, ``noise``, by name the
+                numbers of :meth:`noise_shapes`, (N, ...), and ``draws``, those of :meth:`draws`.
+            show: is given the videos of the step (the last part's), see :meth:`BaseModel.visuals`, before it ends.
+            parts: for each part, how many of its samples each process has; with ``peers``, or for more than one part.
+                A process that has none takes one of them all the same, which does not count.
 
         Returns:
             The losses by name, scalars on the device: unweighted, ``Generator/...`` and ``Discriminator/...``, and
@@ -89,16 +108,27 @@ class AdversarialTraining:
         """
         device = next(self.parameters()).device
         logs: dict[str, Tensor] = {}
+        precision = functools.partial(torch.autocast, device.type, amp) if amp else contextlib.nullcontext
+        ahead = self._parts(batch, device, parts)
+        begun = None
         try:
-            self.drawn = {name: there.to(device, non_blocking=True) for name, there in batch.get("noise", {}).items()}
-            precision = functools.partial(torch.autocast, device.type, amp) if amp else contextlib.nullcontext
-            with precision():
-                self(**{key: batch[key].to(device, non_blocking=True) for key in self.inputs})
             for role, losses in (("D", self.discriminator_losses), ("G", self.generator_losses)):
-                if role in self.optimizers:
+                if role not in self.optimizers:
+                    continue
+                self.optimizers[role].zero_grad(set_to_none=True)
+                values = []
+                for part in ahead:
+                    if begun is not part:
+                        self.end_step()
+                        self.drawn, self.counts = part.drawn, part.counts
+                        # With several parts, what the discriminators see is generated for them alone.
+                        with precision(), torch.set_grad_enabled(role == "G" or len(ahead) == 1):
+                            self(**part.inputs)
+                        begun = part
                     with precision():
                         terms = losses()
-                    logs |= self._update(role, terms, scaler)
+                    values.append(self._back_propagate(terms, part.share, scaler))
+                logs |= self._update(role, [*terms], sum(values[1:], values[0]), scaler)
             scaler.update()
             if show:
                 show(self.visuals())
@@ -106,32 +136,65 @@ class AdversarialTraining:
             self.end_step()
         return logs
 
+    def _parts(
+        self, batch: Mapping[str, Any], device: torch.device, parts: Sequence[Sequence[int]] | None
+    ) -> list["Part"]:
+        """The parts of a batch, on the device."""
+        def there(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        inputs, noise = there({name: batch[name] for name in self.inputs}), there(batch.get("noise", {}))
+        draws = [there(drawn) for drawn in batch.get("draws", [{}])]
+        if parts is None:
+            return [Part(inputs, noise | draws[0], None, None)]
+        rank = self.peers.rank if self.peers else 0
+        sizes, samples = [max(1, counts[rank]) for counts in parts], sum(map(sum, parts))
+        found, first = [], 0
+        for size, drawn, counts in zip(sizes, draws, parts, strict=True):
+            place = slice(first, first + size)
+            inner, its_noise = ({name: tensor[place] for name, tensor in all_.items()} for all_ in (inputs, noise))
+            found.append(Part(inner, its_noise | drawn, counts[rank] / samples, counts))
+            first += size
+        return found
+
     def end_step(self) -> None:
         """Let go of the step's tensors, those that the mixins keep, too."""
-        self.drawn = {}
+        self.drawn, self.counts = {}, None
         for part in (self, *getattr(self, "timecycles", {}).values(), *getattr(self, "seq_Ds", {}).values()):
             part.step.clear()
         if hasattr(self, "_warp_step"):
             self._warp_step.clear()
 
-    def _update(self, role: str, terms: Losses, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
-        optimizer = self.optimizers[role]
-        values = torch.stack([term.value.detach().float() for term in terms.values()])
+    def _back_propagate(self, terms: Losses, share: float | None, scaler: torch.amp.GradScaler) -> Tensor:
+        """Add a part's gradients to what is there; returns its values, those of the terms and their total.
+
+        Args:
+            share: of the batch's samples, how many are this part's.
+        """
         loss = total(terms)
-        optimizer.zero_grad(set_to_none=True)
+        values = torch.stack([*(term.value.detach().float() for term in terms.values()), loss.detach().float()])
         # A finite gradient of what is not finite (|x| has one) must not get past the check of the gradients.
         spoilt = torch.where(values.isfinite().all(), 1.0, torch.nan)
-        scaler.scale(loss * spoilt).backward()
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        finite = torch.nn.utils.get_total_norm(gradients).isfinite()
+        scaler.scale(loss * spoilt if share is None else loss * (spoilt * share)).backward()
+        return values if share is None else values * share
+
+    def _update(
+        self, role: str, names: Sequence[str], values: Tensor, scaler: torch.amp.GradScaler
+    ) -> dict[str, Tensor]:
+        """Step the optimizer, unless ``values`` or a gradient are not finite; returns the values by name."""
+        optimizer = self.optimizers[role]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if self.peers:
+            values = self.peers.add_up(parameters, values)
+        finite = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).isfinite()
         # A fused optimizer looks at this flag itself, and so on the device. An enabled scaler sets one of its own.
         if optimizer.defaults["fused"]:
             optimizer.found_inf = (~finite).float()
         scaler.step(optimizer)
         vars(optimizer).pop("found_inf", None)
-        whole = torch.where(finite, loss.detach().float(), torch.nan)
-        named = zip((*terms, "total"), torch.cat([values, whole[None]]).unbind(), strict=True)
-        return {f"{SIDES[role]}/{key}": value for key, value in named}
+        *terms, whole = values.unbind()
+        found = zip((*names, "total"), (*terms, torch.where(finite, whole, torch.nan)), strict=True)
+        return {f"{SIDES[role]}/{name}": value for name, value in found}
 
     # ---- adversarial terms
 

@@ -64,6 +64,7 @@ class BaseModel(AdversarialTraining, nn.Module):
     parts: ClassVar[tuple[Part, ...]] = ()  # what it has beside its baseline; bases' count too
     recurrent = False  # whether a generator sees its last outputs: then the model is a SequentialMixin
     takes_code = False  # whether a generator starts from a code instead of pictures
+    draws_frames = False  # whether :meth:`translate_frame` draws something for every frame, on the computer
     predicts = False  # whether there is a predictor of frames for each domain
     discriminator_sees_condition = False  # whether frame discriminators see [condition, frame]
 
@@ -114,6 +115,9 @@ class BaseModel(AdversarialTraining, nn.Module):
             for (name, value), why in _NOT_WITH_BATCH_NORM.items():
                 if getattr(options, name) == value:
                     raise UserError(f"--norm batch does not go with --{name} {value}: {why}")
+            if options.accumulate > 1:
+                raise UserError(f"--norm batch does not go with --accumulate {options.accumulate}: its statistics "
+                                "would be those of a part of the batch; use --norm instance")
         for part in cls.parts:
             part.check(cls, options, training)
 

@@ -20,12 +20,13 @@ class ImagePool:
         """What is to happen to the next ``n`` pictures: int64 (n + size,), the numbers of those that are shown, then of
         those that are held afterwards, among those that are held now and the new ones behind them."""
         holds, shown = list(range(self.size)), []
-        coins, places = rng.random(n), rng.integers(max(self.size, 1), size=n)
-        for picture, (coin, place) in enumerate(zip(coins, places, strict=True), start=self.size):
+        for picture in range(self.size, self.size + n):
+            coin, place = rng.random(2)  # also where they decide nothing: pictures in parts get those of one whole
             if self.held < self.size:
                 holds[self.held] = picture
                 self.held += 1
             elif self.size and coin < 0.5:
+                place = int(place * self.size)
                 holds[place], picture = picture, holds[place]
             shown.append(picture)
         return torch.tensor([*shown, *holds])

@@ -79,7 +79,7 @@ def idle_in_testing(options: Options, given: Collection[str], metrics: bool, vid
         because = dict.fromkeys(vars(options).keys() - known, "on testing" if task != "other" else this)
         because |= {name: f"with {reason}" for name, reason in kind.idle(options).items()}
     if not metrics:
-        because |= dict.fromkeys(_MEASURING, "on test.py, which measures nothing: val.py does")
+        because |= dict.fromkeys(_MEASURING, "on test, which measures nothing: val does")
     if task == "other":
         because |= dict.fromkeys(("test_batch_size", "test_seed"), this)
     elif task != "unconditional" and not kind.recurrent:

@@ -36,6 +36,7 @@ class Means:
         self.counted: Tensor | None = None
         self._copy: tuple[Tensor, Any] | None = None  # on its way to the host, and the event that says it is there
         self._asked, self._shown = -math.inf, {}
+        self.wrong = False  # whether :meth:`glance` saw that something is
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Count in the ``values`` of a step, scalars on one device."""
@@ -64,7 +65,8 @@ class Means:
         return _means(self.state())
 
     def glance(self, seconds: float = 0.5) -> dict[str, float]:
-        """The means by name as they were a moment ago, about ``seconds``, without waiting; raises as :meth:`state`."""
+        """The means by name as they were a moment ago, about ``seconds``, without waiting; what :meth:`state` would
+        raise for, ``wrong`` says."""
         now = time.monotonic()
         if not self._copy and self.counted is not None and now - self._asked >= seconds:
             self._asked, event = now, None
@@ -76,7 +78,10 @@ class Means:
             self._copy = copy, event
         if self._copy and (self._copy[1] is None or self._copy[1].query()):
             copy, self._copy = self._copy[0], None
-            self._shown = _means(self._read(copy))
+            try:
+                self._shown = _means(self._read(copy))
+            except NonFiniteLoss:
+                self.wrong = True
         return self._shown
 
     def clear(self) -> None:

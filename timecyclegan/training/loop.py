@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from timecyclegan.datasets.loading import LostWorker
+from timecyclegan.training.distributed import LostProcess
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe, learning_rate
 from timecyclegan.util.device import device_name, trouble
@@ -41,6 +42,8 @@ def train(run: Run) -> bool:
                 raise
             run.save()  # batch systems send their signal to all processes: the loaders may hear it first
             done = False
+        except LostProcess as error:
+            raise LostProcess(f"{error}; {run.kept()}") from error
     if stop:
         mute()  # whoever gave the signal may have taken the terminal away
         name = signal.Signals(stop[-1]).name
@@ -78,7 +81,7 @@ def _train(run: Run, stop: list[int]) -> bool:
             print(f"stage {at.stage + 1} of {len(run.stages)}: {describe(stage)}")
         with tqdm(
             total=stage.num_epochs * steps, initial=at.epoch * steps + at.batch, desc=one_line(run.name), unit="step",
-            file=_Stderr(stop), dynamic_ncols=True,
+            file=_Stderr(stop), dynamic_ncols=True, disable=log is None,
             mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file need not hold every step
         ) as bar:  # fmt: skip
             while at.epoch < stage.num_epochs:
@@ -92,7 +95,7 @@ def _train(run: Run, stop: list[int]) -> bool:
                     # Step
                     step, last_batch = at.step + 1, at.batch + 1 == steps
                     pictures = step % stage.log_images_every == 0 if stage.log_images_every else last_batch
-                    show = functools.partial(log.videos, step=step) if pictures else None
+                    show = functools.partial(log.videos, step=step) if pictures and log else None
                     run.means.add(run.train_on(batch, show))
                     at.batch, at.step = at.batch + 1, step
 
@@ -101,15 +104,21 @@ def _train(run: Run, stop: list[int]) -> bool:
                     shown = " ".join(f"{name[0]}.{name.split('/')[1]}={mean:.3g}" for name, mean in means)
                     bar.set_postfix_str(f"epoch {epoch + 1} {shown}", refresh=False)
                     bar.update()
+                    late = time.monotonic() - run.saved_at > 60 * stage.save_minutes
+                    stopping, late, wrong = run.agree(bool(stop), late, run.means.wrong)
+                    if wrong:
+                        run.means.state()  # says what, in all processes
                     if step % stage.log_every == 0:
-                        log.scalars({**run.means.values(), "learning_rate": rate}, step, epoch + 1)
+                        entry = run.means.values()
+                        if log:
+                            log.scalars({**entry, "learning_rate": rate}, step, epoch + 1)
                         run.means.clear()
 
                     # Save
                     if not last_batch:
-                        if stop or time.monotonic() - run.saved_at > 60 * stage.save_minutes:
+                        if stopping or late:
                             run.save()
-                        if stop:
+                        if stopping:
                             return False
 
                 at.epoch, at.batch = at.epoch + 1, 0
@@ -117,7 +126,7 @@ def _train(run: Run, stop: list[int]) -> bool:
                 if (epoch + 1) % stage.save_every == 0 or (last_stage and at.epoch == stage.num_epochs):
                     run.save_weights(epoch + 1)
                 run.save()
-                if stop:
+                if stopping:
                     return run.finished()
         if last_stage:
             return True

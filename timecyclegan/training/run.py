@@ -27,6 +27,7 @@ from timecyclegan.flow import choose_backend
 from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.training import checkpoint
+from timecyclegan.training.distributed import Peers
 from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, check_growth, growth_stages, rate_note
 from timecyclegan.util.cuda_graph import CapturedFunction
@@ -41,7 +42,8 @@ from timecyclegan.util.weights import load, save
 OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {"gpu", "cuda_graph", "threads", "num_epochs", "log_every", "log_images_every", "save_every", "save_minutes"}
+RESUMABLE = {"gpu", "cuda_graph", "threads", "num_epochs", "log_every", "log_images_every", "save_every",
+             "save_minutes"}
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What lies in other places on other machines.
 MOVABLE = {"flow_cache", "flow_weights"}
@@ -61,20 +63,24 @@ class Run:
         options: see ``util.options``.
         resume: go on from the run's checkpoint; where there is none yet, begin.
         overwrite: begin although there is a checkpoint, which is lost.
+        peers: the processes that train it together; the first one logs and saves.
 
     Raises:
         UserError: options or data that do not fit, before anything is written.
     """
 
     def __init__(self, name: str, source: Path | None, target: Path, options: Options, resume: bool = False,
-                 overwrite: bool = False):  # fmt: skip
+                 overwrite: bool = False, peers: Peers | None = None):  # fmt: skip
+        self.peers, self.first = peers, not (peers and peers.rank)
         self.name, self.target, self.options = name, user_path(target), options
         self.resume, self.overwrite = resume, overwrite
         self.source = None if get_task(options.model_type) == "unconditional" or source is None else user_path(source)
         self.folder = present(checkpoint.CHECKPOINTS / name)
         if options.gpu > 0 and not resume:  # not one that a run remembers of another machine
             require_gpu(options.gpu)
-        self.device = pick_device(options.gpu)
+        self.device = peers.device if peers else pick_device(options.gpu)
+        if peers:
+            peers.check(options)
         self.stages = growth_stages(options)
         for stage in self.stages:  # before any data are read
             check(stage)
@@ -171,9 +177,11 @@ class Run:
         self.model: BaseModel = get_model(stage.model_type, stage)
         self.model.to(self.device)
         self.model.make_optimizers()
+        self.model.peers = self.peers
         self.loader = make_loader(
             NoisyDataset(dataset, self.model.noise_shapes(), stage.seed), stage.batch_size, stage.threads, stage.seed,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.device.type == "cuda", parts=stage.accumulate,
+            rank=self.peers.rank if self.peers else 0, ranks=self.peers.size if self.peers else 1,
         )  # fmt: skip
         self.amp = AMP[stage.amp]
         self.captured = self._capture()
@@ -245,14 +253,15 @@ class Run:
             "means": self.means.state(),
             "random": {"torch": torch.get_rng_state()},  # the only one that training draws from
         }
-        save(self.folder / checkpoint.LATEST, content)
+        if self.first:
+            save(self.folder / checkpoint.LATEST, content)
         if self.log:
             self.log.flush()
         self.saved_at = time.monotonic()
 
     def save_weights(self, epoch: int) -> None:
         """Write each network's weights to a file of its own."""
-        for name, state in self._finite_weights().items():
+        for name, state in self._finite_weights().items() if self.first else ():
             save(self.folder / f"{name}_{epoch}.pth", state)
 
     def _finite_weights(self) -> dict[str, checkpoint.State]:
@@ -268,22 +277,42 @@ class Run:
                 raise NonFiniteLoss(f"the weights of {name} became infinite or not a number")
         return {name: {key: value.cpu() for key, value in state.items()} for name, state in states.items()}
 
+    def kept(self) -> str:
+        """What a run that ends here leaves, and how to go on."""
+        if not is_there(self.folder / checkpoint.LATEST):
+            return "there is no checkpoint yet: begin again"
+        position = Position(**load(self.folder / checkpoint.LATEST)["position"])
+        return f"the last checkpoint has {position.step} steps: go on with --resume, by as many processes as you like"
+
     # ---- while it trains
+
+    def agree(self, *flags: bool) -> list[bool]:
+        """Of each flag, whether any process of the run raises it."""
+        return self.peers.agree(*flags) if self.peers else list(flags)
 
     def train_on(self, batch: dict[str, Any], show: Callable[[dict[str, Tensor]], object] | None = None
                  ) -> dict[str, Tensor]:  # fmt: skip
         """A step on a batch of the loader's, see ``AdversarialTraining.training_step``."""
-        step, samples = self.position.step, len(batch["target"])
-        noise = batch["noise"] | self.model.draws(self.stage.seed, step, samples)
+        sampler = self.loader.batch_sampler
+        parts = sampler.shares(self.position.batch)
+        draws = self.model.draws(self.stage.seed, self.position.step, [sum(counts) for counts in parts])
+        if show or sum(map(sum, parts)) < sampler.whole:  # what is looked at ends with the step; the epoch's last batch
+            return self.model.training_step({**batch, "draws": draws}, self.scaler, self.amp, show, parts)
         tensors = {name: batch[name] for name in self.model.inputs}
-        if show:  # what it looks at ends with the step
-            return self.model.training_step({**tensors, "noise": noise}, self.scaler, self.amp, show)
-        return self.captured(**tensors, **{f"noise/{name}": drawn for name, drawn in noise.items()})
+        tensors |= {f"noise/{name}": drawn for name, drawn in batch["noise"].items()}
+        tensors |= {f"draws{part}/{name}": drawn for part, its in enumerate(draws) for name, drawn in its.items()}
+        return self.captured(**tensors)
 
     def _step(self, **tensors: Tensor) -> dict[str, Tensor]:
-        """A step as a function of tensors alone."""
-        noise = {name.removeprefix("noise/"): drawn for name, drawn in tensors.items() if name.startswith("noise/")}
-        return self.model.training_step({**tensors, "noise": noise}, self.scaler, self.amp)
+        """A step on a whole batch, as a function of tensors alone."""
+        parts = self.loader.batch_sampler.shares(0)
+        batch = {"noise": {}, "draws": [{} for _ in parts]}
+        for name, tensor in tensors.items():
+            kind, _, inner = name.rpartition("/")
+            part = kind.removeprefix("draws")
+            place = batch.get(kind, batch) if part == kind else batch["draws"][int(part)]
+            place[inner] = tensor
+        return self.model.training_step(batch, self.scaler, self.amp, parts=parts)
 
     def _capture(self) -> CapturedFunction | Callable[..., dict[str, Tensor]]:
         """The step as ``--cuda_graph`` asks for it.
@@ -310,6 +339,11 @@ class Run:
         Raises:
             UserError: another process is inside, or files cannot be written.
         """
+        if self.peers:
+            self._check_peers(self.peers)
+        if not self.first:
+            yield
+            return
         latest, printed = self.folder / checkpoint.LATEST, threading.excepthook
         # Where its files cannot be written, TensorBoard's thread raises first and prints a traceback; then the call
         # that finds the thread dead raises, which says enough.
@@ -338,6 +372,13 @@ class Run:
             raise NonFiniteLoss(f"{error}; {remedy} with a lower --learning_rate or loss weight") from error
         finally:
             threading.excepthook = printed
+
+    def _check_peers(self, peers: Peers) -> None:
+        """Begin with the same in all processes."""
+        if not peers.same(json.dumps([dataclasses.asdict(self.position), self.data["digest"]])):
+            raise UserError(f"the processes of {self.name} do not see the same data and the same checkpoint: put "
+                            f"{self.folder} and the frames where all of them can read them")
+        peers.share_weights([*self.model.parameters(), *self.model.buffers()])
 
     def _clean(self) -> None:
         """Remove what killed writes left and, to overwrite a run, what that one did."""

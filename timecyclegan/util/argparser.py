@@ -1,4 +1,4 @@
-"""The command line of the four scripts, made from the dataclasses of ``util.options``."""
+"""The command lines of train, val, test and trainval, made from the dataclasses of ``util.options``."""
 import argparse
 import dataclasses
 import inspect
@@ -91,10 +91,10 @@ def add_option(group: Any, field: dataclasses.Field) -> None:
     )
 
 
-def build_parser(command: str) -> argparse.ArgumentParser:
-    """The parser of "train", "val", "test" or "trainval"."""
+def build_parser(command: str, program: str | None = None) -> argparse.ArgumentParser:
+    """The parser of "train", "val", "test" or "trainval"; ``program``: how its help calls it, "train.py" say."""
     folders, optional, kinds = COMMANDS[command]
-    parser = Parser(prog=f"{command}.py", description=SUMMARY[command], allow_abbrev=False)
+    parser = Parser(prog=program or f"{command}.py", description=SUMMARY[command], allow_abbrev=False)
     parser.add_argument("name", help="name of the run: its files go to checkpoints/NAME, runs/NAME, results/NAME")
     for folder in folders:
         parser.add_argument(folder, help=FOLDERS[folder], nargs="?" if folder in optional else None)
@@ -120,15 +120,15 @@ def parse_words(parser: argparse.ArgumentParser, argv: list[str] | None = None) 
     return {key: value.removeprefix("\0") if isinstance(value, str) else value for key, value in given.items()}
 
 
-def parse(command: str, argv: list[str] | None = None) -> Arguments:
-    """Parse and check a command line.
+def parse(command: str, argv: list[str] | None = None, program: str | None = None) -> Arguments:
+    """Parse and check a command line; ``program`` is as :func:`build_parser` takes it.
 
     Raises:
         UserError: an unknown flag, a value out of its range, a name that is not a plain folder name, no target to
             train on.
     """
     folders, _, kinds = COMMANDS[command]
-    given = parse_words(build_parser(command), argv)
+    given = parse_words(build_parser(command, program), argv)
     name = given.pop("name")
     if name in ("", ".", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST:
         raise UserError(f"NAME must be a plain folder name of at most {LONGEST} bytes, not {name!r}")

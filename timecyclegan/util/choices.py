@@ -4,6 +4,8 @@ from dataclasses import dataclass
 GAN_MODES = ("lsgan", "vanilla", "wgangp", "hinge")
 DISTANCES = ("l1", "l2")
 NORMS = ("instance", "batch")
+CUDA_GRAPH = ("auto", "on", "off")
+PRECISIONS = ("off", "bfloat16", "float16")  # of mixed precision
 PIXELS = ("auto", "pictures", "labels", "flow")  # what the pixels of frames mean, see datasets.pixels
 
 

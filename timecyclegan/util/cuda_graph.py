@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timecyclegan.util.errors import note
+from timecyclegan.util.device import device_name
+from timecyclegan.util.errors import UserError, note
 
 WARM_UPS = 3  # calls before one is recorded: libraries choose their algorithms and take their memory in these
 
@@ -34,10 +35,12 @@ class CapturedFunction:
         what: what is recorded, for the note.
         recorder: calls a function without arguments that records, and gives what it returned, and how to replay it: in
             the same memory. None: a CUDA graph on a GPU, no recording elsewhere.
+        insist: raise where recording fails.
     """
 
-    def __init__(self, function: Callable[..., Any], device: torch.device, what: str, recorder: Recorder | None = None):
-        self.function, self.device, self.what = function, device, what
+    def __init__(self, function: Callable[..., Any], device: torch.device, what: str, recorder: Recorder | None = None,
+                 insist: bool = False):  # fmt: skip
+        self.function, self.device, self.what, self.insist = function, device, what, insist
         self._recorder = recorder
         self._stream = None
         if device.type == "cuda":
@@ -52,6 +55,7 @@ class CapturedFunction:
 
         Raises:
             Exception: what the function raises; if it does so while it is recorded, it is called again, plainly.
+            UserError: recording fails, and it is insisted on.
         """
         if self._recorder is None:
             return self._call(args, kwargs)
@@ -66,6 +70,9 @@ class CapturedFunction:
             try:
                 self._recorded[key] = self._record(args, kwargs)
             except RuntimeError as error:
+                if self.insist:
+                    raise UserError(f"--cuda_graph on cannot be: no CUDA graph of {self.what} can be recorded: "
+                                    f"{_why(error)}; leave it at auto") from error
                 self._recorder = None
                 self._recorded.clear()
                 note(f"{self.what} runs kernel by kernel, as no CUDA graph of it can be recorded: {_why(error)}")
@@ -97,7 +104,10 @@ class CapturedFunction:
         return [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)], outputs, replay
 
     def _record_graph(self, call: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        gc.collect()  # what a cycle still holds of earlier calls would end, and free memory, amid the recording
+        # What cycles hold of earlier calls must not end, and free a GPU's memory, amid the recording.
+        gc.collect()
+        collects = gc.isenabled()
+        gc.disable()
         before, graph = torch.cuda.current_stream(self.device), torch.cuda.CUDAGraph()
         with torch.cuda.device(self.device):
             try:
@@ -107,7 +117,34 @@ class CapturedFunction:
             except BaseException:
                 torch.cuda.set_stream(before)  # which PyTorch does not where ending the recording fails as well
                 raise
+            finally:
+                if collects:
+                    gc.enable()
         return outputs, graph.replay
+
+
+def capture(function: Callable[..., Any], device: torch.device, what: str, wanted: str, why: str = ""
+            ) -> Callable[..., Any]:  # fmt: skip
+    """``function`` as a :class:`CapturedFunction` where ``--cuda_graph`` asks for it and it can be, else as it is.
+
+    Args:
+        device, what: see :class:`CapturedFunction`.
+        wanted: "auto", "on" or "off".
+        why: it cannot be recorded on a GPU, which a note then says; "" where it can.
+
+    Raises:
+        UserError: "on", and it cannot be.
+    """
+    if device.type != "cuda":
+        why = f"it computes on {device_name(device)}"
+    if wanted == "on" and why:
+        raise UserError(f"--cuda_graph on cannot be: {why}; leave it at auto")
+    if wanted == "off" or device.type != "cuda":
+        return function
+    if why:
+        note(f"{what} is not captured as a CUDA graph: {why}")
+        return function
+    return CapturedFunction(function, device, what, insist=wanted == "on")
 
 
 def _each(args: tuple, kwargs: dict[str, Any], change: Callable[[Tensor], Tensor]) -> tuple[tuple, dict[str, Any]]:

@@ -35,7 +35,9 @@ def now() -> str:
 
 
 def log_command() -> None:
-    """Append the running command to ``command_log.txt``."""
+    """Append the running command to ``command_log.txt``; of several processes, as torchrun starts them, the first's."""
+    if int(os.environ.get("RANK", 0)):
+        return
     try:
         with open(COMMAND_LOG, "a", **TEXT) as file:
             file.write(f"{now()} {' '.join(map(_quoted, sys.argv))}\n")

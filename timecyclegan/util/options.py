@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS
+from timecyclegan.util.choices import CUDA_GRAPH, CYCLE_TYPES, DISTANCES, GAN_MODES, NORMS, PIXELS, PRECISIONS
 from timecyclegan.util.errors import failed, suggestion
 from timecyclegan.util.files import write_json
 from timecyclegan.util.names import user_path
@@ -94,6 +94,10 @@ class RunOptions:
                       (lambda v: v >= -1, "-1 or more"))
     image_height: int = option(256, "-ih", "height of the pictures", POSITIVE)
     image_width: int = option(256, "-iw", "width of the pictures", POSITIVE)
+    amp: str = option("off", None, "mixed precision, of training; test.py and val.py translate with what is given to "
+                      "them, however the run was trained", choices=PRECISIONS)
+    cuda_graph: str = option("auto", None, "on a GPU, launch a step, of training or of translating, as one CUDA graph: "
+                             "auto, where it can be; on, or else stop; off", choices=CUDA_GRAPH)  # fmt: skip
     threads: int = option(1, "-t", "processes that load data; 0 loads in the main process", NON_NEGATIVE)
 
 
@@ -156,7 +160,9 @@ class TimeCycleOptions:
 class TrainingOptions:
     """The course of a training run."""
 
-    batch_size: int = option(1, "-bs", "clips in a batch", POSITIVE)
+    batch_size: int = option(1, "-bs", "clips in a batch, of all processes together", POSITIVE)
+    accumulate: int = option(1, None, "batches whose gradients are added up for an update, one after the other: as a "
+                             "batch so many times larger, in the memory of one", POSITIVE)  # fmt: skip
     num_epochs: int = option(10, "-ne", "epochs (of every growth stage)", POSITIVE)
     learning_rate: float = option(0.0002, "-lr", "of Adam; after half of the epochs it falls linearly to 0", POSITIVE)
     init_epoch: int = option(0, "-ie", "begin with the weights of this epoch; 0 is the newest", NON_NEGATIVE)
@@ -171,9 +177,6 @@ class TrainingOptions:
     save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
     seed: int = option(0, None, "of every random choice", SEED)
-    amp: str = option("off", None, "mixed precision", choices=("off", "bfloat16", "float16"))
-    cuda_graph: str = option("auto", None, "on a GPU, launch a training step as one CUDA graph: auto, where it can be; on, "
-                             "or else stop; off", choices=("auto", "on", "off"))  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -243,7 +246,8 @@ class TestOptions(UserPaths):
                                       "--flow_backend; other flow, other numbers")  # fmt: skip
     metric_flow_weights: str = option("", None, "its weight file; else it is looked for in torch hub's cache",
                                       path=True)  # fmt: skip
-    also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ... (docs/METRICS.md)")
+    also: tuple[str, ...] = option((), None, "further metrics: fvd, tof-tecogan, ewarp-lai, ...; a name that is none "
+                                   "lists all")  # fmt: skip
     require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
     fid_dims: int = option(2048, None, "which of Inception's features FID compares", choices=(64, 192, 768, 2048))
     per_frame: bool = option(False, None, "also write the metrics of each frame, to per_frame.csv")
@@ -252,7 +256,7 @@ class TestOptions(UserPaths):
 
 @dataclasses.dataclass
 class VideoOptions(UserPaths):
-    """Translating one video file, given as the source, into another (test.py)."""
+    """Translating one video file, given as the source, into another (test)."""
 
     video: str = option("", None, "the file to write: .mp4, .webm, .mov, .mkv or .avi; it gets the size of the source "
                                   "unless -ih or -iw is given, and its times and sound", path=True)  # fmt: skip

@@ -337,12 +337,17 @@ def to_video(frames: np.ndarray | Iterable[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32, order="C")).div_(127.5).sub_(1)
 
 
-def to_uint8(video: torch.Tensor) -> np.ndarray:
-    """(..., 3, H, W) in [-1, 1] on any device -> uint8 (..., H, W, 3), rounded to nearest and clamped."""
+def to_levels(video: torch.Tensor) -> torch.Tensor:
+    """(..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3) on the same device, rounded to nearest and clamped."""
     if video.ndim < 3 or video.shape[-3] != 3:
         raise ValueError(f"expected (..., 3, H, W), got {tuple(video.shape)}")
     levels = (video.detach().float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return levels.movedim(-3, -1).contiguous().cpu().numpy()
+    return levels.movedim(-3, -1).contiguous()
+
+
+def to_uint8(video: torch.Tensor) -> np.ndarray:
+    """(..., 3, H, W) in [-1, 1] on any device -> uint8 (..., H, W, 3), see :func:`to_levels`."""
+    return to_levels(video).cpu().numpy()
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

@@ -1,5 +1,5 @@
 """CycleGAN (Zhu et al. 2017): unpaired translation between two domains, frame by frame."""
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,17 +47,24 @@ class CycleGANModel(UnpairedModel):
         kinds = ("fake", "identity", "cycle") if self.options.cycle_loss_weight else ("fake",)
         return [f"{kind}_{domain}" for kind in kinds for domain in self.domains]
 
-    def draws(self, seed: int, step: int, samples: int) -> dict[str, Tensor]:
-        # The spawn key keeps this stream apart from those of the data.
-        rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(3,)))
-        pictures = samples * self.options.block_size
-        return {f"pool_{domain}": pool.plan(pictures, rng) for domain, pool in self.pools.items()}
+    def draws(self, seed: int, step: int, samples: Sequence[int]) -> list[dict[str, Tensor]]:
+        found = [drawn.copy() for drawn in super().draws(seed, step, samples)]
+        for number, (domain, pool) in enumerate(self.pools.items()):
+            # The spawn key keeps these streams apart from those of the data, and from each other.
+            rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(4, number)))
+            for drawn, count in zip(found, samples, strict=True):
+                drawn[f"pool_{domain}"] = pool.plan(count * self.options.block_size, rng)
+        return found
 
     def pooled_gan_cases(self) -> list[Case]:
         """As :meth:`gan_cases`, with generated frames of earlier steps among those of this one: call it once a step."""
         cases = []
         for case, (domain, pool) in zip(self.gan_cases(), self.pools.items(), strict=True):
-            pictures = pool.query(self.fold(self.step.fake[domain]), self.drawn.get(f"pool_{domain}"))
+            pictures, plan = self.fold(self.step.fake[domain]).detach(), self.drawn.get(f"pool_{domain}")
+            if self.peers:  # one pool for all: each process holds it whole, and shows its own part
+                pictures = self.peers.own(pool.query(self.peers.gather(pictures, self.counts), plan), self.counts)
+            else:
+                pictures = pool.query(pictures, plan)
             cases.append(case._replace(fake=case.judge.show(pictures.unsqueeze(1))))  # (M, 1, C, H, W)
         return cases
 

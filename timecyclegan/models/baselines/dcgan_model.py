@@ -13,7 +13,7 @@ from timecyclegan.util.options import Options
 class DCGANModel(UnconditionalModel):
     """Generator and discriminator of single pictures, square, with a side that is a power of two from 64 on."""
 
-    takes_code = True
+    takes_code = draws_frames = True
     defaults: ClassVar = {"generator_architecture": "dcgan", "discriminator_architecture": "dcgan"}
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
@@ -42,7 +42,7 @@ class DCGANModel(UnconditionalModel):
         return generator(noise.to(source).flatten(0, 1)).unflatten(0, (batch, length))
 
     def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor:
-        """(N,), a seed for each sequence; every frame is drawn from the seed that the frame before left."""
+        """(N,) on the CPU, a seed for each sequence; every frame is drawn from the seed that the frame before left."""
         if self.recurrent:
             return super().initial_state(noise, first)
         return torch.stack([_draw_seed(generator) for generator in noise])
@@ -50,7 +50,7 @@ class DCGANModel(UnconditionalModel):
     def translate_frame(self, source: Tensor, state: Tensor, domain: str = "target") -> tuple[Tensor, Tensor]:
         if self.recurrent:
             return super().translate_frame(source, state, domain)
-        rows = [torch.Generator().manual_seed(int(seed)) for seed in state]
+        rows = [torch.Generator().manual_seed(seed) for seed in state.tolist()]
         codes = torch.stack([torch.randn(CODE, 1, 1, generator=row) for row in rows])
         return self.network("generator", domain)(codes.to(source)), self.initial_state(rows, source)
 

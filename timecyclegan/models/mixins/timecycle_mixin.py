@@ -108,7 +108,8 @@ class TimeCycleMixin:
                 frames of history (6 for an RGB image with an RGB condition; 6 for two RGB frames without one).
             output_channels: channels of a frame.
             timecycle_name: to tell it from other cycles of the same model.
-            motion_model: your own module for both directions of time, or a pair (forward, backward).
+            motion_model: your own module for both directions of time, or a pair (forward, backward); in several
+                processes wrapped (``DistributedDataParallel``, Fabric's ``setup``), or each trains one of its own.
         """
         if motion_model is None:
             if self.timecycle_type in ("pingpong", "timerecycle"):

@@ -13,7 +13,7 @@ class SequentialDCGAN(SequentialMixin, DCGANModel):
     recurrent = True
     default_block_size = 5
     parts = (RECURRENCE,)
-    takes_code = False
+    takes_code = draws_frames = False
     defaults: ClassVar = {"generator_architecture": "dcgan_enc"}
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):

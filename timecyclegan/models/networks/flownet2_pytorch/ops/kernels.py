@@ -2,6 +2,7 @@
 import functools
 import hashlib
 import platform
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from timecyclegan.util.errors import note
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).parent / "csrc"
-INSTALL = f"bash {PACKAGE / 'install.sh'}"
+INSTALL = f"bash {shlex.quote(str(PACKAGE / 'install.sh'))}"
 
 
 def path() -> Path:

@@ -1,0 +1,102 @@
+"""Several processes train as one does; and parts of a batch as the whole."""
+import copy
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from tests.ranks import on_two_ranks
+from tests.training.helpers import TINY, latest, small, train, trainer, write_data
+from timecyclegan.models import get_task
+from timecyclegan.training.distributed import Peers
+from timecyclegan.training.loop import train as loop
+from timecyclegan.training.run import Run
+from timecyclegan.util.options import Options
+
+KINDS = {"P": {"model_type": "timecycle", "timecycle_loss_weight": 5.0},
+         "UP": {"model_type": "tricyclegan", "timecycle_loss_weight": 5.0, "cycle_loss_weight": 5.0, "pool_size": 5},
+         "U": {"model_type": "timecycledcgan", "timecycle_loss_weight": 5.0}}  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def options_of(kind, **changes):
+    return {**small(KINDS[kind]["model_type"]), **KINDS[kind], "num_epochs": 20, "learning_rate": 1e-3, **changes}
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda kind: write_data("square" if kind == "U" else "wide", (11, 11, 11), *((64, 64) if kind == "U" else (12, 20)))
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Float64: a GAN makes a difference of the last bit a large one soon."""
+    begin, step = Run.begin_stage, Run.train_on
+
+    def begin_stage(self):
+        begin(self)
+        self.model.double()
+
+    def train_on(self, batch, show=None):
+        return step(self, tree_map_only(torch.Tensor, lambda x: x.double() if x.is_floating_point() else x, dict(batch)), show)
+
+    monkeypatch.setattr(Run, "begin_stage", begin_stage)
+    monkeypatch.setattr(Run, "train_on", train_on)
+
+
+def parameters(name):
+    return {f"{network}.{key}": value for network, state in latest(name)["networks"].items()
+            for key, value in state.items()}  # fmt: skip
+
+
+def on_ranks(folders, name, ranks, **options):
+    """Train with several processes; returns what all of them hold in the end."""
+    def work(rank):
+        torch.set_num_threads(1)
+        run = trainer(folders, name, peers=Peers(torch.device("cpu")), **options)
+        loop(run)
+        return {key: value.clone().numpy() for key, value in run.model.state_dict().items()}
+
+    return on_two_ranks(work, os.getcwd(), ranks)
+
+
+def without_effect(model):
+    """Biases that a norm takes out again: their gradients are rounding alone, which Adam makes large."""
+    found = set()
+    for name, network in model.networks().items():
+        for prefix, layers in network.named_modules():
+            if isinstance(layers, nn.Sequential):
+                found |= {f"{name}.{prefix}.{place}.bias" for place, norm in enumerate(layers[1:])
+                          if isinstance(norm, nn.InstanceNorm2d)}  # fmt: skip
+    return found
+
+
+def assert_close(run, other, tolerance=1e-5):
+    """The networks of a run, and of one by another name, that ended."""
+    one, other, idle = parameters(run.name), parameters(other), without_effect(run.model)
+    assert one.keys() == other.keys() and idle <= one.keys()
+    worst = {key: (value - other[key]).abs().max().item() for key, value in one.items() if key not in idle}
+    assert max(worst.values()) <= tolerance, sorted(worst.items(), key=lambda item: -item[1])[:5]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_are_one(data, kind, ranks):
+    """Ten steps and more; of the last batch of an epoch not every process has a part."""
+    options = options_of(kind, batch_size=4, num_epochs=6)
+    folders = data(kind)
+    run = trainer(folders, "alone", **options)
+    loop(run)
+    held = on_ranks(folders, "together", ranks, **options)
+    for others in held[1:]:
+        assert all((others[key] == value).all() for key, value in held[0].items())
+    assert latest("alone")["position"] == latest("together")["position"]
+    assert_close(run, "together")
