@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-STEP_TESTS = ["tests/models/test_cuda.py", "tests/util/test_cuda_graph.py"]
+STEP_TESTS = "tests/models/test_cuda.py", "tests/training/test_cuda_runs.py", "tests/util/test_cuda_graph.py"
 ROWS = "p64", "p256b8", "p256", "up128", "u64b4", "p128", "p64b8"  # the most telling ones first
 # The slow ones (compiling) come last, when all else is there; those of the profile before, should time run out.
 MODES = ("captured bf16", "captured TF32", "bf16", "TF32", "naive", "captured bf16, channels last",
@@ -41,8 +41,10 @@ class Part:
         """The lines of JSON that it printed; what is not one is its ``output``."""
         began, limit = time.monotonic(), min(seconds, self.seconds)
         # A session of its own, so that its children end with it.
-        with subprocess.Popen(self.command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              errors="replace", start_new_session=True, env=os.environ | environment) as process:  # fmt: skip
+        with subprocess.Popen(
+            self.command, cwd=ROOT, env=os.environ | environment, text=True, errors="replace", start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as process:  # fmt: skip
             try:
                 text, _ = process.communicate(timeout=limit)
                 self.outcome = "done" if process.returncode == 0 else f"exit code {process.returncode}"
@@ -69,6 +71,7 @@ class Session:
     def __init__(self, args: argparse.Namespace):
         self.results, self.device, self.end = args.results, args.device, time.monotonic() + args.limit
         self.small = ["--small"] if args.device == "cpu" else []
+        self.patience = 1 if args.device == "cuda" else 5  # a rehearsal may take longer
         self.parts: list[Part] = []
         self.lines: list[Line] = []
         (self.results / "results.jsonl").write_text("")
@@ -79,7 +82,7 @@ class Session:
 
     def do(self, name: str, seconds: float, *command: str, **environment: str) -> list[Line]:
         """Run a Python program as a part, if there is time, and keep what it found."""
-        part = Part(name, [sys.executable, *map(str, command)], seconds)
+        part = Part(name, [sys.executable, *map(str, command)], seconds * self.patience)
         self.parts.append(part)
         found = part.run(self.left(), self.log, **environment) if self.left() > 8 else []
         print(f"{name}: {part.outcome}", flush=True)
@@ -91,8 +94,8 @@ class Session:
 
     def step(self, case: str, modes: Iterable[str], seconds: float) -> None:
         """Measure modes of a case; where the process ends before it has come to all, go on with the next in another."""
-        missing, end = list(modes), time.monotonic() + seconds
-        while missing and self.left() > 8 and (seconds := end - time.monotonic()) > 8:
+        missing, end = list(modes), time.monotonic() + seconds * self.patience
+        while missing and self.left() > 8 and (seconds := (end - time.monotonic()) / self.patience) > 8:
             known = self.do(
                 f"steps of {case}", seconds, HERE / "train_step.py", "--case", case, "--mode", *missing, "--device",
                 self.device, "--steps", "2" if self.small else "12", *self.small,
@@ -108,7 +111,8 @@ class Session:
         several = ["-n", str(min(6, os.cpu_count() or 1))] if self.device == "cuda" and importlib.util.find_spec(
             "xdist") else []  # fmt: skip
         self.do(name, seconds, "-m", "pytest", "-m", "gpu", "-q", "-rfE", "--tb=short", "--durations=5", "-p",
-                "no:cacheprovider", *several, *what, TIMECYCLEGAN_TESTS_ON=self.device)  # fmt: skip
+                "no:cacheprovider", "--continue-on-collection-errors", *several, *what,
+                TIMECYCLEGAN_TESTS_ON=self.device)  # fmt: skip
 
     def benchmark(self, name: str, seconds: float, *flags: str) -> None:
         """Another program of this folder, if it is there."""
@@ -119,7 +123,7 @@ class Session:
 def everything(session: Session) -> None:
     """The parts, in the order of their importance."""
     cuda = session.device == "cuda"
-    session.tests("tests of steps", 100, *(STEP_TESTS if cuda else STEP_TESTS[:1]))
+    session.tests("tests of steps", 90, *(STEP_TESTS if cuda else STEP_TESTS[:2]))  # the last has no rehearsal
     for case in ROWS:
         session.step(case, MODES, 80)
     session.benchmark("loader", 50, "--step", "--amp", "bfloat16", *(
@@ -128,7 +132,9 @@ def everything(session: Session) -> None:
     session.benchmark("inference", 60, *(
         ("--amp", "off", "bfloat16", "--frames", "30") if cuda else
         ("--frames", "4", "--height", "32", "--width", "32", "--filters", "4")))
-    session.benchmark("memory", 40)
+    session.benchmark("memory", 60, *(
+        ("--frames", "9", "--sizes", "256") if cuda else
+        ("--frames", "4", "--sizes", "32", "--filters", "4", "--rounds", "1")))
     for case in PROFILED:
         session.step(case, COMPILED, 60)
     if cuda:
@@ -223,8 +229,8 @@ def profile(title: str, line: Line) -> str:
     whole = line["device_ms"]
     rows = ([f"`{name.replace('|', '/')[:100]}`", f"{calls:,}", f"{spent:.2f}", f"{100 * spent / whole:.1f} %"]
             for name, calls, spent in line["top"][:12])  # fmt: skip
-    return (f"{title}, {line['mode']}: {whole:.1f} ms of the device's time, which was idle for {line['idle_ms']:.1f} ms "
-            f"between kernels ({line['gaps_above_10us']:,} gaps above 10 us, the longest {line['longest_gap_ms']:.2f} "
+    return (f"{title}, {line['mode']}: {whole:.1f} ms of the device's time, which was idle for "
+            f"{line['idle_ms']:.1f} ms between kernels ({line['gaps_above_10us']:,} gaps above 10 us, the longest {line['longest_gap_ms']:.2f} "
             f"ms); the host needs {line['host_ms']:.1f} ms to launch it.\n\n"
             + table(["kernel", "calls", "ms", "of the time"], rows))  # fmt: skip
 

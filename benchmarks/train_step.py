@@ -3,13 +3,14 @@
     python benchmarks/train_step.py --height 64 --width 64 --frames 9 --filters 32
     python benchmarks/train_step.py --case p64 p256b8 --mode naive TF32 "captured bf16" --device cuda
 
-Both schedules compute the same losses (the tests prove it). The step is that of a run, ``training.run.Run.train_on``, on
-batches of its own loader, noise and pinned memory included.
+Both schedules compute the same losses (the tests prove it). The step is that of a run, ``training.run.Run.train_on``,
+on batches of its own loader, noise and pinned memory included.
 
 Without ``--case`` the two schedules are timed side by side, round by round, in this one process; their peak memory is
-measured in a process each. Prints the ratio of the median times, the peak memory, and the share of the machine's matmul
-peak (measured here too) that a step achieves. With it, the modes of each case are measured one after the other, on a
-GPU with the kernels that a step launches; each is a line of JSON, a mode that this installation lacks or that fails too.
+measured in a process each. Prints the ratio of the median times, the peak memory, and the share of the machine's
+matmul peak (measured here too) that a step achieves. With it, the modes of each case are measured one after the other,
+on a GPU with the kernels that a step launches; each is a line of JSON, also one that this installation lacks or that
+fails.
 """
 import argparse
 import contextlib

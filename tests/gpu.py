@@ -1,4 +1,4 @@
-"""What tests that need a GPU run on, and the same on the CPU: ``TIMECYCLEGAN_TESTS_ON=cpu pytest -m gpu`` rehearses them.
+"""What tests that need a GPU run on. ``TIMECYCLEGAN_TESTS_ON=cpu pytest -m gpu`` rehearses them on the CPU.
 
 In a rehearsal ``tests.recorder`` stands in for CUDA graphs.
 """

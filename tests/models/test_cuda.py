@@ -1,4 +1,4 @@
-"""A training step on a GPU, kernel by kernel and captured; needs CUDA, run with ``pytest -m gpu`` (see ``tests.gpu``)."""
+"""A training step on a GPU, kernel by kernel and captured; needs CUDA, ``pytest -m gpu`` (see ``tests.gpu``)."""
 import copy
 
 import pytest
@@ -34,7 +34,7 @@ def test_a_step_is_that_of_the_cpu(model_type, dtype):
     ours, theirs = step_of(model), step_of(twin)
     # Adam's first update is the sign of a gradient, which rounding decides where the true one is 0. Such parameters
     # change no loss, but in float32 they are not the only ones whose gradient is small.
-    steps, near = {torch.float32: (1, {"rel": 2e-3, "abs": 2e-4}), torch.float64: (3, {"rel": 1e-5, "abs": 1e-7})}[dtype]
+    steps, near = (1, {"rel": 2e-3, "abs": 2e-4}) if dtype == torch.float32 else (3, {"rel": 1e-5, "abs": 1e-7})
     for step in range(steps):
         batches = ({name: value.to(dtype) if value.is_floating_point() else value
                     for name, value in tensors(one, step).items()} for one in (model, twin))  # fmt: skip
