@@ -1,16 +1,16 @@
 """One training step against the naive schedule: each frame, chain and discriminator call on its own.
 
-    python benchmarks/train_step.py --height 64 --width 64 --frames 9 --filters 32
+    python benchmarks/train_step.py --model_type timecycle --height 64 --width 64 --frames 9 --filters 32
     python benchmarks/train_step.py --case p64 p256b8 --mode naive TF32 "captured bf16" --device cuda
 
-Both schedules compute the same losses (the tests prove it). The step is that of a run, ``training.run.Run.train_on``,
-on batches of its own loader, noise and pinned memory included.
+Both schedules compute the same losses (the tests prove it) with the same networks. The step is that of a run,
+``training.run.Run.train_on``, on batches of its own loader, noise and pinned memory included.
 
 Without ``--case`` the two schedules are timed side by side, round by round, in this one process; their peak memory is
-measured in a process each. Prints the ratio of the median times, the peak memory, and the share of the machine's
-matmul peak (measured here too) that a step achieves. With it, the modes of each case are measured one after the other,
-on a GPU with the kernels that a step launches; each is a line of JSON, also one that this installation lacks or that
-fails.
+measured in a process each. Prints the median of the rounds' ratios, the peak memory, and the share of the machine's
+matmul peak (measured here too) that a step achieves; ``--compile`` and ``--channels_last`` are for the package's own
+step. With it, the modes of each case are measured one after the other, on a GPU with the kernels that a step launches;
+each is a line of JSON, also one that this installation lacks or that fails.
 """
 import argparse
 import contextlib
@@ -44,7 +44,7 @@ from timecyclegan.util.options import Options
 from timecyclegan.video.frames import write_image
 
 MIB = 2**20
-TYPES = {"p": "timecycle", "up": "tricyclegan", "u": "timecycledcgan"}
+MODELS = {"timecycle": "P", "tricyclegan": "UP", "timecycledcgan": "U"}
 WEIGHTS = {
     "l1_loss_weight": 10, "feature_matching_loss_weight": 10, "cycle_loss_weight": 10, "timecycle_loss_weight": 10,
     "timecycle_warp_loss_weight": 1,
@@ -55,7 +55,7 @@ WEIGHTS = {
 class Case:
     """A model and the shape of its batches."""
 
-    model: str
+    model_type: str
     height: int
     width: int
     frames: int
@@ -63,23 +63,23 @@ class Case:
     batch: int = 1
 
     def __str__(self) -> str:
-        return (f"{self.model.upper()} {self.height}x{self.width}, {self.frames} frames, {self.filters} filters, "
+        return (f"{MODELS[self.model_type]} {self.height}x{self.width}, {self.frames} frames, {self.filters} filters, "
                 f"batch {self.batch}")  # fmt: skip
 
     def small(self) -> "Case":
         """The same model, to see whether all goes well."""
-        size = 64 if self.model == "u" else 32
-        return Case(self.model, size, size, 4, 4, min(self.batch, 2))
+        size = 64 if self.model_type == "timecycledcgan" else 32
+        return Case(self.model_type, size, size, 4, 4, min(self.batch, 2))
 
 
 CASES = {
-    "p64": Case("p", 64, 64, 9, 32),
-    "p256b8": Case("p", 256, 256, 5, 64, 8),
-    "p256": Case("p", 256, 256, 5, 64),
-    "up128": Case("up", 128, 128, 5, 64),
-    "u64b4": Case("u", 64, 64, 5, 64, 4),
-    "p128": Case("p", 128, 128, 5, 64),
-    "p64b8": Case("p", 64, 128, 5, 32, 8),
+    "p64": Case("timecycle", 64, 64, 9, 32),
+    "p256b8": Case("timecycle", 256, 256, 5, 64, 8),
+    "p256": Case("timecycle", 256, 256, 5, 64),
+    "up128": Case("tricyclegan", 128, 128, 5, 64),
+    "u64b4": Case("timecycledcgan", 64, 64, 5, 64, 4),
+    "p128": Case("timecycle", 128, 128, 5, 64),
+    "p64b8": Case("timecycle", 64, 128, 5, 32, 8),
 }
 # What a mode changes in the options; None is the naive schedule. TF32 is PyTorch's default for convolutions.
 EAGER, CAPTURED, BF16 = {"cuda_graph": "off"}, {"cuda_graph": "on"}, {"amp": "bfloat16"}
@@ -124,26 +124,26 @@ def write_clips(case: Case) -> None:
         write_image(Path(domain, f"{clip:03}", f"{t:03}.png"), picture)
 
 
-def build(case: Case, mode: str, device: str) -> Step:
-    """With Adam; needs the case's clips in the working directory.
+def build(case: Case, mode: str, device: str, **switches: bool) -> Step:
+    """With Adam, and ``switches`` beside the mode's options; needs the case's clips in the working directory.
 
     Raises:
         NotImplementedError: this installation has no such options.
     """
-    changes = MODES[mode] or EAGER
+    changes = (MODES[mode] or EAGER) | switches
     if lacking := changes.keys() - {field.name for field in dataclasses.fields(Options)}:
         raise NotImplementedError(f"there is no --{' and no --'.join(sorted(lacking))} here")
     if device == "cpu":
         changes = changes | {"cuda_graph": "auto"}  # "on" is refused
     torch.backends.cudnn.allow_tf32 = mode != "float32"
-    model_type = TYPES[case.model]
-    weights = {name: weight for name, weight in WEIGHTS.items() if name in model_class(model_type).uses}
+    weights = {name: weight for name, weight in WEIGHTS.items() if name in model_class(case.model_type).uses}
     options = default_options(
-        model_type, image_height=case.height, image_width=case.width, block_size=case.frames, batch_size=case.batch,
-        generator_filters=case.filters, discriminator_filters=case.filters, flip=False, threads=0, seed=0,
-        timecycle_motion_model_filters=case.filters, gpu=0 if device == "cuda" else -1, **weights, **changes,
+        case.model_type, image_height=case.height, image_width=case.width, block_size=case.frames,
+        batch_size=case.batch, generator_filters=case.filters, discriminator_filters=case.filters,
+        timecycle_motion_model_filters=case.filters, flip=False, threads=0, seed=0,
+        gpu=0 if device == "cuda" else -1, **weights, **changes,
     )  # fmt: skip
-    source = None if get_task(model_type) == "unconditional" else Path("source")
+    source = None if get_task(case.model_type) == "unconditional" else Path("source")
     return Step(Run("benchmark", source, Path("target"), options), mode == "naive")
 
 
@@ -201,13 +201,20 @@ def process_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def schedule(name: str, case: Case, args: argparse.Namespace) -> Step:
+    """The step of the "naive" schedule, or of the package's, "batched"."""
+    if name == "naive":
+        return build(case, "naive", args.device)
+    return build(case, "TF32", args.device, compile=args.compile, channels_last=args.channels_last)
+
+
 def peak_memory(name: str, case: Case, args: argparse.Namespace, queue: multiprocessing.Queue) -> None:
     """Bytes beyond the networks and their optimizers: of tensors in one step; of the whole process in three.
 
     The second also holds what the convolution library keeps, which depends on how many shapes it has met.
     """
     torch.set_num_threads(args.threads)
-    step = build(case, name, args.device)
+    step = schedule(name, case, args)
     before = process_memory()
     for _ in range(3):
         step()
@@ -227,16 +234,15 @@ def peak_memory(name: str, case: Case, args: argparse.Namespace, queue: multipro
 
 def compare(case: Case, args: argparse.Namespace) -> None:
     """Print the naive schedule's figures and the package's."""
-    names = {"naive": "naive", "batched": "TF32"}
     processes = multiprocessing.get_context("spawn")
     memory = {}
-    for name, mode in names.items():
+    for name in ("naive", "batched"):
         queue = processes.Queue()
-        child = processes.Process(target=peak_memory, args=(mode, case, args, queue))
+        child = processes.Process(target=peak_memory, args=(name, case, args, queue))
         child.start()
         memory[name] = queue.get()
         child.join()
-    steps = {name: build(case, mode, args.device) for name, mode in names.items()}
+    steps = {name: schedule(name, case, args) for name in memory}
     for step in steps.values():  # warm up
         step()
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -250,7 +256,8 @@ def compare(case: Case, args: argparse.Namespace) -> None:
     for name in steps:
         tensors, process = (bytes_ / MIB for bytes_ in memory[name])
         print(f"{name:8} {1000 * median[name]:8.1f} ms   peak: tensors {tensors:6.1f} MiB, process {process:6.1f} MiB")
-    print(f"ratio    {median['naive'] / median['batched']:8.2f}")
+    ratios = [naive / batched for naive, batched in zip(*times.values(), strict=True)]
+    print(f"ratio    {statistics.median(ratios):8.2f}")
     print(f"batched: {count / 1e9:.1f} GFLOP a step, {100 * share:.0f} % of the matmul peak")
 
 
@@ -356,9 +363,11 @@ def device_line(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="p", choices=TYPES)
+    parser.add_argument("--model_type", default="timecycle", choices=MODELS)
     for flag, default in (("height", 64), ("width", 64), ("frames", 9), ("filters", 32), ("batch", 1), ("rounds", 7)):
         parser.add_argument(f"--{flag}", type=int, default=default)
+    for flag in ("compile", "channels_last"):
+        parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--case", nargs="+", choices=CASES, help="; ".join(f"{name}: {c}" for name, c in CASES.items()))
@@ -370,7 +379,7 @@ def main() -> None:
     if args.case:
         print(json.dumps(device_line(args)), flush=True)
     chosen = {name: CASES[name] for name in args.case or ()} or {"": Case(*(getattr(args, name) for name in (
-        "model", "height", "width", "frames", "filters", "batch")))}  # fmt: skip
+        "model_type", "height", "width", "frames", "filters", "batch")))}  # fmt: skip
     for name, case in chosen.items():
         case = case.small() if args.small else case
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from tests.training.helpers import write_data
-from timecyclegan.datasets import video_dataset
+from timecyclegan.datasets import frame_cache
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.util.logs import RUNS
 from timecyclegan.video.frames import read_image
@@ -377,7 +377,7 @@ def test_resume_with_moved_data(script, data, folder, capsys):
 def test_an_unreadable_frame_costs_no_learning(script, folder, capsys):
     """The run stops at it, saved; mended and resumed it ends in the same bytes as without it."""
     source, target = write_data(folder / "data", (15,), 32, 48)
-    flags = [*P, "-ne", "2"]
+    flags = [*P, "-ne", "2", "--cache", "off", "-t", "1"]
     assert script("train", "whole", source, target, *flags) == 0
     frames, calls = {path: path.read_bytes() for path in source.rglob("*.png")}, []
 
@@ -389,7 +389,7 @@ def test_an_unreadable_frame_costs_no_learning(script, folder, capsys):
         return read_image(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video_dataset, "read_image", damaged_later)
+        patch.setattr(frame_cache, "read_image", damaged_later)
         assert script("train", "run", source, target, *flags) == 2
     assert str(source) in (err := capsys.readouterr().err) and "go on with --resume" in err
     assert torch.load("checkpoints/run/latest.pth", weights_only=True)["position"]["step"] == 2

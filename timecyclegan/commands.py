@@ -51,12 +51,13 @@ def dry_run(arguments: Arguments) -> None:
     With ``--resume`` the options are those of the run.
     """
     options = _training_options(arguments)
-    # Flow that is kept would be written, and loading is timed in this process.
-    changes = {"flow_cache": "", "threads": 0}
+    # Flow and frames that are kept would be written, and loading is timed in this process.
+    changes = {"flow_cache": "", "cache": "off", "threads": 0}
     if arguments.options(ControlOptions).resume:  # what it began with need not be there any more, nor its GPU
         device = pick_device(options.gpu)
         changes |= {"init_checkpoint_dir": "", "init_epoch": 0, "gpu": -1 if device.index is None else device.index}
-    print_dry_run(_run(arguments, dataclasses.replace(options, **changes), overwrite=True), options.threads)
+    run = _run(arguments, dataclasses.replace(options, **changes), overwrite=True)
+    print_dry_run(run, options.threads, options.cache)
 
 
 def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite: bool = False,

@@ -8,6 +8,7 @@ from timecyclegan.datasets.video_dataset import PairedVideoDataset
 from timecyclegan.flow import flow_backend
 from timecyclegan.flow.cache import FlowCache
 from timecyclegan.models import MODELS, model_class
+from timecyclegan.util.device import to_floats
 from timecyclegan.video.frames import to_video
 
 
@@ -26,7 +27,7 @@ def test_without_crop_it_is_the_flow_of_the_clip(data, tmp_path):
     dataset = build(data, tmp_path)
     sample = dataset[0, 1]
     for stride in (1, 2):
-        target = sample["target"]
+        target = to_floats(sample["target"])
         flow, confidence = flow_backend("farneback")(target[stride:], target[:-stride])
         assert torch.equal(sample[f"flow_{stride}"], flow)
         assert torch.equal(sample[f"confidence_{stride}"], confidence)
@@ -48,7 +49,8 @@ def test_cropped_and_mirrored_as_the_frames_are(data, tmp_path):
             there = flow[:, :, view.rows.start + y, column] * torch.tensor([-1.0 if view.mirrored else 1.0, 1.0])
             torch.testing.assert_close(sample["flow_1"][:, :, y, x], there)
             assert torch.equal(sample["confidence_1"][:, :, y, x], confidence[:, :, view.rows.start + y, column])
-            torch.testing.assert_close(sample["target"][:, :, y, x], whole[:, :, view.rows.start + y, column])
+            target = to_floats(sample["target"])
+            torch.testing.assert_close(target[:, :, y, x], whole[:, :, view.rows.start + y, column])
         mirrored += view.mirrored
     assert 0 < mirrored < 6
 
@@ -62,3 +64,15 @@ def test_training_is_the_same_with_a_cache(data, model_type):
         helpers.train(data, name=name, **options | {"flow_cache": "flow", "threads": int(name == "first")})
         assert helpers.weights(name) == helpers.weights("without")
         assert helpers.losses(name) == helpers.losses("without")
+
+
+def test_all_pairs_that_clips_show_are_computed_before_training(data, tmp_path, monkeypatch):
+    """Sequences of 6 and 5 frames: 5 + 4 pairs a frame apart, 4 + 3 two apart; a sequence of 3 has no clip of 4."""
+    short = helpers.write_data(tmp_path / "more", (6, 5, 3))
+    dataset = build(short, tmp_path)
+    dataset.prepare()
+    assert len(list((tmp_path / "flow").rglob("*.npz"))) == 9 + 7
+    monkeypatch.setattr("timecyclegan.flow.cache.flow_backend", None)  # nothing is computed any more
+    for epoch in range(4):
+        for index in range(len(dataset)):
+            assert dataset[epoch, index]["flow_2"].shape == (2, 2, 12, 20)

@@ -1,10 +1,15 @@
 """The batched method against the naive one: values and gradients, float64, 1e-10."""
+import itertools
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests import naive
-from timecyclegan.losses.timecycle import motion_warp_loss, timecycle_loss, walk
+from timecyclegan.losses.timecycle import draw_returns, motion_warp_loss, timecycle_loss, walk
 
 C, C_C, N, H, W = 2, 3, 2, 6, 7
 
@@ -141,3 +146,79 @@ def test_a_motion_model_that_makes_no_frame(history, condition):
     for wrong in (lambda z: z[:, -1:], lambda z: z[:, -C:, :1]):
         with pytest.raises(ValueError, match=r"a motion model makes .*, a frame is \(2, 6, 7\)"):
             walk(video(3, C), wrong, None, condition, history)
+
+
+# ---- a walk that returns from some frames
+
+STRETCHES = [(4, 2), (5, 2), (4, 3), (3, 1)]
+
+
+def all_draws(length, k):
+    """Every outcome of the draw, each as probable as any other: r_j from 0 .. L-1, t_j = floor((j L + r_j) / K)."""
+    return [[Fraction(j * length + offset, k).__floor__() for j, offset in enumerate(offsets)]
+            for offsets in itertools.product(range(length), repeat=k)]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["conditional", "unconditional", "one frame of history"])
+@pytest.mark.parametrize(("length", "k"), STRETCHES)
+def test_returning_from_some_frames_is_right_on_average(models, kind, length, k):
+    """Loss and gradients, averaged over all draws, are those of the whole walk; each draw has images of the whole."""
+    history, conditions = (2, 0) if kind == "unconditional" else (1, C_C if kind == "conditional" else 0)
+    B, F = models(C * history + conditions)
+    x = video(length + history, C)
+    c = video(length + history, C_C, seed=1) if conditions else None
+    inputs = [x, *([c] if conditions else []), *parameters(B, F)]
+
+    def found(returns):
+        cycle = walk(x, B, F, c, history, None if returns is None else torch.tensor(returns))
+        loss = timecycle_loss(cycle)
+        return cycle, [loss, *torch.autograd.grad(loss, inputs)]
+
+    whole, expected = found(None)
+    draws = all_draws(length, k)
+    mean = [torch.zeros_like(value) for value in expected]
+    for returns in draws:
+        cycle, values = found(returns)
+        for ours, theirs in zip(cycle.returned_images(), whole.returned_images(), strict=True):
+            torch.testing.assert_close(ours, theirs[:, returns], rtol=0, atol=1e-12)
+        torch.testing.assert_close(cycle.predictions, whole.predictions, rtol=0, atol=0)
+        mean = [total + value / len(draws) for total, value in zip(mean, values, strict=True)]
+    for ours, theirs in zip(mean, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_drawn_frames_are_of_seed_and_step_and_as_probable_as_they_should_be():
+    length, k, steps = 5, 2, 4000
+    draws = np.stack([draw_returns(3, step, length, k) for step in range(steps)])
+    assert draws.dtype == np.int64 and draws.shape == (steps, k)
+    assert (draws == np.stack([draw_returns(3, step, length, k) for step in range(steps)])).all()
+    assert (draws != np.stack([draw_returns(4, step, length, k) for step in range(steps)])).mean() > 0.5
+    expected = {outcome: count / length**k for outcome, count in Counter(map(tuple, all_draws(length, k))).items()}
+    counted = Counter(map(tuple, draws.tolist()))
+    assert counted.keys() == expected.keys()
+    assert sum((counted[o] - steps * p) ** 2 / (steps * p) for o, p in expected.items()) < 30  # chi^2, at most 11 free
+    assert (draw_returns(0, 0, 7, 7) == np.arange(7)).all()
+
+
+def test_what_is_computed_depends_on_the_number_of_returns_alone():
+    """So that a captured graph serves every step: the same calls for all draws, and no value is read on the host."""
+
+    def calls(device, returns):
+        seen = []
+
+        def forward(z):
+            seen.append(z.shape[0])
+            return z[:, -C:]
+
+        x, c = (torch.zeros(1, 7, channels, H, W, device=device) for channels in (C, C_C))
+        walk(x, lambda z: z[:, -C:], forward, c, returns=torch.tensor(returns, device=device))
+        return seen
+
+    # stretches of two frames: one chain is there from frame 0, two from frame 2, three from frame 4; with 3 skips
+    assert calls("cpu", [0, 2, 4]) == calls("cpu", [1, 3, 5]) == calls("meta", [1, 2, 5]) == [1, 1, 2, 2, 3, 3 + 3]
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_more_returns_than_frames(count):
+    with pytest.raises(ValueError, match=f"a walk of 3 frame.s. returns from 1 to 3 of them, not {count}"):
+        walk(video(4, C), lambda z: z, lambda z: z, returns=torch.zeros(count, dtype=torch.int64))

@@ -246,16 +246,18 @@ def test_flags_of_other_models_are_noted(model_type, capsys, said):
     known_by_all = {"gan_mode", "discriminator_architecture", "discriminator_filters"}
     fields = [field for kind in (DiscriminatorOptions, LossOptions, TimeCycleOptions)
               for field in dataclasses.fields(kind)]  # fmt: skip
-    given = {"n_frames_generator": "2"} | {
+    given = {"n_frames_generator": "2", "bptt": "2"} | {
         field.name: field.default if field.default and field.type is str else values.get(field.type) for field in fields
     }
+    given["max_return"] = "1"
     flags = [part for name, value in given.items() for part in ([f"--{name}"] + ([value] if value else []))]
     said(model_type, *flags)
     noted = {line.split()[1].removeprefix("--") for line in capsys.readouterr().out.splitlines() if "no effect" in line}
     recurrent, walks, vid2vid = model_type not in STILL, model_type in TYPES, "vid2vid" in model_type
     temporal, flow = walks or vid2vid, vid2vid or model_type == "timecyclep2"
     expected = {
-        "n_frames_generator": recurrent, "n_frames_discriminator": temporal, "discriminator_temporal_scales": temporal,
+        "n_frames_generator": recurrent, "bptt": recurrent, "max_return": walks,
+        "n_frames_discriminator": temporal, "discriminator_temporal_scales": temporal,
         "cycle_loss_weight": get_task(model_type) == "unpaired", "pool_size": "cyclegan" in model_type
         and model_type not in RECYCLE, "warp_loss_weight": flow, "flow_backend": flow, "flow_weights": flow,
         "flow_cache": flow, "flow_loss_weight": vid2vid, "mask_loss_weight": vid2vid,

@@ -1,4 +1,6 @@
 """Networks: published parameter names, any picture size, initialisation, lookup by name."""
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from timecyclegan.models.networks import (
     discriminator,
     generator,
 )
+from timecyclegan.models.networks.norm import norm_layer
 from timecyclegan.models.networks.patchgan import PatchGAN
 from timecyclegan.models.networks.resnet import ResnetGenerator
 from timecyclegan.models.networks.unet import UnetGenerator
@@ -328,3 +331,80 @@ def test_samples_of_a_batch_do_not_see_each_other():
         torch.testing.assert_close(network(x), alone, rtol=0, atol=1e-10)
         assert torch.equal(network(x), network.eval()(x))
         assert not torch.allclose(alone[0], alone[1])
+
+
+# ---- layout in memory
+
+
+def channels_last(x):
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_instance_norm_by_hand_in_both_layouts(layout):
+    """(x - mean) / sqrt(variance + 1e-5) of each channel of each picture; first and second derivatives too."""
+    torch.manual_seed(0)
+    norm = norm_layer("instance", 3)
+    assert isinstance(norm, nn.InstanceNorm2d) and not list(norm.state_dict())
+    x = (5 + torch.randn(2, 3, 5, 4, dtype=torch.double)).to(memory_format=layout).requires_grad_()
+
+    def by_hand(x):
+        mean = x.flatten(2).mean(2)[..., None, None]
+        variance = ((x - mean) ** 2).flatten(2).mean(2)[..., None, None]
+        return (x - mean) / (variance + 1e-5).sqrt()
+
+    assert norm(x).is_contiguous(memory_format=layout) and not norm(x)._is_view()
+    found = []
+    for function in (norm, by_hand):
+        made = function(x)
+        (slope,) = torch.autograd.grad((made * made.detach().roll(1, 3)).sin().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        found.append((made, slope, second))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-11)
+    with pytest.raises(ValueError, match=r"more than one pixel"):
+        norm(torch.zeros(2, 3, 1, 1).to(memory_format=layout))
+
+
+def test_instance_norm_of_half_precision_keeps_float_statistics():
+    """A mean of 100 with deviations of 1, which bfloat16 can just tell apart, in the two layouts."""
+    torch.manual_seed(0)
+    x = (100 + 8 * torch.randn(2, 3, 16, 16)).bfloat16()
+    expected = F.instance_norm(x.float())
+    for layout in (torch.contiguous_format, torch.channels_last):
+        made = norm_layer("instance", 3)(x.to(memory_format=layout))
+        assert made.dtype == torch.bfloat16
+        torch.testing.assert_close(made.float(), expected, rtol=2**-8, atol=2**-6)
+
+
+@pytest.mark.parametrize(("name", "side"), [
+    ("resnet_2blocks", 16), ("resize", 16), ("unet_128", 128), ("dcgan_enc", 64), ("basic", 64), ("pixel", 16),
+])  # fmt: skip
+def test_channels_last_is_kept_by_every_layer_and_changes_nothing(name, side):
+    torch.manual_seed(0)
+    if name in ("basic", "pixel"):
+        network = define_discriminator(name, 6, 4)
+    else:
+        upsample, name = ("resize", "resnet_1blocks") if name == "resize" else ("transposed", name)
+        network = define_generator(name, 6, 3, 4, upsample, size=side)
+    network = network.double()
+    twin = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    wrong, seen = [], []
+
+    def look(layer, inputs, made):
+        seen.append(layer)
+        if not channels_last(made):
+            wrong.append(layer)
+
+    for layer in twin.modules():
+        layer.register_forward_hook(look)
+    x = torch.randn(2, 6, side, side, dtype=torch.double)
+    y = x.to(memory_format=torch.channels_last).clone(memory_format=torch.channels_last)
+    made = [one(given.requires_grad_()) for one, given in ((network, x), (twin, y))]
+    assert not wrong and len(seen) > 5
+    torch.testing.assert_close(*made, rtol=1e-12, atol=1e-12)
+    for one in made:
+        one.square().sum().backward()
+    for mine, theirs in zip([y, *twin.parameters()], [x, *network.parameters()], strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-9, atol=1e-12 * (1 + theirs.grad.abs().max().item()))
+    assert network.state_dict().keys() == twin.state_dict().keys()

@@ -16,7 +16,7 @@ OTHER = {  # a value that is not the default
     "recycle_predictor_architecture": "resnet_2blocks", "recycle_predictor_filters": 3, "recycle_predictor_gan": True,
     "pool_size": 1, "timecycle_loss": "l2", "timecycle_motion_model_architecture": "resnet_2blocks",
     "timecycle_motion_model_filters": 3, "timecycle_motion_model_residual": False,
-    "timecycle_separate_motion_models": True, "timecycle_type": "unconditional",
+    "timecycle_separate_motion_models": True, "timecycle_type": "unconditional", "max_return": 2, "bptt": 2,
     **{field.name: 1.0 for concern in (LossOptions, TimeCycleOptions) for field in dataclasses.fields(concern)
        if field.name.endswith("_weight") and field.name != "perceptual_loss_weight"},
 }  # fmt: skip
@@ -38,7 +38,7 @@ def outcome(model_type, **changes):
     model.make_optimizers()
     start = weights(model)
     smooth = nn.functional.interpolate(torch.rand(1, 18, 3, 5), (12, 20), mode="bilinear").unflatten(1, (6, 3)) * 2 - 1
-    batch = dict.fromkeys(("source", "target"), smooth)
+    batch = dict.fromkeys(("source", "target"), smooth[:, : options.block_size])
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     return options, (start, model.training_step(batch, scaler), weights(model))
 
@@ -46,6 +46,10 @@ def outcome(model_type, **changes):
 @pytest.mark.parametrize(("model_type", "base", "options"), [
     ("timecycle", {}, ""), ("timecycle", {"timecycle_loss_weight": 1.0}, "timecycle_"),
     ("timecyclep2", {"timecycle_loss_weight": 1.0, "timecycle_type": "pingpong"}, "timecycle_"),
+    ("timecycle", {"timecycle_loss_weight": 1.0}, ("max_return", "bptt")),
+    ("timecycle", {"timecycle_loss_weight": 1.0, "timecycle_type": "pingpong"}, "max_return"),
+    ("timecycle", {"timecycle_loss_weight": 1.0, "block_size": 4}, "max_return"),
+    ("timecycle", {"block_size": 2, "discriminator_temporal_scales": 0}, "bptt"),
     ("timecyclep2", {"warp_loss_weight": 1.0}, "flow_"), ("vid2vid", {"discriminator_temporal_scales": 0}, ""),
     ("cyclegan", {}, ""),
     ("timerecyclegan", {"timecycle_type": "timerecycle", "timecycle_warp_loss_weight": 1.0}, "timecycle_"),
@@ -56,7 +60,7 @@ def test_what_changes_nothing_is_noted_and_nothing_else(model_type, base, option
     noted, idle = set(), set()
     tried = {name: value for name, value in OTHER.items() if base.get(name) != value and name.startswith(options)}
     if base.get("discriminator_temporal_scales") == 0:
-        del tried["discriminator_temporal_scales"]  # contradicts what is asked
+        tried.pop("discriminator_temporal_scales", None)  # contradicts what is asked
     for name, value in tried.items():
         chosen, changed = outcome(model_type, **{**base, name: value})
         flag = f"--{'no-' if value is False else ''}{name}"

@@ -6,6 +6,7 @@ from torch import nn
 from timecyclegan.models import get_model
 from timecyclegan.models.sequential import sequential_pix2pix
 from timecyclegan.models.sequential.sequential_mixin import SequentialMixin, rollout
+from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
 N, T, C, C_C, H, W = 2, 5, 2, 3, 8, 12
@@ -53,6 +54,64 @@ def test_rollout_equals_plain_loop(n, conditioning):
     )
     for a, b in gradients:
         close(a, b)
+
+
+@pytest.mark.parametrize("bptt", [0, 1, 2, 3, T, T + 1])
+def test_truncated_gradients_of_a_linear_recurrence(bptt):
+    """x_t = a x_(t-1) + c_t. In a segment that begins at s, x_t is a^(t-s+1) x_(s-1) plus the sum over i = s .. t of
+    a^(t-i) c_i. There x_(s-1) is a constant, and the gradients of a and c are those of this polynomial."""
+    a = torch.tensor(0.7, dtype=torch.double, requires_grad=True)
+    c, w = torch.randn(2, T, dtype=torch.double)
+    source, noise = c.view(1, T, 1, 1, 1).clone().requires_grad_(True), torch.randn(1, 1, 1, 1, 1, dtype=torch.double)
+    made = rollout(lambda z: z[:, :1] + a * z[:, 1:], source, noise, bptt=bptt)
+    by_a, by_c = torch.autograd.grad((made.flatten() * w).sum(), [a, source])
+
+    x, A = [noise.item()], a.item()
+    for t in range(T):
+        x.append(A * x[t] + c[t].item())
+    expected_a, expected_c = 0.0, [0.0] * T
+    for t in range(T):
+        s = t - t % bptt if bptt else 0
+        expected_a += w[t] * ((t - s + 1) * A ** (t - s) * x[s] +
+                              sum((t - i) * A ** (t - i - 1) * c[i] for i in range(s, t)))  # fmt: skip
+        for i in range(s, t + 1):
+            expected_c[i] += w[t] * A ** (t - i)
+    close(made.flatten(), torch.tensor(x[1:], dtype=torch.double))
+    close(by_a, expected_a)
+    close(by_c.flatten(), torch.stack(expected_c))
+
+
+def test_a_cut_leaves_no_way_around_it():
+    """With three frames of history, none of those before the cut is reached from behind it."""
+    source = torch.randn(1, T, C_C, H, W, dtype=torch.double).requires_grad_(True)
+    generator = nn.Conv2d(C_C + 3 * C, C, 1).double()
+    past = torch.randn(1, 3, C, H, W, dtype=torch.double)
+    made = rollout(generator, source, past, bptt=2)
+    for t in range(T):
+        (reached,) = torch.autograd.grad(made[:, t].sum(), source, retain_graph=True)
+        frames = [i for i in range(T) if reached[:, i].any()]
+        assert frames == list(range(t - t % 2, t + 1))
+
+
+def test_no_cut_before_the_first_frame():
+    with pytest.raises(UserError, match="generator_bptt must be 0 or more, not -1"):
+        Recurrent(6, generator_bptt=-1)
+
+
+def test_options_and_arguments_cut(build):
+    """--bptt and generator_bptt: the same video, other gradients."""
+    source = torch.rand(N, T, 3, H, W, dtype=torch.double)
+
+    def gradient(model):
+        torch.manual_seed(5)
+        made = model.generate_sequence(model.generator, source)
+        return made, torch.autograd.grad(made.square().sum(), list(model.generator.parameters()))[0]
+
+    (whole, all_of_it), (same, cut) = gradient(build()), gradient(build(bptt=2))
+    assert torch.equal(whole, same) and not torch.allclose(all_of_it, cut)
+    own = build()
+    own.generator_bptt = 2
+    assert torch.equal(gradient(own)[1], cut)
 
 
 def test_order_of_inputs_by_hand():
@@ -107,7 +166,7 @@ def test_first_history_is_noise_of_the_right_size(build, n, monkeypatch):
     """N(0, 1), (N, n, 3, H, W), height before width."""
     seen = {}
 
-    def spy(generator, source, past, past_sources=None):
+    def spy(generator, source, past, past_sources=None, bptt=0):
         seen["past"] = past
         return torch.zeros(*source.shape[:2], 3, *source.shape[3:])
 

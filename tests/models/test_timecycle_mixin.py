@@ -1,5 +1,6 @@
 """TimeCycleMixin and TimeCycle on hosts of every kind, against plain computations; float64."""
 import copy
+import itertools
 import pickle
 
 import pytest
@@ -757,3 +758,73 @@ def test_negative_weights_are_refused(host, weight):
     gan = host(1, **{weight: -1.0})
     with pytest.raises(UserError, match=r"weight must be 0 or more, not -1\.0"):
         gan.define_timecycle(C + C_C, C, motion_model=network(C + C_C))
+
+
+# ---- walks that return from some frames
+
+
+def draws(length, k):
+    """Every outcome of ``draw_returns``, each as probable as any other."""
+    offsets = itertools.product(range(length), repeat=k)
+    return [torch.tensor([(j * length + offset) // k for j, offset in enumerate(some)]) for some in offsets]
+
+
+@pytest.mark.parametrize("mode", ["lsgan", "hinge"])
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("kind", ["conditional", "unconditional"])
+def test_returning_from_some_frames_is_right_on_average(kind, alone, mode):
+    """Both sides' losses and their gradients, averaged over all draws: discriminators see fewer images of the way
+    forward, which weigh as much as all of them do."""
+    history, conditions = (1, C_C) if kind == "conditional" else (2, 0)
+    length, k = 4, 2
+    motion_model, frames, sequences = network(conditions + history * C), network(C, 1), network(2 * C, 1)
+    x, y = video(length + history), video(length + history, C, 2)
+    c = video(length + history, C_C, 1) if conditions else None
+
+    def found(returns):
+        cycle = TimeCycle(motion_model, kind, weight=3.0, criterion_GAN=mode, max_return=0 if returns is None else k)
+        judge = frames if alone else lambda picture: frames(picture)  # it is shown real and generated pictures apart
+        cycle.add_discriminator(judge, conditional=False)
+        cycle.add_discriminator(sequences, 2, conditional=False)
+        cycle(x, c, returns=returns)
+        cycle.set_discriminator_input(y)
+        losses = cycle.discriminator_loss(), cycle.generator_loss()
+        inputs = [*frames.parameters(), *sequences.parameters()], [x, *motion_model.parameters()]
+        return [value for loss, some in zip(losses, inputs, strict=True)
+                for value in (loss, *torch.autograd.grad(loss, some, retain_graph=True))]  # fmt: skip
+
+    outcomes = [found(returns) for returns in draws(length, k)]
+    for mean, whole in zip(zip(*outcomes, strict=True), found(None), strict=True):
+        torch.testing.assert_close(torch.stack(mean).mean(0), whole, rtol=0, atol=1e-12)
+    assert len({outcome[0].item() for outcome in outcomes}) > 1
+
+
+@HOSTS
+def test_the_frames_to_return_from_are_given_or_drawn(host):
+    gan = host(1, timecycle_max_return=2)
+    gan.define_timecycle(C + C_C, C, motion_model=network(C + C_C))
+    x, c = video(6), video(6, C_C, 1)
+
+    def walked(returns=None):
+        gan.timecycle_forward(x, c, returns=returns)
+        return gan.timecycles["target"].cycle.reconstructions
+
+    whole = host(1)
+    whole.define_timecycle(C + C_C, C, motion_model=_walker(gan))
+    whole.timecycle_forward(x, c)
+    all_of_them = whole.timecycles["target"].cycle.reconstructions
+
+    def frames(made):
+        return [[torch.equal(one, other) for other in all_of_them.unbind(1)].index(True) for one in made.unbind(1)]
+
+    assert frames(walked(torch.tensor([1, 4]))) == [1, 4]
+    torch.manual_seed(1)
+    drawn = [frames(walked()) for _ in range(12)]
+    assert len(set(map(tuple, drawn))) > 5
+    torch.manual_seed(1)
+    assert [frames(walked()) for _ in range(12)] == drawn  # so a run that is resumed draws what it would have drawn
+    for bound in (5, 9):  # at most so many: all
+        cycle = TimeCycle(_walker(gan), max_return=bound)
+        assert torch.equal(cycle(x, c, returns=torch.tensor([0])).reconstructions, all_of_them)
+    with pytest.raises(UserError, match="max_return must be 0 or more, not -1"):
+        TimeCycle(_walker(gan), max_return=-1)

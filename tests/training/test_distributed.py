@@ -1,10 +1,5 @@
 """Several processes train as one does; and parts of a batch as the whole."""
-import copy
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,12 +8,11 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from tests.ranks import on_two_ranks
-from tests.training.helpers import TINY, latest, small, train, trainer, write_data
-from timecyclegan.models import get_task
+from tests.training.helpers import latest, small, trainer, write_data
 from timecyclegan.training.distributed import Peers
 from timecyclegan.training.loop import train as loop
 from timecyclegan.training.run import Run
-from timecyclegan.util.options import Options
+from timecyclegan.util.device import to_floats
 
 KINDS = {"P": {"model_type": "timecycle", "timecycle_loss_weight": 5.0},
          "UP": {"model_type": "tricyclegan", "timecycle_loss_weight": 5.0, "cycle_loss_weight": 5.0, "pool_size": 5},
@@ -27,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def options_of(kind, **changes):
-    return {**small(KINDS[kind]["model_type"]), **KINDS[kind], "num_epochs": 20, "learning_rate": 1e-3, **changes}
+    return {**small(KINDS[kind]["model_type"]), **KINDS[kind], "num_epochs": 6, **changes}
 
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return lambda kind: write_data("square" if kind == "U" else "wide", (11, 11, 11), *((64, 64) if kind == "U" else (12, 20)))
+    return lambda kind: write_data(kind, (11, 11, 11), *((64, 64) if kind == "U" else (12, 20)))
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +40,10 @@ def exact(monkeypatch):
         self.model.double()
 
     def train_on(self, batch, show=None):
-        return step(self, tree_map_only(torch.Tensor, lambda x: x.double() if x.is_floating_point() else x, dict(batch)), show)
+        def double(x):
+            return to_floats(x).double() if x.dtype in (torch.uint8, torch.float32) else x
+
+        return step(self, tree_map_only(torch.Tensor, double, dict(batch)), show)
 
     monkeypatch.setattr(Run, "begin_stage", begin_stage)
     monkeypatch.setattr(Run, "train_on", train_on)

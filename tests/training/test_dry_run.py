@@ -89,3 +89,14 @@ def test_the_values_are_those_of_the_first_step(data):
     assert cost.epoch(10, 0) == pytest.approx(10 * (cost.step + cost.loading))
     assert cost._replace(step=1.0, loading=3.0).epoch(10, 2) == 15
     assert cost._replace(step=1.0, loading=0.1).epoch(7, 1) == 7
+    assert cost._replace(step=1.0, loading=3.0).epoch(7, 0, decoded=True) == 7
+
+
+def test_what_is_kept_decoded_is_loaded_once(data, capsys, monkeypatch):
+    run = trainer(data, **P)
+    for cache, said in (("off", False), ("auto", True), ("disk", True)):
+        print_dry_run(run, threads=0, cache=cache)
+        assert ("to load its batch (once, before training" in capsys.readouterr().out) == said
+    monkeypatch.setattr("timecyclegan.datasets.frame_cache.free_memory", lambda: 0)
+    assert "--cache ram" in message(print_dry_run, run, 0, "ram")
+    assert list(Path().iterdir()) == []

@@ -2,9 +2,11 @@
 import csv
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 from timecyclegan.util import logs
 from timecyclegan.util.errors import UserError, command
 from timecyclegan.util.files import check_writable
+from timecyclegan.util.logs import progress
 
 
 @pytest.fixture(autouse=True)
@@ -275,3 +278,13 @@ def test_a_mistake_of_ours_raises():
     with pytest.raises(ZeroDivisionError):
         main()
     assert command(lambda: None)() == 0 and command(lambda: 3)() == 3
+
+
+def test_a_bar_is_shown_of_what_takes_longer_than_a_second(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress(3, "counting", "number") as advance:
+        advance(1)
+        assert capsys.readouterr().err == ""
+        time.sleep(1.01)
+        advance(2)
+    assert re.search(r"counting: 100%.* 3/3 .*number", capsys.readouterr().err)

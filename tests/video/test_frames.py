@@ -287,6 +287,7 @@ def test_to_uint8_rounds_to_nearest_and_clamps():
     levels = torch.tensor([-50.0, 0.4, 0.6, 254.4, 254.6, 300.0])
     video = (levels / 127.5 - 1).expand(3, 1, 6).requires_grad_()
     assert to_uint8(video)[0, :, 0].tolist() == [0, 0, 1, 254, 255, 255]
+    assert to_uint8(torch.arange(3, dtype=torch.uint8).view(3, 1, 1)).tolist() == [[[0, 1, 2]]]  # levels
     assert to_uint8(torch.full((3, 1, 1), 1.0, dtype=torch.float16)).tolist() == [[[255, 255, 255]]]
 
 

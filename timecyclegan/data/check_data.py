@@ -24,7 +24,7 @@ from timecyclegan.datasets.video_dataset import UnconditionalVideoDataset
 from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
 from timecyclegan.models.notes import training_notes
-from timecyclegan.training.dry_run import duration, measure
+from timecyclegan.training.dry_run import duration, keeps_frames, measure
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option, parse_words
 from timecyclegan.util.device import require_gpu
@@ -150,13 +150,16 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             # Growing ends at full size; it is that step which counts.
             run = Run(_NAME, source, target, dataclasses.replace(
-                options, threads=0, flow_cache="", spatial_scaling=(1.0,), temporal_scaling=(1.0,)), overwrite=True)
+                options, threads=0, flow_cache="", cache="off", spatial_scaling=(1.0,), temporal_scaling=(1.0,),
+            ), overwrite=True)  # fmt: skip
             cost, steps = measure(run), len(run.loader)
-            epoch = cost.epoch(steps, options.threads)
+            decoded = keeps_frames(run, options.cache)
+            epoch = cost.epoch(steps, options.threads, decoded)
             stages = max(len(options.spatial_scaling) + len(options.temporal_scaling) - 1, 1)
             print(f"estimate ({run.device.type}): {steps} steps an epoch, each {duration(cost.step)} and "
-                  f"{duration(cost.loading)} of loading; about {duration(epoch)} an epoch, at most "
-                  f"{duration(epoch * stages * options.num_epochs)} for --num_epochs {options.num_epochs}; "
+                  f"{duration(cost.loading)} of loading{' (in the first alone)' * decoded}; about "
+                  f"{duration(epoch)} an epoch, at most {duration(epoch * stages * options.num_epochs)} for "
+                  f"--num_epochs {options.num_epochs}; "
                   f"{cost.memory / 1e9:.1f} GB of memory")
         except UserError as error:
             report(f"the first steps fail: {error}")

@@ -1,4 +1,5 @@
 """Paired clips with the flow of their target frames, kept on disk."""
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,24 @@ class FlowVideoDataset(Dataset):
 
     ``flow_S`` (T - S, 2, height, width) in pixels and ``confidence_S`` (T - S, 1, height, width): entry t leads from
     frame t + S back to frame t. The flow is that of whole frames, seen through the sample's view as the frames are:
-    cropped, and where they are mirrored, mirrored with dx turned round.
+    cropped, and where they are mirrored, mirrored with dx turned round. :meth:`prepare` computes it, by ``device``.
     """
 
-    def __init__(self, dataset: PairedVideoDataset, cache: FlowCache, strides: list[int]):
-        self.dataset, self.cache, self.strides = dataset, cache, strides
+    def __init__(self, dataset: PairedVideoDataset, cache: FlowCache, strides: list[int],
+                 device: torch.device | None = None):  # fmt: skip
+        self.dataset, self.cache, self.strides, self.device = dataset, cache, strides, device or torch.device("cpu")
         self.warnings, self.names, self.sequences = dataset.warnings, dataset.names, dataset.sequences
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def prepare(self) -> None:
+        """Decode frames, see :meth:`PairedVideoDataset.prepare`, and compute the flow of all pairs that clips show."""
+        self.dataset.prepare()
+        clips = [frames for domain, frames in self.dataset.long_enough() if domain == "target"]
+        pairs = (pair for frames in clips for stride in self.strides
+                 for pair in zip(frames[stride:], frames, strict=False))  # fmt: skip
+        self.cache.fill(pairs, *self._loading(), self.device)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         sample = self.dataset[key]
@@ -36,10 +46,13 @@ class FlowVideoDataset(Dataset):
         return sample
 
     def _pair(self, frame: Path, previous: Path, view: View) -> tuple[Tensor, Tensor]:
-        framing, pixels = self.dataset.framing, self.dataset.pixels["target"]
-        found = self.cache.flow(frame, previous, (framing.load_height, framing.load_width),
-                                lambda path: to_video(framing.whole(path, pixels)[None])[0], pixels == "labels")
-        flow, confidence = (x[:, view.rows, view.columns] for x in found)
+        flow, confidence = (x[:, view.rows, view.columns] for x in self.cache.flow(frame, previous, *self._loading()))
         if not view.mirrored:
             return flow, confidence
         return flow.flip(-1) * torch.tensor([-1.0, 1.0]).view(2, 1, 1), confidence.flip(-1)
+
+    def _loading(self) -> tuple[tuple[int, int], Callable[[Path], Tensor], bool]:
+        """Of whole target frames: their size, what reads them, and whether they are resized to the nearest pixel."""
+        framing, pixels = self.dataset.framing, self.dataset.pixels["target"]
+        return ((framing.load_height, framing.load_width),
+                lambda path: to_video(framing.whole(path, pixels)[None])[0], pixels == "labels")  # fmt: skip

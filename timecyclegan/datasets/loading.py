@@ -16,8 +16,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timecyclegan.datasets.video_dataset import Key
+from timecyclegan.util.device import cores
 from timecyclegan.util.errors import UserError, machine_errno, reason
-from timecyclegan.util.signals import ASKING
+from timecyclegan.util.signals import ASKING, Left
 from timecyclegan.util.threads import concurrently
 from timecyclegan.video.frames import Frame, read_image, resize_image
 
@@ -80,12 +81,19 @@ class LostWorker(UserError):
 class VideoLoader(DataLoader):
     """A DataLoader whose troubles are one clear line each, raised where the next batch is asked for, and not elsewhere.
 
+    A dataset that has something to ``prepare()`` does so before the first workers are forked, which then share it.
+
     Raises:
-        LostWorker: a worker was killed, or ended because it could not hand over what it had loaded.
+        LostWorker: a worker was killed, or ended because it could not hand over what it had loaded; or a signal that
+            somebody waits for ended what precedes the first batch.
         UserError: what a worker's UserError says; workers cannot be started; or the system refuses them something.
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            getattr(self.dataset, "prepare", lambda: None)()
+        except Left as left:
+            raise LostWorker("a signal came before training frames were decoded, or their flow was computed") from left
         iterator, wrong, complain = None, None, sys.unraisablehook
         others, heard = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
         try:
@@ -150,22 +158,34 @@ def _end_worker(error: Exception, _batch: Any) -> None:
     os._exit(machine_errno(error) or errno.EPIPE)
 
 
+def loading_threads(threads: int) -> int:
+    """How many processes, or threads, load data: as many as the flag ``--threads`` says; for -1 by the machine.
+
+    One processor is left to the training itself, whose Python code keeps one busy. More than eight are never needed,
+    and each takes memory: some tens of MiB, and the two batches that it loads ahead.
+    """
+    return max(1, min(8, cores() - 1)) if threads < 0 else threads
+
+
 def make_loader(dataset: Dataset, batch_size: int, threads: int, seed: int, *, pin_memory: bool = False,
                 parts: int = 1, rank: int = 0, ranks: int = 1) -> DataLoader:
-    """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one).
+    """Batches of ``dataset``, loaded by ``threads`` processes (0: by this one; -1: see :func:`loading_threads`).
 
     ``loader.batch_sampler`` is the :class:`EpochSampler`; set the position there before an epoch begins. The loader
     never touches torch's global generator. ``pin_memory`` speeds up copies to a GPU, and needs one.
     """
-    sampler = EpochSampler(len(dataset), batch_size, seed, parts, rank, ranks)
+    sampler, threads = EpochSampler(len(dataset), batch_size, seed, parts, rank, ranks), loading_threads(threads)
+    # Forked, they share what is in memory: the frames that a cache holds, the indices of videos.
     return VideoLoader(dataset, batch_sampler=sampler, num_workers=threads,
-                       persistent_workers=threads > 0, worker_init_fn=_begin_worker,
-                       pin_memory=pin_memory, generator=torch.Generator().manual_seed(seed))
+                       persistent_workers=threads > 0, worker_init_fn=_begin_worker, pin_memory=pin_memory,
+                       multiprocessing_context="fork" if threads else None,
+                       generator=torch.Generator().manual_seed(seed))
 
 
 def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int = 1, nearest: bool = False
                 ) -> Iterator[np.ndarray]:
-    """Read frames in order as uint8 (height, width, 3), with ``threads`` threads (0: none) that read ahead.
+    """Read frames in order as uint8 (height, width, 3), with ``threads`` threads (0: none; -1: by the machine) that
+    read ahead.
 
     They are resized as :func:`resize_image` does it, bicubic or to the ``nearest`` pixel.
 
@@ -177,4 +197,4 @@ def read_frames(frames: Iterable[Frame], height: int, width: int, threads: int =
     def read(frame: Frame) -> np.ndarray:
         return resize_image(read_image(frame), height, width, nearest)
 
-    return concurrently(read, frames, threads)
+    return concurrently(read, frames, loading_threads(threads))

@@ -41,12 +41,14 @@ def keep_settings(run: Path, source: Path | None) -> None:
         write_json(run / MANIFEST, {"settings": settings}, sync=True)
 
 
-def kept_settings(run: Path, source: str) -> dict[str, Any]:
+def kept_settings(run: Path, source: str | None = None) -> dict[str, Any]:
     """What ``prepare_video`` was told when it made a ``run``'s ``source``; empty, with a note, where that is not known.
 
-    A UserError if it was trained on another source.
+    A UserError if it was trained on another source. None: whatever it was trained on; "": what it did not make.
     """
-    settings = _read(run / MANIFEST).get("settings", {}) if source else {}
+    settings = {} if source == "" else _read(run / MANIFEST).get("settings", {})
+    if source is None:
+        return settings
     if source and not settings:
         note(f"{run} does not say of what size the pictures were that its {source} was made of, nor how far "
              "apart: it is made at the generator's size, of neighbouring frames")

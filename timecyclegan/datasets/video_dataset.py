@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from timecyclegan.datasets.frame_cache import FrameCache
 from timecyclegan.datasets.pixels import find_pixels, mirror
 from timecyclegan.util.errors import UserError
-from timecyclegan.video.frames import Frame, few, find_sequences, match_sequences, read_image, resize_image, to_video
+from timecyclegan.video.frames import Frame, few, find_sequences, match_sequences
 
 Key = tuple[int, int]  # (epoch, index within the epoch)
 
@@ -33,13 +34,14 @@ class Framing:
     smaller than the crop.
     """
 
-    def __init__(self, height: int, width: int, load_height: int, load_width: int, flip: bool):
+    def __init__(self, height: int, width: int, load_height: int, load_width: int, flip: bool, cache: str = "off"):
         self.height, self.width, self.flip = height, width, flip
         self.load_height, self.load_width = load_height or height, load_width or width
         for side, crop, load in (("height", height, self.load_height), ("width", width, self.load_width)):
             if load < crop:
                 raise UserError(f"--load_{side} {load} is smaller than --image_{side} {crop}, which is cropped "
                                 f"from it; give {crop} or more, or 0 for no crop")
+        self.cache = FrameCache(cache, self.load_height, self.load_width)
 
     def draw(self, rng: np.random.Generator) -> View:
         """Draw a view; always three draws, so that switching the flip off moves no crop."""
@@ -49,16 +51,19 @@ class Framing:
         return View(slice(top, top + self.height), slice(left, left + self.width), mirrored and self.flip)
 
     def load(self, paths: Sequence[Frame], view: View, pixels: str = "pictures") -> torch.Tensor:
-        """Read the frames of a clip, all through the same view, as float32 (T, 3, height, width).
+        """Read the frames of a clip, all through the same view, as uint8 (T, 3, height, width).
 
         ``pixels``: what they mean, see ``datasets.pixels``.
         """
-        frames = np.stack([self.whole(path, pixels)[view.rows, view.columns] for path in paths])
-        return to_video(mirror(frames, pixels) if view.mirrored else frames)
+        clip = np.empty((len(paths), 3, self.height, self.width), np.uint8)
+        for frame, path in zip(clip, paths, strict=True):
+            seen = self.whole(path, pixels)[view.rows, view.columns]
+            frame[...] = (mirror(seen, pixels) if view.mirrored else seen).transpose(2, 0, 1)
+        return torch.from_numpy(clip)
 
     def whole(self, path: Frame, pixels: str = "pictures") -> np.ndarray:
-        """Read a frame as uint8 (load_height, load_width, 3), before it is cropped and mirrored."""
-        return resize_image(read_image(path), self.load_height, self.load_width, nearest=pixels == "labels")
+        """A frame as uint8 (load_height, load_width, 3), before it is cropped and mirrored; not to be written to."""
+        return self.cache.frame(path, nearest=pixels == "labels")
 
 
 class Clips:
@@ -92,13 +97,34 @@ class Clips:
         return name, int(rng.integers(first, end))
 
 
-class PairedVideoDataset(Dataset):
+class VideoDataset(Dataset):
+    """What both kinds share; they have ``sequences``, ``pixels`` and, by domain or for both, ``clips``."""
+
+    framing: Framing
+    pixels: Mapping[str, str]
+    n_frames: int
+
+    def prepare(self) -> None:
+        """Decode the frames that clips are made of, where a cache keeps them; see :meth:`FrameCache.fill`."""
+        self.framing.cache.fill((frames, self.pixels[domain] == "labels") for domain, frames in self.long_enough())
+
+    def long_enough(self) -> list[tuple[str, list[Frame]]]:
+        """Domain and frames of the sequences that clips are taken from."""
+        return [(domain, frames) for domain, clips in self.sequences.items() for frames in clips.values()
+                if len(frames) >= self.n_frames]  # fmt: skip
+
+
+class PairedVideoDataset(VideoDataset):
     """Clips of two domains whose frames belong together, both seen through the same view.
 
-    ``dataset[epoch, index]`` is ``{"source", "target": float32 (T, 3, height, width) in [-1, 1], "sequence": str,
-    "start": int}``: T = ``n_frames`` successive frames that start anywhere in a sequence. Images are resized to the
-    load size (0: to height x width), cropped at random to height x width and, with ``flip``, mirrored half the time, as
-    ``pixels`` says of each domain's (``datasets.pixels``; None finds out).
+    ``dataset[epoch, index]`` is ``{"source", "target": uint8 (T, 3, height, width), "sequence": str, "start": int}``:
+    T = ``n_frames`` successive frames that start anywhere in a sequence. Images are resized to the load size (0: to
+    height x width), cropped at random to height x width and, with ``flip``, mirrored half the time, as ``pixels`` says
+    of each domain's (``datasets.pixels``; None finds out). ``util.device.to_floats`` makes of levels the [-1, 1] that
+    models take.
+
+    With a ``cache`` ("ram", "disk", "auto"; see ``datasets.frame_cache``) :meth:`prepare` decodes all frames once, when
+    the first epoch begins; no sample differs by a bit.
 
     Raises:
         UserError: see :func:`find_sequences`, :func:`match_sequences`, :class:`Framing`, :class:`Clips`; and, from
@@ -107,9 +133,9 @@ class PairedVideoDataset(Dataset):
 
     def __init__(self, source_dir: str | Path, target_dir: str | Path, n_frames: int, height: int, width: int,
                  load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0,
-                 pixels: Mapping[str, str] | None = None):
-        self.seed = seed
-        self.framing = Framing(height, width, load_height, load_width, flip)
+                 pixels: Mapping[str, str] | None = None, cache: str = "off"):
+        self.seed, self.n_frames = seed, n_frames
+        self.framing = Framing(height, width, load_height, load_width, flip, cache)
         self.pairs = match_sequences(find_sequences(source_dir), find_sequences(target_dir), source_dir, target_dir)
         self.clips = Clips({name: len(pairs) for name, pairs in self.pairs.items()}, n_frames, source_dir)
         self.pixels = pixels or find_pixels(self.sequences, {"source": source_dir, "target": target_dir})
@@ -144,11 +170,11 @@ class PairedVideoDataset(Dataset):
                 for side, domain in enumerate(("source", "target"))}
 
 
-class UnpairedVideoDataset(Dataset):
+class UnpairedVideoDataset(VideoDataset):
     """Clips of two domains that share nothing: neither sequences, nor sizes, nor numbers of frames.
 
-    ``dataset[epoch, index]`` is, for each domain, ``{DOMAIN: float32 (T, 3, height, width) in [-1, 1],
-    "DOMAIN_sequence": str, "DOMAIN_start": int}``, each with its own draw of clip, start and view, otherwise as in
+    ``dataset[epoch, index]`` is, for each domain, ``{DOMAIN: uint8 (T, 3, height, width), "DOMAIN_sequence": str,
+    "DOMAIN_start": int}``, each with its own draw of clip, start and view, otherwise as in
     :class:`PairedVideoDataset`. An epoch is as long as that of the longer domain, which it visits once; the other
     one's clips come as often as each other, give or take one. Which clips meet is drawn anew for each epoch.
     """
@@ -157,9 +183,9 @@ class UnpairedVideoDataset(Dataset):
 
     def __init__(self, source_dir: str | Path | None, target_dir: str | Path, n_frames: int, height: int, width: int,
                  load_height: int = 0, load_width: int = 0, flip: bool = True, seed: int = 0,
-                 pixels: Mapping[str, str] | None = None):
-        self.seed = seed
-        self.framing = Framing(height, width, load_height, load_width, flip)
+                 pixels: Mapping[str, str] | None = None, cache: str = "off"):
+        self.seed, self.n_frames = seed, n_frames
+        self.framing = Framing(height, width, load_height, load_width, flip, cache)
         roots = {"source": source_dir, "target": target_dir}
         self.sequences = {domain: find_sequences(roots[domain]) for domain in self.domains}
         self.clips = {domain: Clips({name: len(frames) for name, frames in sequences.items()}, n_frames, roots[domain])
@@ -199,8 +225,8 @@ class UnconditionalVideoDataset(UnpairedVideoDataset):
 
 
 # By a model's task.
-DATASETS: dict[str, type[Dataset]] = {"paired": PairedVideoDataset, "unpaired": UnpairedVideoDataset,
-                                      "unconditional": UnconditionalVideoDataset}
+DATASETS: dict[str, type[VideoDataset]] = {"paired": PairedVideoDataset, "unpaired": UnpairedVideoDataset,
+                                           "unconditional": UnconditionalVideoDataset}
 
 
 @functools.lru_cache(maxsize=4)  # an epoch's two, and the next one's while workers read ahead

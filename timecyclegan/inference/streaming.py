@@ -11,6 +11,7 @@ from torch import Tensor
 
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.util.cuda_graph import CapturedFunction, Recorder, capture
+from timecyclegan.util.device import to_floats
 from timecyclegan.video.frames import to_levels
 
 
@@ -170,13 +171,8 @@ def _device(model: BaseModel) -> torch.device:
 
 
 def _floats(frames: Tensor) -> Tensor:
-    """uint8 (..., H, W, 3) as float32 (..., 3, H, W) in [-1, 1], on any device the numbers of ``frames.to_video``; what
-    is of another type as it is."""
-    if frames.dtype != torch.uint8:
-        return frames
-    # Divided by a tensor: a GPU would multiply by the inverse of a number of Python's, which rounds otherwise.
-    half = torch.full((), 127.5, device=frames.device)
-    return frames.movedim(-1, -3).contiguous().float().div_(half).sub_(1)
+    """uint8 (..., H, W, 3) as float32 (..., 3, H, W) in [-1, 1]; what is of another type as it is."""
+    return to_floats(frames.movedim(-1, -3).contiguous()) if frames.dtype == torch.uint8 else frames
 
 
 def speed(frames: int, seconds: float) -> str:

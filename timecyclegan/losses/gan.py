@@ -44,6 +44,8 @@ def gan_loss(prediction: Tensor, is_real: bool, mode: str = "lsgan", for_discrim
 
 # ---- criteria
 
+_OURS = {mode: functools.partial(gan_loss, mode=mode) for mode in GAN_MODES}
+
 
 class Objective(NamedTuple):
     """The two sides of a criterion.
@@ -91,7 +93,7 @@ def objective(criterion: Any) -> Objective:
     if isinstance(criterion, str):
         if criterion not in GAN_MODES:
             raise unknown("criterion_GAN", criterion, GAN_MODES)
-        criterion = functools.partial(gan_loss, mode=criterion)
+        criterion = _OURS[criterion]
     single = not isinstance(criterion, (tuple, list))
     pair = (criterion, criterion) if single else criterion
     if len(pair) != 2 or not all(map(callable, pair)):
@@ -233,13 +235,28 @@ def _has_forward(module: nn.Module) -> bool:
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
+# By function, the arguments of it and of its bound methods: every step asks for those of all criteria and judges.
+_signatures: weakref.WeakKeyDictionary[Any, dict[bool, dict[str, inspect.Parameter]]] = weakref.WeakKeyDictionary()
+
+
 def _parameters(call: Any) -> dict[str, inspect.Parameter]:
     """The arguments of a function or a module, by name; none where Python cannot tell."""
     while isinstance(call, nn.Module) and (hasattr(call, "_orig_mod") or isinstance(call, _WRAPPERS)):
         call = call.module if isinstance(call, _WRAPPERS) else call._orig_mod  # a compiled one
+    if isinstance(call, nn.Module) and _has_forward(call):
+        call = call.forward
+    function = call.__func__ if inspect.ismethod(call) else call  # the method is made anew each time
+    if not inspect.isfunction(function) and not isinstance(function, functools.partial):
+        return _signature(call)  # that of an object may change, or the object cannot be remembered
+    known = _signatures.setdefault(function, {})
+    if (bound := function is not call) not in known:
+        known[bound] = _signature(call)
+    return known[bound]
+
+
+def _signature(call: Any) -> dict[str, inspect.Parameter]:
     try:
-        by_forward = isinstance(call, nn.Module) and _has_forward(call)
-        return dict(inspect.signature(call.forward if by_forward else call).parameters)
+        return dict(inspect.signature(call).parameters)
     except (TypeError, ValueError):
         return {}
 

@@ -13,6 +13,7 @@ networks that treat the samples of a batch independently (instance norm, no drop
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,11 +26,12 @@ _MEASURES = {"l1": F.l1_loss, "l2": F.mse_loss}
 
 @dataclass
 class Cycle:
-    """One walk over a sequence of T frames. Videos are (N, K, C, H, W) with K = T - history; entry t starts at frame t.
+    """One walk over a sequence of T frames. Videos are (N, L, C, H, W) with L = T - history; entry t starts at frame t.
 
     ``predictions[:, t]`` is frame t as the chain of B's predictions reaches it, ``skips[:, t]`` frame t predicted
     straight from the last one; ``reconstructions[:, t]`` and ``skip_reconstructions[:, t]`` are the *last* frame,
-    reached forward again from these two. What the type of cycle does not have is None.
+    reached forward again from these two. What the type of cycle does not have is None. Of a walk that returns from K
+    frames alone, the last two are (N, K, C, H, W), and entry j starts at the j-th of these frames.
     """
 
     sequence: Tensor
@@ -42,11 +44,11 @@ class Cycle:
 
     @property
     def length(self) -> int:
-        """K, the number of frames that were walked."""
+        """L, the number of frames that were walked."""
         return self.predictions.shape[1]
 
     def backward_images(self) -> list[Tensor]:
-        """The videos that depict frames 0 .. K-1."""
+        """The videos that depict frames 0 .. L-1."""
         return [video for video in (self.predictions, self.skips) if video is not None]
 
     def returned_images(self) -> list[Tensor]:
@@ -60,6 +62,7 @@ def walk(
     forward: Network | None = None,
     condition: Tensor | None = None,
     history: int = 1,
+    returns: Tensor | None = None,
 ) -> Cycle | None:
     """Walk ``sequence`` (N, T, C, H, W) back in time and, where ``forward`` is given, forward again.
 
@@ -69,13 +72,21 @@ def walk(
         forward: F, with the same input order; None for a cycle that does not return.
         condition: (N, T, C_c, H, W), or None.
         history: number of frames that a motion model sees.
+        returns: (K,) of int64, the frames that it returns from, as :func:`draw_returns` draws them for L = T - history
+            and this K, on the device of the sequence; None: from all L. No value of it is read on the host: what is
+            computed depends on K alone.
 
     Returns:
         The walk, or None where the sequence is too short to have one (T <= history).
+
+    Raises:
+        ValueError: a motion model makes no frame; ``returns`` are more than there are frames to return from.
     """
     length = sequence.shape[1] - history
     if length < 1:
         return None
+    if returns is not None and not 1 <= len(returns) <= length:
+        raise ValueError(f"a walk of {length} frame(s) returns from 1 to {length} of them, not {len(returns)}")
     # Skipping needs a condition to say which frame to predict, and is only worth it where the way back is checked.
     skipping = condition is not None and forward is not None and history == 1
     frames = list(sequence.unbind(1))  # the known frames stay, the others are replaced while walking back
@@ -94,8 +105,29 @@ def walk(
         _check_frame(frames[t], sequence)
     cycle = Cycle(sequence, condition, history, torch.stack(frames[:length], dim=1), skips)
     if forward is not None:
-        _return(cycle, frames, forward)
+        _return(cycle, frames, forward, returns)
     return cycle
+
+
+def draw_returns(seed: int, step: int, length: int, k: int) -> np.ndarray:
+    """The frames that the walk of training step ``step`` returns from: K of the frames 0 .. L-1.
+
+    One frame of each of K equal stretches: t_j = floor((j L + r_j) / K) for j = 0 .. K-1, r_j uniform on 0 .. L-1.
+    A frame is drawn K / L times on average, so the mean over the drawn ones is, on average, the mean over all
+    (stratified sampling: Cochran 1977, "Sampling Techniques", chapter 5). Where L is no multiple of K, a frame may lie
+    in two stretches, and be drawn twice.
+
+    Args:
+        length: L, T - history of the walked sequence.
+        k: K, from 1 to L.
+
+    Returns:
+        (K,) of int64, ascending.
+    """
+    # The spawn key keeps this stream apart from those of the data and of other choices.
+    rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(4,)))
+    offsets = rng.integers(length, size=k)
+    return (np.arange(k) * length + offsets) // k
 
 
 def _check_frame(made: Tensor, sequence: Tensor) -> None:
@@ -105,25 +137,40 @@ def _check_frame(made: Tensor, sequence: Tensor) -> None:
                          f"{tuple(sequence.shape[2:])}")  # fmt: skip
 
 
-def _return(cycle: Cycle, frames: list[Tensor], forward: Network) -> None:
-    """Walk from every predicted frame to the end of the sequence; fill in the reconstructions of ``cycle``."""
+def _return(cycle: Cycle, frames: list[Tensor], forward: Network, returns: Tensor | None) -> None:
+    """Walk from predicted frames to the end of the sequence; fill in the reconstructions of ``cycle``.
+
+    Chain j sets out in the j-th of as many equal stretches of frames as there are chains. If all frames are returned
+    from, a stretch is one frame. Else the host does not know which frame it will be, and the chain is there from the
+    first frame of its stretch on; until its own frame comes, it begins anew at every frame.
+    """
     history, length = cycle.history, cycle.length
-    chains = None  # (N, chains, history, C, H, W): the newest frames of each chain that has set out
+    count = length if returns is None else len(returns)
+    first = [j * length // count for j in range(count)]
+    last = [((j + 1) * length - 1) // count for j in range(count)]
+    chains = None  # (N, chains, history, C, H, W): the newest frames of each chain that is there
     for step in range(length):
         arriving = step + history  # the frame that every chain predicts next
         setting_out = torch.stack(frames[step : step + history], dim=1).unsqueeze(1)
-        chains = setting_out if chains is None else torch.cat([chains, setting_out], dim=1)
+        there = 0 if chains is None else chains.shape[1]
+        if there and step <= last[there - 1]:
+            newest = torch.where(returns[there - 1] >= step, setting_out, chains[:, -1:])
+            chains = torch.cat([chains[:, :-1], newest], dim=1)
+        if there < count and step == first[there]:
+            chains = setting_out if chains is None else torch.cat([chains, setting_out], dim=1)
         if step == length - 1 and cycle.skips is not None:
-            # Skips return in one step, together with the chains' last one; the shortest is a chain already.
-            chains = torch.cat([chains, cycle.skips[:, :-1].unsqueeze(2)], dim=1)
+            # Skips return in one step, together with the chains' last one; the shortest of all is a chain already.
+            skips = cycle.skips[:, :-1] if returns is None else cycle.skips.index_select(1, returns)
+            chains = torch.cat([chains, skips.unsqueeze(2)], dim=1)
         condition = None
         if cycle.condition is not None:
             condition = cycle.condition[:, arriving, None].expand(-1, chains.shape[1], -1, -1, -1)
         arrived = _fold_call(forward, condition, chains.flatten(2, 3))
         chains = torch.cat([chains[:, :, 1:], arrived.unsqueeze(2)], dim=2)
-    cycle.reconstructions = arrived[:, :length]
+    cycle.reconstructions = arrived[:, :count]
     if cycle.skips is not None:
-        cycle.skip_reconstructions = torch.cat([arrived[:, length:], arrived[:, length - 1 : length]], dim=1)
+        shortest = arrived[:, length - 1 : length] if returns is None else arrived[:, :0]
+        cycle.skip_reconstructions = torch.cat([arrived[:, count:], shortest], dim=1)
 
 
 def _fold_call(network: Network, condition: Tensor | None, frames: Tensor) -> Tensor:
@@ -140,13 +187,13 @@ def timecycle_loss(cycle: Cycle, distance: str = "l1") -> Tensor:
         distance: ``"l1"`` or ``"l2"``, a mean over all elements.
 
     Returns:
-        A scalar. Gradients reach the motion models and the sequence, on both sides of every distance.
+        A scalar. Gradients reach the motion models and the sequence, on both sides of every distance. Where the walk
+        returned from K frames, the means of the last two are over these: an unbiased estimate.
     """
     measure = _MEASURES[distance]
-    began = cycle.sequence[:, : cycle.length]
-    arrived = cycle.sequence[:, -1:].expand_as(began)
+    began, arrived = cycle.sequence[:, : cycle.length], cycle.sequence[:, -1:]
     terms = [measure(video, began) for video in cycle.backward_images()]
-    terms += [measure(video, arrived) for video in cycle.returned_images()]
+    terms += [measure(video, arrived.expand_as(video)) for video in cycle.returned_images()]
     return sum(terms) / len(terms)
 
 

@@ -25,6 +25,7 @@ class Case(NamedTuple):
     Attributes:
         name, prefix, suffix: of the loss, which is called prefix + name + suffix.
         penalised: whether there is a gradient penalty beside it, prefix + name_gradient_penalty + suffix.
+        share: what its losses are multiplied by, where several cases make one mean.
         owner: its ``judged`` is given the discriminators' losses of its cases, by name without prefix and suffix.
     """
 
@@ -36,6 +37,7 @@ class Case(NamedTuple):
     suffix: str = ""
     penalised: bool = False
     owner: Any = None
+    share: float = 1.0
 
 
 def discriminator_terms(cases: Iterable[Case], criterion: Any, noise: Tensor | None = None) -> Losses:
@@ -71,7 +73,7 @@ def discriminator_terms(cases: Iterable[Case], criterion: Any, noise: Tensor | N
             terms[f"{case.name}_gradient_penalty"] = Term(penalty, GRADIENT_PENALTY_WEIGHT)
         for name, term in terms.items():
             whole = f"{case.prefix}{name}{case.suffix}"
-            _add(losses, whole, *term)
+            _add(losses, whole, *term, case.share)
             owners[whole] = case.owner, name
     for owner in {id(case.owner): case.owner for case in cases if case.owner}.values():
         owner.judged({name: losses[whole] for whole, (theirs, name) in owners.items() if theirs is owner})
@@ -106,12 +108,12 @@ def generator_terms(cases: Iterable[Case], criterion: Any, matching_weight: floa
                 values.append(feature_matching_loss(features, targets))
             return values
 
-        with _buffers_kept(judge.network):
+        with buffers_replaced(buffers(judge.network)):
             gan, *matching = _seen_alone(judged, judge.arguments(case.fake))
-        _add(losses, f"{case.prefix}{case.name}{case.suffix}", gan)
+        _add(losses, f"{case.prefix}{case.name}{case.suffix}", gan, share=case.share)
         if matching:
             name = case.name.replace("gan", "feature_matching", 1)
-            _add(losses, f"{case.prefix}{name}{case.suffix}", matching[0], matching_weight)
+            _add(losses, f"{case.prefix}{name}{case.suffix}", matching[0], matching_weight, case.share)
     return losses
 
 
@@ -121,7 +123,8 @@ def _by_picture(noise: Tensor, shown: Sequence[Exhibit]) -> Tensor:
     return (uniform if len(shown[0].frames[0]) == 1 else uniform.t()).flatten()
 
 
-def _add(losses: Losses, name: str, value: Tensor, weight: float = 1.0) -> None:
+def _add(losses: Losses, name: str, value: Tensor, weight: float = 1.0, share: float = 1.0) -> None:
+    value = value if share == 1 else share * value
     losses[name] = Term(losses[name].value + value if name in losses else value, weight)
 
 
@@ -211,25 +214,32 @@ def _graph_is_kept() -> bool:
     return getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)()
 
 
+Buffers = dict[nn.Module, dict[str, Tensor]]
+
+
+def buffers(network: Any) -> Buffers:
+    """By module of a network (or of what a function holds) its buffers: the statistics of batch norm, the vectors of
+    spectral norm, and whatever else it learns from being called."""
+    found = {module: {name: buffer for name, buffer in module._buffers.items() if buffer is not None}
+             for root in modules(network) for module in root.modules()}  # fmt: skip
+    return {module: known for module, known in found.items() if known}
+
+
 @contextlib.contextmanager
-def _buffers_kept(network: Any) -> Iterator[None]:
-    """While the block runs, modules use copies of their buffers: the statistics of batch norm, the vectors of spectral
-    norm, and whatever else they learn from being called."""
-    modules = {module for root in _modules(network) for module in root.modules()}
-    before = {module: dict(module._buffers.items()) for module in modules}
-    for module, buffers in before.items():
-        for name, buffer in buffers.items():
-            if buffer is not None:
-                module._buffers[name] = buffer.clone()
+def buffers_replaced(values: Buffers) -> Iterator[None]:
+    """While the block runs, the modules use copies of these ``values``; then they have the buffers again that they had.
+    """
+    before = [(module, name, module._buffers[name]) for module, known in values.items() for name in known]
+    for module, name, _ in before:
+        module._buffers[name] = values[module][name].clone()
     try:
         yield
     finally:
-        for module, buffers in before.items():
-            for name, buffer in buffers.items():
-                module._buffers[name] = buffer
+        for module, name, buffer in before:
+            module._buffers[name] = buffer
 
 
-def _modules(network: Any) -> list[nn.Module]:
+def modules(network: Any) -> list[nn.Module]:
     """The modules that a function holds: it is one, or one is among its variables and defaults, the arguments of a
     ``functools.partial``, the attributes of what it is a method of, or in containers and attributes of these."""
     found, known, things = [], set(), [network]
@@ -323,7 +333,7 @@ class _OneCall:
 
 # Modules of code whose layers do not look across the batch axis, and of wrappers, whose inner layers are looked at too.
 _ALONE = (
-    "timecyclegan.models.networks.", "torch._dynamo.eval_frame", "torch.nn.parallel.",
+    "timecyclegan.models.networks", "torch._dynamo.eval_frame", "torch.nn.parallel.",
     *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "dropout", "linear", "normalization",
                                               "padding", "pixelshuffle", "pooling", "upsampling")),
 )  # fmt: skip

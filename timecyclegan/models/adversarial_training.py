@@ -14,6 +14,7 @@ from torch import Tensor
 from timecyclegan.losses import Losses, total
 from timecyclegan.losses.gan import gan_loss
 from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms
+from timecyclegan.util.device import to_device
 from timecyclegan.util.errors import UserError
 
 FUSED = ("cpu", "cuda")  # devices whose Adam leaves an update out without a word to the host
@@ -143,7 +144,7 @@ class AdversarialTraining:
         def there(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
-        inputs, noise = there({name: batch[name] for name in self.inputs}), there(batch.get("noise", {}))
+        inputs, noise = to_device(batch, self.inputs, device), there(batch.get("noise", {}))
         draws = [there(drawn) for drawn in batch.get("draws", [{}])]
         if parts is None:
             return [Part(inputs, noise | draws[0], None, None)]

@@ -3,18 +3,20 @@
 A model makes videos of one domain, "target", or of two, "target" and "source". Where there are two, names of networks
 and losses end in the domain that the network makes or judges: ``generator_target``, ``gan_target``.
 """
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from timecyclegan.losses.timecycle import draw_returns
 from timecyclegan.models import networks as architectures
 from timecyclegan.models.adversarial_terms import Case
 from timecyclegan.models.adversarial_training import AdversarialTraining, NonFiniteLoss
 from timecyclegan.models.judge import Exhibit, Judge
 from timecyclegan.models.mixins.host import Place, Step
-from timecyclegan.models.parts import FLOW, Part
+from timecyclegan.models.parts import FLOW, Part, returned_frames
+from timecyclegan.models.recompute import recomputed
 from timecyclegan.models.sequential.sequential_mixin import rollout
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
@@ -111,6 +113,9 @@ class BaseModel(AdversarialTraining, nn.Module):
                 given = "--image_height, --image_width"
                 given += "" if options.spatial_scaling == (1.0,) else ", --spatial_scaling"
                 raise UserError(f"{flag}: {wrong}, not {size[0]}x{size[1]} ({given})")
+        if training and options.compile and options.gan_mode == "wgangp":
+            raise UserError("--compile does not go with --gan_mode wgangp: its gradient penalty asks for second "
+                            "derivatives, which compiled networks do not have; use another --gan_mode")
         if training and options.norm == "batch":
             for (name, value), why in _NOT_WITH_BATCH_NORM.items():
                 if getattr(options, name) == value:
@@ -233,8 +238,12 @@ class BaseModel(AdversarialTraining, nn.Module):
             whole = source if before is None else torch.cat([before, source], dim=1)
             made = self.generate_sequence(generator, whole, noise, channels=self.channels)
             return made[:, whole.shape[1] - source.shape[1] :]
-        pictures = generator(self.fold(source))
+        pictures = self.lightened(generator)(self.fold(source))
         return pictures.unflatten(0, (source.shape[0], -1)).unflatten(2, (-1, self.channels)).flatten(1, 2)
+
+    def lightened(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """``network``, called with many pictures at once, as ``--checkpointing`` says."""
+        return recomputed(network, split=True) if self.options.checkpointing else network
 
     def rollouts(self) -> list[str]:
         """The videos that a training step makes of a sample, by the names of the noise that they begin from."""
@@ -258,6 +267,14 @@ class BaseModel(AdversarialTraining, nn.Module):
             return ("--flow_backend computes flow amid the step, and waits for it; --flow_cache computes it beforehand "
                     "(docs/FLOW.md)")  # fmt: skip
         return ""
+
+    def draws(self, seed: int, step: int, samples: Sequence[int]) -> list[dict[str, Tensor]]:
+        """``returns``, with ``--max_return``: the frames that this step's walks return from."""
+        found = super().draws(seed, step, samples)
+        if walked := returned_frames(type(self), self.options):
+            returns = torch.from_numpy(draw_returns(seed, step, *walked))
+            found = [{**drawn, "returns": returns} for drawn in found]
+        return found
 
     def noise(self, *names: str) -> Tensor | None:
         """What was drawn for these of :meth:`rollouts`, one after the other along the batch; None if nothing was."""

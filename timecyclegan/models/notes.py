@@ -15,8 +15,9 @@ from timecyclegan.util.options import (
 )
 
 # Those of which a class says by ``uses`` that they concern it at all.
-_OPTIONAL = ("n_frames_generator", *(field.name for concern in (DiscriminatorOptions, LossOptions, TimeCycleOptions)
-                                     for field in dataclasses.fields(concern)))  # fmt: skip
+_OPTIONAL = ("n_frames_generator", "bptt", *(
+    field.name for concern in (DiscriminatorOptions, LossOptions, TimeCycleOptions)
+    for field in dataclasses.fields(concern)))  # fmt: skip
 _FEW = 5  # frames, beyond which a walk's gradients may grow too large
 _MEASURING = "metric_flow_backend", "metric_flow_weights", "also", "require", "fid_dims", "per_frame"
 _VIDEO_TESTS = {"test_init_epoch", "test_seed", "test_unpaired_target_to_source"}  # test options that --video reads

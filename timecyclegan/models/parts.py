@@ -39,7 +39,21 @@ class Part:
     idle: Callable[[Kind, Options], dict[str, str]] = lambda *_: {}
 
 
-RECURRENCE = Part(frozenset({"n_frames_generator"}))
+# ---- recurrence
+
+
+def recurrence_arguments(options: Options) -> dict[str, Any]:
+    """What ``SequentialMixin`` is told by the options."""
+    return {"n_frames_generator": options.n_frames_generator, "generator_bptt": options.bptt,
+            "generator_checkpointing": options.checkpointing}  # fmt: skip
+
+
+def _idle_recurrence(kind: Kind, options: Options) -> dict[str, str]:
+    frames = options.block_size or kind.default_block_size
+    return {"bptt": f"clips of {frames} frames (--block_size)"} if options.bptt >= frames else {}
+
+
+RECURRENCE = Part(frozenset({"n_frames_generator", "bptt"}), idle=_idle_recurrence)
 
 
 # ---- sequence discriminators
@@ -133,7 +147,18 @@ def walks(options: Options) -> bool:
 
 def walk_arguments(options: Options) -> dict[str, Any]:
     """What ``TimeCycleMixin`` is told by the options."""
-    return {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
+    own = {key: value for key, value in vars(options).items() if key.startswith("timecycle_")}
+    return {**own, "timecycle_checkpointing": options.checkpointing, "timecycle_max_return": options.max_return}
+
+
+def returned_frames(kind: Kind, options: Options) -> tuple[int, int] | None:
+    """(L, K) of ``losses.timecycle.draw_returns`` for clips of these options: how many frames are walked, and from how
+    many of them the walk returns; None where that is from all, or there is no way back."""
+    if WALK not in kind.parts or not walks(options) or not CYCLE_TYPES[options.timecycle_type].returns:
+        return None
+    length = (options.block_size or kind.default_block_size) - kind.n_frames_ignored()
+    length -= CYCLE_TYPES[options.timecycle_type].history
+    return (length, options.max_return) if 0 < options.max_return < length else None
 
 
 def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
@@ -168,7 +193,7 @@ def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
         )
 
 
-def _idle_walk(_kind: Kind, options: Options) -> dict[str, str]:
+def _idle_walk(model: Kind, options: Options) -> dict[str, str]:
     idle, kind = {}, options.timecycle_type
     if not options.timecycle_loss_weight:
         idle["timecycle_loss"] = "--timecycle_loss_weight 0"
@@ -176,6 +201,10 @@ def _idle_walk(_kind: Kind, options: Options) -> dict[str, str]:
         residual = {"timecycle_motion_model_residual"} if kind == "timerecycle" else set()  # the predictor may be
         idle |= {name: f"--timecycle_type {kind}, which has no motion model" for name in _WALK - residual
                  if "motion_model" in name}
+    if not CYCLE_TYPES[kind].returns:
+        idle["max_return"] = f"--timecycle_type {kind}, which does not return"
+    elif options.max_return and not returned_frames(model, options):
+        idle["max_return"] = "clips in which no more frames are walked (--block_size)"
     if not walks(options):
         idle |= dict.fromkeys(_WALK, "--timecycle_loss_weight 0 and --timecycle_warp_loss_weight 0")
     return idle

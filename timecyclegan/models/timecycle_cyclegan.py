@@ -50,7 +50,7 @@ class TimeCycleCycleGAN(TimeCycleMixin, SeqDMixin, SequentialCycleGAN):
             if self.seq_Ds:
                 self.set_seq_D_input(fake, real, seq_D_name=domain)
             if self.timecycles:
-                self.timecycle_forward(fake, condition, 1, domain)
+                self.timecycle_forward(fake, condition, 1, domain, self.drawn.get("returns"))
                 self.set_timecycle_discriminator_input(real, None, 1, domain)
         return made
 

@@ -47,7 +47,7 @@ class TimeCycleDCGAN(TimeCycleMixin, SeqDMixin, SequentialDCGAN):
         if self.seq_Ds:
             self.set_seq_D_input(fake, target)
         if self.timecycles:
-            self.timecycle_forward(fake, ignore_first_n=1)
+            self.timecycle_forward(fake, ignore_first_n=1, returns=self.drawn.get("returns"))
             self.set_timecycle_discriminator_input(target, ignore_first_n=1)
         return fake
 

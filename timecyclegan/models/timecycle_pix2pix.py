@@ -55,7 +55,7 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
         if self.seq_Ds and target is not None:
             self.set_seq_D_input(fake, target)  # without frame 0: add_sequence_discriminators says so
         if self.timecycles:
-            self.timecycle_forward(fake, source, ignore_first_n=1)
+            self.timecycle_forward(fake, source, ignore_first_n=1, returns=self.drawn.get("returns"))
             if target is not None:
                 self.set_timecycle_discriminator_input(target, source, ignore_first_n=1)
         return fake

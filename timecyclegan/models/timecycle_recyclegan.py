@@ -49,7 +49,7 @@ class TimeCycleRecycleGAN(TimeCycleMixin, SeqDMixin, RecycleGANModel):
             if self.seq_Ds:
                 self.set_seq_D_input(fake, real, seq_D_name=domain)
             if self.timecycles:
-                self.timecycle_forward(fake, condition, ignored, domain)
+                self.timecycle_forward(fake, condition, ignored, domain, self.drawn.get("returns"))
                 self.set_timecycle_discriminator_input(real, None, ignored, domain)
         return made
 

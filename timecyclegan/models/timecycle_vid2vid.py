@@ -23,7 +23,7 @@ class TimeCycleVid2Vid(TimeCycleMixin, Vid2VidModel):
     def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
         fake = super().forward(source, target, **flows)
         if self.timecycles:
-            self.timecycle_forward(fake, source, ignore_first_n=1)
+            self.timecycle_forward(fake, source, ignore_first_n=1, returns=self.drawn.get("returns"))
             if target is not None:
                 self.set_timecycle_discriminator_input(target, source, ignore_first_n=1)
         return fake

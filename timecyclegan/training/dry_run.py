@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import torch
 
+from timecyclegan.datasets.frame_cache import FrameCache
+from timecyclegan.datasets.loading import loading_threads
 from timecyclegan.losses import Losses
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe
-from timecyclegan.util.device import device_name
+from timecyclegan.util.device import device_name, to_device
 from timecyclegan.util.options import Options
 
 # Terms that do not have the name of the flag that weighs them; the first that is not 0 does.
@@ -28,8 +30,13 @@ class Cost(NamedTuple):
     memory: int  # bytes at the most
     losses: dict[str, float]  # of the first step
 
-    def epoch(self, steps: int, threads: int) -> float:
-        """Seconds of an epoch. Loading in other processes goes on while a step is computed."""
+    def epoch(self, steps: int, threads: int, decoded: bool = False) -> float:
+        """Seconds of an epoch. Loading in other processes goes on while a step is computed; what was ``decoded`` before
+        (``--cache``) takes next to none.
+        """
+        if decoded:
+            return steps * self.step
+        threads = loading_threads(threads)
         return steps * (max(self.step, self.loading / threads) if threads else self.step + self.loading)
 
 
@@ -75,8 +82,10 @@ def reach(run: Run) -> dict[str, tuple[float, dict[str, int]]]:
                         reached[name] = reached.get(name, 0) + p.numel()
             found[f"{side}/{term}"] = weight, reached
 
-    with torch.autocast(run.device.type, run.amp, enabled=run.amp is not None):
-        model(**{key: batch[key].to(run.device) for key in model.inputs})
+    # Not compiled: its graphs cannot be kept from one term to the next.
+    with torch.autocast(run.device.type, run.amp, enabled=run.amp is not None), \
+            torch.compiler.set_stance("force_eager"):
+        model(**to_device(batch, model.inputs, run.device))
         add("Discriminator", "D", model.discriminator_losses())
         add("Generator", "G", model.generator_losses())
     return found
@@ -91,8 +100,16 @@ def weight_flag(term: str, weight: float, options: Options) -> str:
     return ""
 
 
-def print_dry_run(run: Run, threads: int) -> None:
-    """Print the table of a run that has just begun, of its last stage if it grows; ``threads`` will load its data.
+def keeps_frames(run: Run, cache: str) -> bool:
+    """Whether the run would keep its frames decoded with ``--cache cache``; raises as :meth:`FrameCache.keeps`."""
+    dataset = run.loader.dataset
+    size = dataset.framing.load_height, dataset.framing.load_width
+    return FrameCache(cache, *size).keeps(sum(len(frames) for _, frames in dataset.long_enough()))
+
+
+def print_dry_run(run: Run, threads: int, cache: str = "off") -> None:
+    """Print the table of a run that has just begun, of its last stage if it grows; ``threads`` will load its data, with
+    the ``cache``.
 
     The run's networks are changed, its files are not: it has none yet.
     """
@@ -128,9 +145,11 @@ def print_dry_run(run: Run, threads: int) -> None:
         cells = [text.rjust(width) if i in (1, 2) else text.ljust(width)
                  for i, (text, width) in enumerate(zip(row, widths, strict=False))]  # fmt: skip
         print("  ".join([*cells, *row[4:]]).rstrip())
-    epoch = cost.epoch(steps, threads)
+    decoded = keeps_frames(run, cache)
+    epoch = cost.epoch(steps, threads, decoded)
     whose = "the most that PyTorch allocated on it" if cuda else "the most of this whole process"
-    print(f"\na step: {duration(cost.step)}, and {duration(cost.loading)} to load its batch; memory: "
+    print(f"\na step: {duration(cost.step)}, and {duration(cost.loading)} to load its batch"
+          f"{f' (once, before training: --cache {cache})' * decoded}; memory: "
           f"{cost.memory / 1e9:.2f} GB ({whose})")
     print(f"an epoch: {steps} steps, {duration(epoch)}; --num_epochs {stage.num_epochs}: "
           f"{duration(epoch * stage.num_epochs)}{' for this stage alone' if growing else ''}")

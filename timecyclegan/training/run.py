@@ -26,12 +26,13 @@ from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
 from timecyclegan.models import check, get_model, get_task, model_class
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
+from timecyclegan.models.networks import compile_networks
 from timecyclegan.training import checkpoint
 from timecyclegan.training.distributed import Peers
 from timecyclegan.training.log import Means, TrainingLog
 from timecyclegan.training.schedule import Position, check_growth, growth_stages, rate_note
-from timecyclegan.util.cuda_graph import CapturedFunction
-from timecyclegan.util.device import device_name, pick_device, require_gpu
+from timecyclegan.util.cuda_graph import capture
+from timecyclegan.util.device import pick_device, require_gpu
 from timecyclegan.util.errors import UserError, note, reason
 from timecyclegan.util.files import is_there, writing
 from timecyclegan.util.logs import RUNS, log_training
@@ -42,8 +43,8 @@ from timecyclegan.util.weights import load, save
 OVERFLOWS = 20  # steps in a row that float16 may fail; the scale of its gradients is then a millionth of what it was
 AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may change when a run is resumed: where and how it runs and reports, and how long it goes on.
-RESUMABLE = {"gpu", "cuda_graph", "threads", "num_epochs", "log_every", "log_images_every", "save_every",
-             "save_minutes"}
+RESUMABLE = {"gpu", "cuda_graph", "threads", "cache", "checkpointing", "channels_last", "compile", "num_epochs",
+             "log_every", "log_images_every", "save_every", "save_minutes"}  # fmt: skip
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
 # What lies in other places on other machines.
 MOVABLE = {"flow_cache", "flow_weights"}
@@ -176,6 +177,14 @@ class Run:
         torch.manual_seed(stage.seed + self.position.stage)
         self.model: BaseModel = get_model(stage.model_type, stage)
         self.model.to(self.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()  # sizes stay in a stage
+            if stage.channels_last:
+                self.model.to(memory_format=torch.channels_last)
+        elif stage.channels_last:
+            note("--channels_last changes nothing on the CPU, which is slower that way")
+        if stage.compile:
+            compile_networks(self.model)
         self.model.make_optimizers()
         self.model.peers = self.peers
         self.loader = make_loader(
@@ -184,7 +193,8 @@ class Run:
             rank=self.peers.rank if self.peers else 0, ranks=self.peers.size if self.peers else 1,
         )  # fmt: skip
         self.amp = AMP[stage.amp]
-        self.captured = self._capture()
+        self.captured = capture(self._step, self.device, "the training step", stage.cuda_graph,
+                                self.model.uncapturable())
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
         self.saved_at = time.monotonic()
 
@@ -199,7 +209,7 @@ class Run:
         dataset = DATASETS[get_task(stage.model_type)](
             self.source, self.target, stage.block_size, stage.image_height, stage.image_width,
             stage.load_height, stage.load_width, stage.flip, stage.seed,
-            {"source": stage.source_pixels, "target": stage.target_pixels},
+            {"source": stage.source_pixels, "target": stage.target_pixels}, stage.cache,
         )  # fmt: skip
         kind = model_class(stage.model_type)
         if not stage.flow_cache or "flow_cache" not in kind.uses:
@@ -213,7 +223,7 @@ class Run:
             folder = self.folder / "flow_cache"  # it was another machine's; what is in it can be computed again
             note(f"--flow_cache {stage.flow_cache} cannot be written here: flow is kept in {folder}")
         cache = FlowCache(folder, choose_backend(stage.flow_backend, stage.flow_weights), stage.flow_weights)
-        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage))
+        return FlowVideoDataset(dataset, cache, kind.flow_strides(stage), self.device)
 
     # ---- restoring and saving
 
@@ -236,6 +246,10 @@ class Run:
             # How it computes is a matter of this machine, and its rate one of the position.
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": saved["optimizers"][role]["state"], "param_groups": groups})
+            for parameter, state in optimizer.state.items():  # which may have had another layout, see --channels_last
+                for key, value in state.items():
+                    if value.shape == parameter.shape:
+                        state[key] = torch.empty_like(parameter).copy_(value)
         self.scaler.load_state_dict(saved["scaler"])
         self.model.load_training_state(saved.get("model", {}))
         torch.set_rng_state(saved["random"]["torch"])
@@ -313,24 +327,6 @@ class Run:
             place = batch.get(kind, batch) if part == kind else batch["draws"][int(part)]
             place[inner] = tensor
         return self.model.training_step(batch, self.scaler, self.amp, parts=parts)
-
-    def _capture(self) -> CapturedFunction | Callable[..., dict[str, Tensor]]:
-        """The step as ``--cuda_graph`` asks for it.
-
-        Raises:
-            UserError: "on", and it cannot be.
-        """
-        wanted, why = self.stage.cuda_graph, self.model.uncapturable()
-        if self.device.type != "cuda":
-            why = f"it computes on {device_name(self.device)}"
-        if wanted == "on" and why:
-            raise UserError(f"--cuda_graph on cannot be: {why}; leave it at auto")
-        if wanted == "off" or self.device.type != "cuda":
-            return self._step
-        if why:
-            note(f"the training step is not captured as a CUDA graph: {why}")
-            return self._step
-        return CapturedFunction(self._step, self.device, "the training step")
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:

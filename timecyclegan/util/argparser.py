@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -129,18 +130,27 @@ def parse(command: str, argv: list[str] | None = None, program: str | None = Non
     """
     folders, _, kinds = COMMANDS[command]
     given = parse_words(build_parser(command, program), argv)
-    name = given.pop("name")
-    if name in ("", ".", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST:
-        raise UserError(f"NAME must be a plain folder name of at most {LONGEST} bytes, not {name!r}")
-    name = present(CHECKPOINTS / name).name
+    name = run_name(given.pop("name"))
     words = {folder: "-" if (word := given.pop(folder, None)) is None else word for folder in folders}
     if empty := [folder for folder, word in words.items() if not word]:  # of a variable that is not set, say
         raise UserError(f"{empty[0]} is empty: give a folder, or - for none")
     if words.get("target_dir") == "-":
         raise UserError("target_dir cannot be -: there is no training without target frames")
-    for field in (field for kind in kinds for field in dataclasses.fields(kind) if field.name in given):
-        if wrong := check_value(field, given[field.name]):
-            raise UserError(f"--{field.name} {wrong}")
-        if isinstance(given[field.name], list):
-            given[field.name] = tuple(given[field.name])
+    given = checked(given, [field for kind in kinds for field in dataclasses.fields(kind)])
     return Arguments(name, {folder: None if word == "-" else user_path(word) for folder, word in words.items()}, given)
+
+
+def run_name(word: str) -> str:
+    """The run that is called so, of several Unicode forms the one that is there; a UserError if no run can be."""
+    if word in ("", ".", "..") or Path(word).name != word or len(os.fsencode(word)) > LONGEST:
+        raise UserError(f"NAME must be a plain folder name of at most {LONGEST} bytes, not {word!r}")
+    return present(CHECKPOINTS / word).name
+
+
+def checked(given: dict[str, Any], fields: Iterable[dataclasses.Field]) -> dict[str, Any]:
+    """The values of ``fields`` among what was given; a UserError if one is out of its range."""
+    known = {field.name: field for field in fields if field.name in given}
+    for name, field in known.items():
+        if wrong := check_value(field, given[name]):
+            raise UserError(f"--{name} {wrong}")
+    return {name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in known}

@@ -1,6 +1,7 @@
 """Writing files so that a killed process never leaves half of one under its real name."""
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import tempfile
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.util.errors import UserError, failed, reason
+from timecyclegan.util.errors import UserError, failed, note, reason
 from timecyclegan.util.names import LONGEST, expanded, fitting
 
 _SUFFIX = 16  # bytes; longer ones say nothing of a file's kind
@@ -39,6 +40,34 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # must not hide what went wrong above
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Around what fills a folder that processes share: another one waits, then finds what is there, and a note says so.
+
+    The folder is made. Yields whether there is nobody else: where the file system knows no locks, none waits.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
+    with writing(folder / ".lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115 (closed below)
+    with file:
+        locked = False
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                note(f"another process is filling {folder}: waiting until it is done")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            locked = True
+        try:
+            yield locked
+        finally:
+            with contextlib.suppress(OSError):  # a forked process may have inherited it: to close it is not enough
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,13 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from tqdm import tqdm
 
 from timecyclegan.util.errors import UserError, reason
 from timecyclegan.util.files import replacing, writing
@@ -124,6 +127,23 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         file.close()  # another process has put a wider table in its place
     with file:
         yield file
+
+
+@contextlib.contextmanager
+def progress(total: int, what: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar of work that precedes a training, on stderr once it takes longer than a second; yields what moves it on.
+
+    Any thread may.
+    """
+    seen = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file need not hold every step
+    lock = threading.Lock()
+    with tqdm(total=total, desc=what, unit=unit, delay=1, mininterval=seen, dynamic_ncols=True) as bar:
+
+        def advance(count: int) -> None:
+            with lock:
+                bar.update(count)
+
+        yield advance
 
 
 def git_commit() -> str:

@@ -98,7 +98,8 @@ class RunOptions:
                       "them, however the run was trained", choices=PRECISIONS)
     cuda_graph: str = option("auto", None, "on a GPU, launch a step, of training or of translating, as one CUDA graph: "
                              "auto, where it can be; on, or else stop; off", choices=CUDA_GRAPH)  # fmt: skip
-    threads: int = option(1, "-t", "processes that load data; 0 loads in the main process", NON_NEGATIVE)
+    threads: int = option(-1, "-t", "processes that load data; 0 loads in the main process, -1 is by the machine's "
+                          "processors", (lambda v: v >= -1, "-1 or more"))  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -154,6 +155,8 @@ class TimeCycleOptions:
     timecycle_separate_motion_models: bool = option(False, "-tcsmm", "one motion model for each direction of time")
     timecycle_type: str = option("conditional", "-tct", "how the walk predicts a frame", choices=tuple(CYCLE_TYPES))
     timecycle_warp_loss_weight: float = _weight("-tcwlw", "the motion warp loss")
+    max_return: int = option(0, None, "from how many frames the walk returns, others in every step; 0 is all of them",
+                             NON_NEGATIVE)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -169,6 +172,9 @@ class TrainingOptions:
     init_checkpoint_dir: str = option("", "-i", "begin with the weights in this folder", path=True)
     load_height: int = option(0, "-lh", "resize frames to this height, then crop; 0 is the image height", NON_NEGATIVE)
     load_width: int = option(0, "-lw", "resize frames to this width, then crop; 0 is the image width", NON_NEGATIVE)
+    cache: str = option("auto", None, "keep training frames decoded: ram; disk, in cache/, for further runs too; off; "
+                        "auto is ram where they take at most half of what is free",
+                        choices=("auto", "ram", "disk", "off"))  # fmt: skip
     flip: bool = option(True, None, "mirror every other clip at random")
     spatial_scaling: tuple[float, ...] = option((1.0,), "-ss", "grow in space: fractions of the size, by stage", SCALE)
     temporal_scaling: tuple[float, ...] = option((1.0,), "-ts", "then in time: fractions of -b, by stage", SCALE)
@@ -177,6 +183,12 @@ class TrainingOptions:
     save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
     save_minutes: float = option(10.0, None, "minutes between two checkpoints within an epoch", NON_NEGATIVE)
     seed: int = option(0, None, "of every random choice", SEED)
+    checkpointing: bool = option(False, None, "compute generator and walk again in the backward pass, and keep "
+                                 "little of them: far less memory, the same gradients")  # fmt: skip
+    bptt: int = option(0, None, "frames after which gradients through a recurrent generator are cut; 0 never cuts them",
+                       NON_NEGATIVE)  # fmt: skip
+    channels_last: bool = option(False, None, "on a GPU, lay pictures out as tensor cores want them")
+    compile: bool = option(False, None, "compile the networks, which takes minutes in the first step")
 
 
 @dataclasses.dataclass

@@ -41,3 +41,25 @@ def signals(ask: Callable[[int], None]) -> Iterator[None]:
 def interrupt(_number: int) -> None:
     """For :func:`signals`: SIGTERM and the like end as Ctrl-C does, so that what is half-written is removed."""
     raise KeyboardInterrupt
+
+
+class Left(KeyboardInterrupt):
+    """A signal ended what :func:`giving_way` was around; whoever waits for signals knows of it."""
+
+
+@contextlib.contextmanager
+def giving_way() -> Iterator[None]:
+    """Around long work within other work that hears the signals :data:`ASKING` itself: they reach that, and end this by
+    :class:`Left`. Where nobody hears them they interrupt, as Ctrl-C does.
+    """
+    before = {number: signal.getsignal(number) for number in ASKING}
+
+    def ask(number: int) -> None:
+        handler = before[number]
+        if not callable(handler):
+            raise KeyboardInterrupt
+        handler(number, None)
+        raise Left
+
+    with signals(ask):
+        yield

@@ -4,11 +4,12 @@ Threads gain where the work leaves Python's lock: Pillow, zlib, FFmpeg, OpenCV, 
 """
 import contextlib
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from timecyclegan.util.device import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,8 +19,7 @@ _MOST = 8  # threads for one kind of work, unless more are asked for: each also 
 
 def usable_threads() -> int:
     """How many threads are of use: as many as there are processors for this process, up to a few."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(here, _MOST)
+    return min(cores(), _MOST)
 
 
 def concurrently(function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int | None = None) -> Iterator[R]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from timecyclegan.util.device import to_floats
 from timecyclegan.util.errors import UserError, failed, link_to_nothing, note
 from timecyclegan.util.files import replacing
 from timecyclegan.util.names import difference, expanded, look_alike, one_form, user_path
@@ -334,15 +335,17 @@ def to_video(frames: np.ndarray | Iterable[np.ndarray]) -> torch.Tensor:
     frames = frames if isinstance(frames, np.ndarray) else np.stack(list(frames))
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"expected uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
-    return torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32, order="C")).div_(127.5).sub_(1)
+    return to_floats(torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))))
 
 
 def to_levels(video: torch.Tensor) -> torch.Tensor:
-    """(..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3) on the same device, rounded to nearest and clamped."""
+    """(..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3) on the same device, rounded to nearest and clamped; levels are
+    kept."""
     if video.ndim < 3 or video.shape[-3] != 3:
         raise ValueError(f"expected (..., 3, H, W), got {tuple(video.shape)}")
-    levels = (video.detach().float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return levels.movedim(-3, -1).contiguous()
+    if video.dtype != torch.uint8:
+        video = (video.detach().float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return video.movedim(-3, -1).contiguous()
 
 
 def to_uint8(video: torch.Tensor) -> np.ndarray:

@@ -48,10 +48,10 @@ class CycleGANModel(UnpairedModel):
         return [f"{kind}_{domain}" for kind in kinds for domain in self.domains]
 
     def draws(self, seed: int, step: int, samples: Sequence[int]) -> list[dict[str, Tensor]]:
-        found = [drawn.copy() for drawn in super().draws(seed, step, samples)]
+        found = super().draws(seed, step, samples)
         for number, (domain, pool) in enumerate(self.pools.items()):
             # The spawn key keeps these streams apart from those of the data, and from each other.
-            rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(4, number)))
+            rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(5, number)))
             for drawn, count in zip(found, samples, strict=True):
                 drawn[f"pool_{domain}"] = pool.plan(count * self.options.block_size, rng)
         return found

@@ -39,7 +39,7 @@ class DCGANModel(UnconditionalModel):
         batch, length = source.shape[:2]
         if noise is None:  # drawn on the CPU, so that a seed means the same on every device
             noise = torch.randn(batch, length, CODE, 1, 1)
-        return generator(noise.to(source).flatten(0, 1)).unflatten(0, (batch, length))
+        return self.lightened(generator)(noise.to(source).flatten(0, 1)).unflatten(0, (batch, length))
 
     def initial_state(self, noise: list[torch.Generator], first: Tensor) -> Tensor:
         """(N,) on the CPU, a seed for each sequence; every frame is drawn from the seed that the frame before left."""

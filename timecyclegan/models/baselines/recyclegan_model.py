@@ -74,7 +74,7 @@ class RecycleGANModel(UnpairedModel):
     def predict(self, domain: str, clip: Tensor) -> Tensor:
         """Frames 2 .. T of a clip (N, T, 3, H, W) of ``domain``, each from the two before it."""
         pairs = torch.cat([clip[:, :-1], clip[:, 1:]], dim=2)
-        return self.network("predictor", domain)(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
+        return self.lightened(self.network("predictor", domain))(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
 
     def forward(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Translate both clips (N, T, 3, H, W) and predict how they go on; kept for the step by domain: ``real``,

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from timecyclegan.losses import Losses, Term, total
 from timecyclegan.losses.gan import objective
-from timecyclegan.losses.timecycle import Cycle, motion_warp_loss, timecycle_loss, walk
+from timecyclegan.losses.timecycle import Cycle, draw_returns, motion_warp_loss, timecycle_loss, walk
 from timecyclegan.models.adversarial_terms import Case, discriminator_terms, generator_terms
 from timecyclegan.models.judge import Exhibit, Judge
 from timecyclegan.models.mixins.host import Place, Step, Video, as_video, check_ignored, find, not_negative
+from timecyclegan.models.recompute import recomputed
 from timecyclegan.util.choices import CYCLE_TYPES, DISTANCES
 
 
@@ -50,12 +51,16 @@ class TimeCycle(nn.Module):
             "vanilla", "wgangp", "hinge"), a function ``(prediction, is_real)`` that may take ``for_discriminator``, a
             pair of functions (generator's, discriminator's), ``nn.BCEWithLogitsLoss()`` and the like.
         penalised: whether the discriminators' loss has a gradient penalty; None: if the criterion is "wgangp".
+        checkpointing: keep nothing of a walk but its images, and compute what else its gradients need again: the same
+            gradients of far fewer bytes, for one more call of every motion model (``models.recompute``).
+        max_return: the walk returns from at most this many frames, others in every step; 0: from all. Its losses are
+            then unbiased estimates of those of the whole walk, see ``losses.timecycle.draw_returns``.
     """
 
     def __init__(
         self, motion_model: nn.Module | tuple[nn.Module, nn.Module], cycle_type: str = "conditional", loss: str = "l1",
         weight: float = 1.0, warp_weight: float = 0.0, criterion_GAN: Any = "lsgan",
-        penalised: bool | None = None,
+        penalised: bool | None = None, checkpointing: bool = False, max_return: int = 0,
     ):  # fmt: skip
         super().__init__()
         if cycle_type not in CYCLE_TYPES:
@@ -76,6 +81,8 @@ class TimeCycle(nn.Module):
         self.loss, self.weight, self.warp_weight = loss, weight, warp_weight
         not_negative("weight", weight)
         not_negative("warp_weight", warp_weight)
+        not_negative("max_return", max_return)
+        self.checkpointing, self.max_return = checkpointing, max_return
         if not isinstance(criterion_GAN, Place):
             objective(criterion_GAN)  # refuses what is none
         self.criterion_GAN = criterion_GAN
@@ -93,6 +100,8 @@ class TimeCycle(nn.Module):
             forward, backward = map(find, self._lent)
         else:
             backward, forward = self.backward_model, getattr(self, "forward_model", self.backward_model)
+        if self.checkpointing:
+            backward, forward = recomputed(backward, split=True), recomputed(forward, split=True)
         return backward, forward if self.type.returns else None
 
     @property
@@ -119,13 +128,17 @@ class TimeCycle(nn.Module):
         self.judges.append(Judge(discriminator, n_frames, conditional=conditional, name=name, inputs=inputs,
                                  prediction=prediction))  # fmt: skip
 
-    def forward(self, sequence: Video, condition: Video | None = None, ignore_first_n: int = 0) -> Cycle | None:
+    def forward(
+        self, sequence: Video, condition: Video | None = None, ignore_first_n: int = 0, returns: Tensor | None = None
+    ) -> Cycle | None:
         """Walk a generated ``sequence`` (N, T, C, H, W), or a list of T (N, C, H, W), in [-1, 1]; returns the walk.
 
         Args:
             sequence: as it was generated, with its history, which the loss trains; frames in the order of time.
             condition: (N, T, C_c, H, W), what each frame was made of; a cycle that sees none ignores it.
             ignore_first_n: frames at the beginning that are left out of both, such as one made of noise.
+            returns: with ``max_return``, the frames that this walk returns from, as ``losses.timecycle.draw_returns``
+                draws them, (K,) of int64 beside the sequence; None: drawn here, from PyTorch's generator on the CPU.
 
         Raises:
             ValueError: a conditional cycle has no condition, or one of another length or size. Fewer than 2 frames
@@ -147,7 +160,13 @@ class TimeCycle(nn.Module):
         else:
             condition = None
         backward, forward = self._walkers
-        cycle = walk(sequence, backward, forward, condition, self.type.history)
+        length = frames - self.type.history
+        if not 0 < self.max_return < length:
+            returns = None
+        elif returns is None:
+            seed = int(torch.randint(2**62, (), device="cpu"))
+            returns = torch.from_numpy(draw_returns(seed, 0, length, self.max_return)).to(sequence.device)
+        cycle = walk(sequence, backward, forward, condition, self.type.history, returns)
         sides = ("generator", "discriminator") if self.judges else ("generator",)
         self.step = Step(*sides, sequence=sequence, condition=condition, cycle=cycle)
         return cycle
@@ -219,7 +238,9 @@ class TimeCycle(nn.Module):
         """What the loss ``name`` shows to each discriminator of the last walk and of the real sequence.
 
         A frame discriminator sees each image with the condition of the frame that it depicts, and the real frames
-        0 .. K-1; a sequence discriminator sees windows. Those for which the walk is too short are left out.
+        0 .. L-1; a sequence discriminator sees windows. Those for which the walk is too short are left out.
+        Where the walk returned from some frames alone, the images of the way back are a case of their own, so that each
+        kind of images weighs what it weighs in a whole walk.
 
         Raises:
             ValueError: there was no walk, or no real sequence, or they do not fit.
@@ -237,14 +258,15 @@ class TimeCycle(nn.Module):
         for judge in self.judges:
             conditions = None if condition is None or judge.conditional is False else condition[:, first:]
             if judge.n_frames == 1:
-                fake, stop = _frames(judge, cycle, conditions), first + cycle.length
+                shown, stop = _frames(judge, cycle, conditions), first + cycle.length
             else:
                 known = cycle.sequence[:, cycle.length :]  # the frames that the walk began from
                 clips = [torch.cat([video, known], dim=1) for video in cycle.backward_images()]
-                fake, stop = [exhibit for clip in clips for exhibit in judge.show(clip, conditions)], None
-            if fake:
-                shown = judge.show(real, condition, first, stop)
-                cases.append(Case(name, judge, fake, shown, penalised=self.penalised, owner=self))
+                shown, stop = [[exhibit for clip in clips for exhibit in judge.show(clip, conditions)]], None
+            if shown[0]:
+                beside = judge.show(real, condition, first, stop)
+                cases += [Case(name, judge, fake, beside, penalised=self.penalised, owner=self, share=1 / len(shown))
+                          for fake in shown]  # fmt: skip
         return cases
 
     def _keep(self, side: str, losses: Losses) -> Losses:
@@ -270,14 +292,19 @@ class TimeCycle(nn.Module):
             _check_alike(self.step.sequence, condition, "sequence", "real condition (see ignore_first_n)")
 
 
-def _frames(judge: Judge, cycle: Cycle, condition: Tensor | None) -> list[Exhibit]:
-    """The images of a walk as single frames: predictions of frame t beside c_t, of the last frame beside its own."""
+def _frames(judge: Judge, cycle: Cycle, condition: Tensor | None) -> list[list[Exhibit]]:
+    """The images of a walk as single frames: predictions of frame t beside c_t, of the last frame beside its own.
+
+    Those of one list may be judged as one; of which there are more or fewer frames than of others is in another.
+    """
     here = last = None
+    backward, returned = cycle.backward_images(), cycle.returned_images()
     if condition is not None:
-        here, last = condition[:, : cycle.length], condition[:, -1:].expand(-1, cycle.length, -1, -1, -1)
-    shown = [judge.show(video, here) for video in cycle.backward_images()]
-    shown += [judge.show(video, last) for video in cycle.returned_images()]
-    return [exhibit for exhibits in shown for exhibit in exhibits]
+        here = condition[:, : cycle.length]
+        last = condition[:, -1:].expand(-1, returned[0].shape[1], -1, -1, -1) if returned else None
+    shown = [exhibit for video in backward for exhibit in judge.show(video, here)]
+    arrived = [exhibit for video in returned for exhibit in judge.show(video, last)]
+    return [shown, arrived] if returned and returned[0].shape[1] < cycle.length else [shown + arrived]
 
 
 def _zero_of(tensors: list[Tensor]) -> Tensor:

@@ -59,6 +59,8 @@ class TimeCycleMixin:
         timecycle_gan_mode: the adversarial objective, "lsgan", "vanilla", "wgangp" (which adds the gradient penalty) or
             "hinge". None: the host's ``criterion_GAN`` or ``criterionGAN``, else "lsgan".
         timecycle_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
+        timecycle_checkpointing: compute what the gradients of a walk need again, and keep its images alone.
+        timecycle_max_return: the walk returns from at most this many frames, see :class:`TimeCycle`; 0: from all.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class TimeCycleMixin:
         timecycle_warp_loss_weight: float = 0.0,
         timecycle_gan_mode: str | None = None,
         timecycle_criterion_GAN: Any = None,
+        timecycle_checkpointing: bool = False,
+        timecycle_max_return: int = 0,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
@@ -89,7 +93,8 @@ class TimeCycleMixin:
         self.timecycle_type, self.timecycle_gan_mode = timecycle_type, timecycle_gan_mode
         self.timecycle_criterion_GAN = timecycle_criterion_GAN
         self._timecycle_loss = {"loss": timecycle_loss, "weight": timecycle_loss_weight,
-                                "warp_weight": timecycle_warp_loss_weight}  # fmt: skip
+                                "warp_weight": timecycle_warp_loss_weight, "checkpointing": timecycle_checkpointing,
+                                "max_return": timecycle_max_return}  # fmt: skip
         self._timecycle_model = {"name": timecycle_motion_model_architecture, "filters": timecycle_motion_model_filters,
                                  "residual": timecycle_motion_model_residual}  # fmt: skip
         self._timecycle_models = 2 if timecycle_separate_motion_models else 1
@@ -157,7 +162,7 @@ class TimeCycleMixin:
 
     def timecycle_forward(
         self, sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,
-        timecycle_name: str | None = None,
+        timecycle_name: str | None = None, returns: Tensor | None = None,
     ) -> None:  # fmt: skip
         """Walk the generated ``sequence``, (N, T, C, H, W) or a list of T (N, C, H, W), in [-1, 1].
 
@@ -165,6 +170,8 @@ class TimeCycleMixin:
             sequence: not detached: the loss trains what made it. Of a video (N, C, T, H, W) give ``transpose(1, 2)``.
             conditioning_sequence: (N, T, C_c, H, W), what each frame was made of, where the cycle is conditional.
             ignore_first_n: frames at the beginning that are left out, such as one that was made of noise.
+            returns: the frames that the walk returns from, where their number is bounded, see
+                :meth:`TimeCycle.forward`; None: they are drawn.
 
         Raises:
             ValueError: see :meth:`TimeCycle.forward`; fewer than 2 frames, or 3 of an unconditional walk, for example.
@@ -172,7 +179,7 @@ class TimeCycleMixin:
         sequence = as_video(sequence)
         cycle = self._timecycle(timecycle_name)
         cycle.to(sequence.device)  # a host that is no nn.Module cannot move its motion models
-        cycle(sequence, conditioning_sequence, ignore_first_n)
+        cycle(sequence, conditioning_sequence, ignore_first_n, returns)
 
     def set_timecycle_discriminator_input(
         self, real_sequence: Video, conditioning_sequence: Video | None = None, ignore_first_n: int = 0,

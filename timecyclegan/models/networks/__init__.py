@@ -4,7 +4,7 @@ A name is looked up with :func:`generator` and :func:`discriminator`; both give 
 arguments filled in, so what remains are channels and filters.
 """
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from timecyclegan.models.networks import dcgan
-from timecyclegan.models.networks.patchgan import PatchGAN, PixelDiscriminator
+from timecyclegan.models.networks.patchgan import Discriminator, PatchGAN, PixelDiscriminator
 from timecyclegan.models.networks.resnet import ResnetGenerator
 from timecyclegan.models.networks.unet import UnetGenerator
-from timecyclegan.util.errors import unknown
+from timecyclegan.util.errors import UserError, unknown
 
 
 class Architecture(NamedTuple):
@@ -150,3 +150,45 @@ def init_weights(network: nn.Module, std: float = 0.02) -> nn.Module:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     return network
+
+
+# ---- how they run
+
+_WHOLE = (ResidualMotionModel, ResnetGenerator, UnetGenerator, dcgan.DCGANGenerator, dcgan.DCGANTranslator,
+          Discriminator)  # fmt: skip
+_GRAPHS = 64  # of one network, before PyTorch gives up: by what it is asked for, which gradients, and of one picture
+
+
+def compile_networks(model: nn.Module, backend: str | Callable = "inductor") -> None:
+    """Let PyTorch compile each network below ``model`` at its first call; modules, their names and weights stay.
+
+    Each becomes one graph for every use of it (gradients of its weights, of the pictures, of both; with or without
+    features), with heights and widths as they are and any number of pictures. What was compiled before is forgotten.
+    Second derivatives, as gradient penalties need them, cannot be had of such networks, nor can a graph be kept
+    (``retain_graph``); ``torch.compiler.set_stance("force_eager")`` has them run as they were.
+
+    Args:
+        backend: see ``torch.compile``.
+
+    Raises:
+        UserError: it cannot compile anything on this machine.
+    """
+    torch.compiler.reset()  # sizes that a former model had are not to be left open
+    try:
+        torch.compile(torch.neg, backend=backend)(torch.zeros(2, device=next(model.parameters()).device))
+    except Exception as error:  # of the compiler, whichever it is
+        said = str(error).strip().partition("\n")[0]
+        raise UserError(f"--compile cannot compile here ({type(error).__name__}: {said}): install what torch.compile "
+                        "needs, a C++ compiler for the CPU and Triton for a GPU, or leave --compile out") from error
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
+    for network in dict.fromkeys(_whole(model)):
+        network.compile(fullgraph=True, backend=backend)
+
+
+def _whole(module: nn.Module) -> Iterator[nn.Module]:
+    """The networks below it that are no part of others."""
+    if isinstance(module, _WHOLE):
+        yield module
+    else:
+        for child in module.children():
+            yield from _whole(child)

@@ -15,15 +15,16 @@ class Discriminator(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """One tensor per layer, after its activation; the prediction last."""
+        return self(x, features=True)  # by way of ``forward``, as what is compiled or hooked has to be called
+
+    def forward(self, x: Tensor, features: bool = False) -> Tensor | list[Tensor]:
+        """The prediction; or, if asked, what :meth:`features` gives."""
         found = []
         for layer in self.model:
             x = layer(x)
-            if isinstance(layer, nn.LeakyReLU):
+            if features and isinstance(layer, nn.LeakyReLU):
                 found.append(x)
-        return [*found, x]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        return [*found, x] if features else x
 
 
 class PatchGAN(Discriminator):
@@ -42,7 +43,7 @@ class PatchGAN(Discriminator):
         for depth in range(1, layers + 1):
             wider, stride = filters * min(2**depth, 8), 2 if depth < layers else 1
             modules += [nn.Conv2d(channels, wider, 4, stride=stride, padding=1, bias=has_bias(norm))]
-            modules += [norm_layer(norm, wider), nn.LeakyReLU(0.2, True)]
+            modules += [norm_layer(norm, wider), nn.LeakyReLU(0.2)]
             channels = wider
         self.model = nn.Sequential(*modules, nn.Conv2d(channels, 1, 4, stride=1, padding=1))
 
@@ -55,7 +56,7 @@ class PixelDiscriminator(Discriminator):
         bias = has_bias(norm)  # there the published one has no bias in the last layer either
         self.net = nn.Sequential(
             nn.Conv2d(in_channels, filters, 1), nn.LeakyReLU(0.2, True),
-            nn.Conv2d(filters, 2 * filters, 1, bias=bias), norm_layer(norm, 2 * filters), nn.LeakyReLU(0.2, True),
+            nn.Conv2d(filters, 2 * filters, 1, bias=bias), norm_layer(norm, 2 * filters), nn.LeakyReLU(0.2),
             nn.Conv2d(2 * filters, 1, 1, bias=bias),
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timecyclegan.models.networks.norm import has_bias, norm_layer
+from timecyclegan.models.networks.norm import ReflectionPad2d, has_bias, norm_layer
 
 
 class ResnetBlock(nn.Module):
@@ -11,11 +11,11 @@ class ResnetBlock(nn.Module):
     def __init__(self, channels: int, norm: str = "instance"):
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             norm_layer(norm, channels),
-            nn.ReLU(True),
-            nn.ReflectionPad2d(1),
+            nn.ReLU(),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             norm_layer(norm, channels),
         )
@@ -38,9 +38,9 @@ class OutputConv2d(nn.Conv2d):
         split = self.weight.permute(0, 3, 1, 2).reshape(channels * columns, -1, height, 1)
         parts = F.conv2d(x, split).unflatten(1, (channels, columns))
         width = x.shape[-1] - columns + 1
-        total = self.bias.view(-1, 1, 1) + parts[:, :, 0, :, :width]
-        for column in range(1, columns):
-            total = total + parts[:, :, column, :, column : column + width]
+        total = self.bias.view(-1, 1, 1)
+        for column, part in enumerate(parts.unbind(2)):  # each picked by itself would have a gradient of full size
+            total = total + part[..., column : column + width]
         return total
 
 
@@ -63,11 +63,11 @@ class ResnetGenerator(nn.Module):
     ):  # fmt: skip
         super().__init__()
         bias = has_bias(norm)
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7, bias=bias)]
-        layers += [norm_layer(norm, filters), nn.ReLU(True)]
+        layers = [ReflectionPad2d(3), nn.Conv2d(in_channels, filters, 7, bias=bias)]
+        layers += [norm_layer(norm, filters), nn.ReLU()]
         for channels in (filters, 2 * filters):
             down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias)
-            layers += [down, norm_layer(norm, 2 * channels), nn.ReLU(True)]
+            layers += [down, norm_layer(norm, 2 * channels), nn.ReLU()]
         layers += [ResnetBlock(4 * filters, norm) for _ in range(blocks)]
         for channels in (4 * filters, 2 * filters):
             # One slot of the network for both kinds, so that they number the layers alike.
@@ -75,9 +75,9 @@ class ResnetGenerator(nn.Module):
                 up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
             else:  # resizing first avoids the checkerboard of transposed convolutions (Odena et al. 2016)
                 convolution = nn.Conv2d(channels, channels // 2, 3, bias=bias)
-                up = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), convolution)
-            layers += [up, norm_layer(norm, channels // 2), nn.ReLU(True)]
-        layers += [nn.ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
+                up = nn.Sequential(nn.Upsample(scale_factor=2), ReflectionPad2d(1), convolution)
+            layers += [up, norm_layer(norm, channels // 2), nn.ReLU()]
+        layers += [ReflectionPad2d(3), OutputConv2d(filters, out_channels, 7), output or nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

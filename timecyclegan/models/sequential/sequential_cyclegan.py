@@ -2,7 +2,7 @@
 from typing import Any
 
 from timecyclegan.models.baselines.cyclegan_model import CycleGANModel
-from timecyclegan.models.parts import RECURRENCE
+from timecyclegan.models.parts import RECURRENCE, recurrence_arguments
 from timecyclegan.models.sequential.sequential_mixin import SequentialMixin
 from timecyclegan.util.options import Options
 
@@ -15,4 +15,4 @@ class SequentialCycleGAN(SequentialMixin, CycleGANModel):
     parts = (RECURRENCE,)
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
-        super().__init__(options, training, n_frames_generator=options.n_frames_generator, **kwargs)
+        super().__init__(options, training, **recurrence_arguments(options), **kwargs)

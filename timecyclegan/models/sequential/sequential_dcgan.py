@@ -2,7 +2,7 @@
 from typing import Any, ClassVar
 
 from timecyclegan.models.baselines.dcgan_model import DCGANModel
-from timecyclegan.models.parts import RECURRENCE
+from timecyclegan.models.parts import RECURRENCE, recurrence_arguments
 from timecyclegan.models.sequential.sequential_mixin import SequentialMixin
 from timecyclegan.util.options import Options
 
@@ -17,4 +17,4 @@ class SequentialDCGAN(SequentialMixin, DCGANModel):
     defaults: ClassVar = {"generator_architecture": "dcgan_enc"}
 
     def __init__(self, options: Options, training: bool = True, **kwargs: Any):
-        super().__init__(options, training, n_frames_generator=options.n_frames_generator, **kwargs)
+        super().__init__(options, training, **recurrence_arguments(options), **kwargs)

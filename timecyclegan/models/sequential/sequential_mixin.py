@@ -5,12 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from timecyclegan.models.mixins.host import Video, as_video, copy_host
+from timecyclegan.models.mixins.host import Video, as_video, copy_host, not_negative
+from timecyclegan.models.recompute import recomputed
 
 
 def rollout(
-    generator: Callable[[Tensor], Tensor], source: Tensor, past: Tensor, past_sources: Tensor | None = None
-) -> Tensor:
+    generator: Callable[[Tensor], Tensor], source: Tensor, past: Tensor, past_sources: Tensor | None = None,
+    bptt: int = 0,
+) -> Tensor:  # fmt: skip
     """Generate a video frame by frame: frame t from [c_t, (the last n sources,) the last n outputs], oldest first.
 
     Args:
@@ -18,17 +20,23 @@ def rollout(
         source: (N, T, C_c, H, W), the conditions c_t; C_c is 0 where there are none.
         past: (N, n, C, H, W), what stands for the outputs before frame 0.
         past_sources: (N, n, C_c, H, W), the sources before frame 0, where the generator sees them as well.
+        bptt: K, truncated back-propagation through time: frames K, 2K, ... are made from detached outputs, so that the
+            gradient of frame t reaches the t mod K frames before it (Williams and Peng 1990, "An efficient
+            gradient-based algorithm for on-line training of recurrent network trajectories", whose BPTT(h; h') it is
+            with h = h' = K). 0 detaches nothing: gradients flow through the whole recurrence.
 
     Returns:
-        (N, T, C, H, W). Nothing is detached: gradients flow through the recurrence.
+        (N, T, C, H, W), the same for every ``bptt``.
     """
     n = past.shape[1]
-    outputs = list(past.unbind(1))
+    history, made = list(past.unbind(1)), []
     sources = [] if past_sources is None else [*past_sources.unbind(1), *source.unbind(1)]
     for t in range(source.shape[1]):
-        inputs = [source[:, t], *sources[t : t + n], *outputs[t:]]
-        outputs.append(generator(torch.cat(inputs, dim=1)))
-    return torch.stack(outputs[n:], dim=1)
+        if bptt and t and t % bptt == 0:
+            history = [frame.detach() for frame in history]
+        made.append(generator(torch.cat([source[:, t], *sources[t : t + n], *history], dim=1)))
+        history = [*history[1:], made[-1]]
+    return torch.stack(made, dim=1)
 
 
 class SequentialMixin:
@@ -47,12 +55,16 @@ class SequentialMixin:
     Args:
         n_frames_generator: how many of its last outputs the generator sees. None: what the class, or the object before
             ``super().__init__()``, says by an attribute of this name; else 1.
+        generator_bptt: after how many frames the history is detached, see :func:`rollout`; 0: never.
+        generator_checkpointing: keep the frames alone, and compute what else their gradients need again, frame by frame
+            (``models.recompute``).
     """
 
     n_frames_generator = 1
     G_input_conditioning = False  # also show the generator the sources of its history
 
-    def __init__(self, *args: Any, n_frames_generator: int | None = None, **kwargs: Any):
+    def __init__(self, *args: Any, n_frames_generator: int | None = None, generator_bptt: int = 0,
+                 generator_checkpointing: bool = False, **kwargs: Any):  # fmt: skip
         n = self.n_frames_generator if n_frames_generator is None else n_frames_generator
         if n < 1:
             raise ValueError(f"n_frames_generator must be 1 or more, not {n}")
@@ -61,6 +73,8 @@ class SequentialMixin:
             raise ValueError(f"n_frames_generator={n} comes after sequential_input_channels() was asked for "
                              f"{settled}: say n_frames_generator = {n} in the class, or ask after super().__init__()")
         self.n_frames_generator = n
+        not_negative("generator_bptt", generator_bptt)
+        self.generator_bptt, self.generator_checkpointing = generator_bptt, generator_checkpointing
         super().__init__(*args, **kwargs)
 
     def sequential_input_channels(self, condition_channels: int = 3, channels: int = 3) -> int:
@@ -91,7 +105,8 @@ class SequentialMixin:
             batch, _, _, height, width = source.shape
             # Drawn on the CPU, so that a seed means the same on every device.
             past = torch.randn(batch, self.n_frames_generator, channels, height, width).to(source)
-        return rollout(generator, source, past, self._sources_before(source[:, 0]))
+        called = recomputed(generator) if self.generator_checkpointing else generator
+        return rollout(called, source, past, self._sources_before(source[:, 0]), self.generator_bptt)
 
     def _sources_before(self, first: Tensor) -> Tensor | None:
         """(N, n, C_c, H, W): before frame 0 the scene is taken to have stood still."""
