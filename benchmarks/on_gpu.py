@@ -86,26 +86,33 @@ class Session:
         self.parts.append(part)
         found = part.run(self.left(), self.log, **environment) if self.left() > 8 else []
         print(f"{name}: {part.outcome}", flush=True)
+        self.keep(found)
+        return found
+
+    def keep(self, found: list[Line]) -> None:
+        """Write down what was found, and the tables anew."""
         self.lines += found
         with open(self.results / "results.jsonl", "a") as file:
             file.writelines(f"{json.dumps(line)}\n" for line in found)
         write_tables(self)
-        return found
 
     def step(self, case: str, modes: Iterable[str], seconds: float) -> None:
-        """Measure modes of a case; where the process ends before it has come to all, go on with the next in another."""
-        missing, end = list(modes), time.monotonic() + seconds * self.patience
-        while missing and self.left() > 8 and (seconds := (end - time.monotonic()) / self.patience) > 8:
+        """Measure modes of a case; where the process ends before it has come to all, go on with the next in another.
+
+        Each may take so many seconds, all together half as many again.
+        """
+        missing, end = list(modes), time.monotonic() + 1.5 * seconds * self.patience
+        while missing and self.left() > 8 and (rest := (end - time.monotonic()) / self.patience) > 8:
             known = self.do(
-                f"steps of {case}", seconds, HERE / "train_step.py", "--case", case, "--mode", *missing, "--device",
-                self.device, "--steps", "2" if self.small else "12", *self.small,
+                f"steps of {case}", min(seconds, rest), HERE / "train_step.py", "--case", case, "--mode", *missing,
+                "--device", self.device, "--steps", "2" if self.small else "12", *self.small,
             )  # fmt: skip
             lines = [line for line in known if line.get("benchmark") == "train_step"]
             missing = missing[len(lines):]
             # A mode that failed has said so. One that said nothing hung, or took the process with it.
             if missing and not (lines and "error" in lines[-1]):
                 why = f"the process ended: {self.parts[-1].outcome}"
-                self.lines.append({"benchmark": "train_step", "case": case, "mode": missing.pop(0), "error": why})
+                self.keep([{"benchmark": "train_step", "case": case, "mode": missing.pop(0), "error": why}])
 
     def tests(self, name: str, seconds: float, *what: str) -> None:
         several = ["-n", str(min(6, os.cpu_count() or 1))] if self.device == "cuda" and importlib.util.find_spec(

@@ -39,8 +39,8 @@ def recorded(monkeypatch):
 
     monkeypatch.setattr(CapturedFunction, "_record", counted)
     if not CUDA:
-        monkeypatch.setattr(run_module.Run, "_capture", lambda run: run._step if run.stage.cuda_graph == "off" else
-                            CapturedFunction(run._step, DEVICE, "a step", recorder))  # fmt: skip
+        monkeypatch.setattr(run_module, "capture", lambda step, device, what, wanted, *_: step if wanted == "off" else
+                            CapturedFunction(step, device, what, recorder))  # fmt: skip
         monkeypatch.setattr(loop, "learning_rate", lambda *_: 1e-3)  # on a CPU a number, which is recorded
     with exactly():
         yield sizes
