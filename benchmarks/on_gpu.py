@@ -135,7 +135,7 @@ def everything(session: Session) -> None:
         session.step(case, MODES, 80)
     session.benchmark("loader", 50, "--step", "--amp", "bfloat16", *(
         ("--batch_size", "8", "--seconds", "2", "--frames", "24") if cuda else
-        ("--seconds", "0.2", "--frames", "4", "--size", "32", "--filters", "4", "--height", "90", "--width", "160")))
+        ("--seconds", "0.2", "--frames", "8", "--size", "32", "--filters", "4", "--height", "90", "--width", "160")))
     session.benchmark("inference", 60, *(
         ("--amp", "off", "bfloat16", "--frames", "30") if cuda else
         ("--frames", "4", "--height", "32", "--width", "32", "--filters", "4")))

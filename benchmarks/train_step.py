@@ -40,6 +40,7 @@ from tests import naive_models
 from timecyclegan.models import default_options, get_task, model_class
 from timecyclegan.training.run import Run
 from timecyclegan.util.cuda_graph import WARM_UPS
+from timecyclegan.util.device import to_device
 from timecyclegan.util.options import Options
 from timecyclegan.video.frames import write_image
 
@@ -109,8 +110,8 @@ class Step:
     def __call__(self) -> None:
         batch = next(self.batches)
         if self.naive:
-            naive_step(self.training.model, {name: batch[name].to(self.training.device) for name in ("source", "target")
-                                             if name in batch})  # fmt: skip
+            model = self.training.model
+            naive_step(model, to_device(batch, model.inputs, self.training.device))
         else:
             self.training.train_on(batch)
         self.training.position.step += 1
