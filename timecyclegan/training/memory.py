@@ -77,7 +77,7 @@ def footprint(options: Options) -> Footprint:
             held.add(tensor)
         for parameter in itertools.chain(*trained.values()):
             parameter.grad = torch.empty_like(parameter)  # of the step before
-        drawn = model.draws(options.seed, 0, options.batch_size)
+        drawn = model.draws(options.seed, 0, [options.batch_size])[0]
         model.drawn = {name: value.to("meta") for name, value in drawn.items()}
         for name, shape in model.noise_shapes().items():
             model.drawn[name] = torch.empty(options.batch_size, *shape, device="meta")
