@@ -99,7 +99,7 @@ def test_kept_flow_is_the_flow_that_would_be_computed(data, model_type):
 
 
 def test_moments_in_another_layout_are_the_same_moments(monkeypatch, data):
-    """As a run with --channels_last leaves them: fused Adam takes what lies in memory for what it is, without a word."""
+    """As a run with --channels_last leaves them: fused Adam takes memory as it lies, without a word."""
     train(data, "whole", **P)
     killed(monkeypatch, data, 4, "training_step", name="broken", save_minutes=0.0, **P)
     path = Path("checkpoints/broken/latest.pth")
