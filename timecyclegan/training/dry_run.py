@@ -103,7 +103,7 @@ def weight_flag(term: str, weight: float, options: Options) -> str:
 
 def keeps_frames(run: Run, cache: str) -> bool:
     """Whether the run would keep its frames decoded with ``--cache cache``; raises as :meth:`FrameCache.keeps`."""
-    dataset = run.loader.dataset.dataset  # within the one that adds noise
+    dataset = run.loader.dataset.dataset  # without its noise
     size = dataset.framing.load_height, dataset.framing.load_width
     return FrameCache(cache, *size).keeps(sum(len(frames) for _, frames in dataset.long_enough()))
 

@@ -17,8 +17,9 @@ from timecyclegan.util.options import Options
 # Of the free memory, what a step's tensors may not fill: workspace of convolutions, what the allocator rounds up to and
 # keeps in reserve, and what a count on the meta device does not see.
 MARGIN = 0.2
-FRAMES, SIDE, CLIPS = 96, 4096, 1024  # beyond which nothing is looked for
-COUNTED = 48  # frames of the longest clip that is counted: a count takes time with every frame
+FRAMES, SIDE, CLIPS = 64, 4096, 1024  # beyond which nothing is looked for
+COUNTED = 32  # frames of the longest clip that is counted: a count takes time with every frame
+CLOSE = 0.05  # of a size: a count so near to another one says no more
 COUNTS = 3  # after the first one, of clips, of pictures, and of batches
 MATTERS = 0.95  # of the memory: a switch that leaves more of it is not worth a line
 SWITCHES = "checkpointing", "bptt", "max_return", "accumulate", "amp"  # that change what a step needs
@@ -71,15 +72,17 @@ class Forecast:
         batches, given = range(1, max(CLIPS, self.options.batch_size) + 1), self.options.batch_size
         return self._largest(batches, lambda n: n, lambda n: {"batch_size": n}, given)
 
-    def __str__(self) -> str:
+    def found(self) -> tuple[str, bool]:
+        """What fits, as flags, and whether memory is what ends it, of any of the three."""
         clip, size, batch = self.clip(), self.size(), self.batch()
-        found = [
-            "no clip" if clip is None else f"--block_size {clip}" + " or more" * (clip >= FRAMES),
-            "no size" if size is None else f"--image_height {size[0]} --image_width {size[1]}"
-                                           + " or more" * (max(size) >= SIDE),
-            "no batch" if batch is None else f"--batch_size {batch}" + " or more" * (batch >= CLIPS),
+        flags = [
+            "no clip" if clip is None else f"--block_size {clip}",
+            "no size" if size is None else f"--image_height {size[0]} --image_width {size[1]}",
+            "no --batch_size" if batch is None else f"--batch_size {batch}",
         ]  # fmt: skip
-        return "; ".join(found)
+        ends = [(clip or 0) >= FRAMES, max(size or (0,)) >= SIDE, (batch or 0) >= CLIPS]
+        flags = [f"{flag} or more" if end else flag for flag, end in zip(flags, ends, strict=True)]
+        return "; ".join(flags), not all(ends)
 
     def _goes(self, **changes: int) -> bool:
         """Whether a model takes it."""
@@ -108,7 +111,7 @@ class Forecast:
             near = found if place else values[0]
             if measure(near) > most:
                 near = max((value for value in values if measure(value) <= most), key=measure)
-            if measure(near) in known or counts == COUNTS:
+            if counts == COUNTS or min(abs(measure(near) - place) for place in known) < CLOSE * measure(near):
                 return found
             known[measure(near)] = footprint(dataclasses.replace(self.options, **changes(near))).memory
 
@@ -131,12 +134,13 @@ def forecast_lines(options: Options, device: torch.device) -> Iterator[str]:
     help. Takes seconds; nothing is computed."""
     limit = room(device)
     plain = Forecast(options, limit)
-    on = [f"--{name}" + f" {getattr(options, name)}" * (name != "checkpointing") for name in SWITCHES
-          if getattr(options, name) != getattr(Options(), name)]  # fmt: skip
+    found, ended = plain.found()
+    on = [f"--{name}" if value is True else f"--{name} {value}" for name, value in vars(options).items()
+          if name in SWITCHES and value != getattr(Options(), name)]  # fmt: skip
     given = f" with {' '.join(on)}" if on else ""
     yield (f"an estimate of what fits{given} in {limit / 1e9:.2f} GB, {1 - MARGIN:.0%} of the free memory, each with "
-           f"the others as given: {plain}; this step: {plain.memory / 1e9:.2f} GB")
-    if not options.checkpointing:
+           f"the others as given: {found}; this step: {plain.memory / 1e9:.2g} GB")
+    if ended and not options.checkpointing:
         light = Forecast(dataclasses.replace(options, checkpointing=True), limit)
         if light.memory < MATTERS * plain.memory:
-            yield f"with --checkpointing: {light}; this step: {light.memory / 1e9:.2f} GB"
+            yield f"with --checkpointing: {light.found()[0]}; this step: {light.memory / 1e9:.2g} GB"
