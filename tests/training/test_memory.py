@@ -67,14 +67,14 @@ def test_a_step_that_is_computed_holds_as_much(options):
 
 
 @pytest.mark.parametrize(("given", "tolerance"), [
-    ({"accumulate": 3}, 0.03), ({"amp": "bfloat16"}, 0.25), ({"amp": "bfloat16", "checkpointing": True}, 0.25),
+    ({"accumulate": 3}, 0.05), ({"amp": "bfloat16"}, 0.25), ({"amp": "bfloat16", "checkpointing": True}, 0.25),
 ])  # fmt: skip
 def test_parts_and_mixed_precision_hold_as_much(given, tolerance):
     """What computes in which precision differs from device to device."""
     options = default_options("timecycle", **{**SMALL, "block_size": 3, "generator_filters": 8, **given})
     assert footprint(options).memory == pytest.approx(measured(options)[0], rel=tolerance)
-    full = footprint(dataclasses.replace(options, amp="off", accumulate=1)).memory
-    assert footprint(options).memory < 0.9 * full or "accumulate" in given
+    if given == {"amp": "bfloat16"}:
+        assert footprint(options).memory < 0.8 * footprint(dataclasses.replace(options, amp="off")).memory
 
 
 @pytest.mark.parametrize("model_type", ["pix2pix", "cyclegan", "timerecyclegan", "timecyclep2", "vid2vid"])
