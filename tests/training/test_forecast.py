@@ -71,10 +71,10 @@ def test_parabolas_through_counts_are_exact_where_memory_is_one():
 def test_lines_name_switches_and_what_checkpointing_would_do(monkeypatch):
     monkeypatch.setattr(forecast, "COUNTS", 1)
     given = options(accumulate=2)
-    memory = 2 * footprint(given).memory
+    memory = forecast.LIBRARIES + 2 * footprint(given).memory
     monkeypatch.setattr(forecast, "free_memory", lambda: memory)
     plain, light = forecast_lines(given, CPU)
-    assert plain.startswith("an estimate of what fits with --accumulate 2 in ") and "80% of the free memory" in plain
+    assert plain.startswith("an estimate of what fits with --accumulate 2 in ") and "is left for workspace" in plain
     clips = [int(re.search(r"--block_size (\d+);", line)[1]) for line in (plain, light)]
     assert light.startswith("with --checkpointing: ") and 4 < clips[0] < clips[1]
     assert len(list(forecast_lines(dataclasses.replace(given, checkpointing=True), CPU))) == 1

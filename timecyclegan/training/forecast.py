@@ -17,6 +17,7 @@ from timecyclegan.util.options import Options
 # Of the free memory, what a step's tensors may not fill: workspace of convolutions, what the allocator rounds up to and
 # keeps in reserve, and what a count on the meta device does not see.
 MARGIN = 0.2
+LIBRARIES = 2**28  # bytes that libraries take besides, however small the step: measured on the CPU, 0.2 GB
 FRAMES, SIDE, CLIPS = 64, 4096, 1024  # beyond which nothing is looked for
 COUNTED = 32  # frames of the longest clip that is counted: a count takes time with every frame
 CLOSE = 0.05  # of a size: a count so near to another one says no more
@@ -27,12 +28,12 @@ SWITCHES = "checkpointing", "bptt", "max_return", "accumulate", "amp"  # that ch
 
 def room(device: torch.device) -> int:
     """Bytes that the tensors of a step may fill on ``device``: what is free or this process's already (of a GPU), or
-    what this process may still take of the memory, less the :data:`MARGIN`."""
+    what this process may still take of the memory, less :data:`LIBRARIES` and the :data:`MARGIN`."""
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     else:
         free = free_memory()
-    return int(free * (1 - MARGIN))
+    return int(max(free - LIBRARIES, 0) * (1 - MARGIN))
 
 
 class Forecast:
@@ -138,8 +139,8 @@ def forecast_lines(options: Options, device: torch.device) -> Iterator[str]:
     on = [f"--{name}" if value is True else f"--{name} {value}" for name, value in vars(options).items()
           if name in SWITCHES and value != getattr(Options(), name)]  # fmt: skip
     given = f" with {' '.join(on)}" if on else ""
-    yield (f"an estimate of what fits{given} in {limit / 1e9:.2f} GB, {1 - MARGIN:.0%} of the free memory, each with "
-           f"the others as given: {found}; this step: {plain.memory / 1e9:.2g} GB")
+    yield (f"an estimate of what fits{given} in {limit / 1e9:.2f} GB (a good part of the free memory is left for "
+           f"workspace), each with the others as given: {found}; this step: {plain.memory / 1e9:.2g} GB")
     if ended and not options.checkpointing:
         light = Forecast(dataclasses.replace(options, checkpointing=True), limit)
         if light.memory < MATTERS * plain.memory:
