@@ -129,6 +129,10 @@ class Evaluator:
             except UserError as error:  # the metrics that look through the others have a value all the same
                 self._missing |= {metric.name: str(error) for metric in looking if metric.view is view}
                 self._check(self._missing)
+        if peers:  # on another computer other weights may be missing
+            for theirs in peers.everyones(self._missing):
+                self._missing |= {name: why for name, why in theirs.items() if why and not self._missing[name]}
+            self._check(self._missing)
 
     def _check(self, missing: Mapping[str, str | None]) -> None:
         for name in self._require:
