@@ -14,8 +14,8 @@ from tests.training.helpers import latest, losses, same, write_data
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = shlex.split("source target -m timecycle -g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -b 3 -bs 2 -ih 12 -iw 20 "
-                    "-t 1 -lr 1e-5 -le 1 -lie 1000 -se 1000 -tclw 5 -gpu -1 --save_minutes 0 -ne")
+FLAGS = shlex.split("source target -m timecycle -g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -b 3 -bs 2 -ih 12 "
+                    "-iw 20 -t 1 -lr 1e-5 -le 1 -lie 1000 -se 1000 -tclw 5 -gpu -1 --save_minutes 0 -ne")
 NOISE = 1e-6  # what two sums in float32 differ by after these steps of 1e-5, apart from what has no effect
 
 
