@@ -78,7 +78,7 @@ class Step:
 class View:
     """What a network makes of frames; metrics that look through the same view share it.
 
-    It is called with batches of consecutive frames, in order, through all sequences.
+    It is called with batches of consecutive frames of one sequence each, in order, through all sequences.
 
     Attributes:
         facts: what to write beside numbers that came of it: network, weight file and its SHA-256, treatment of pixels.

@@ -143,11 +143,6 @@ def _answers() -> Iterator[None]:
                           "own output)") from error  # fmt: skip
 
 
-def among_others() -> bool:
-    """Whether ``torchrun`` started this process together with others."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
-
-
 @functools.cache
 def _store() -> tuple[dist.Store, int, int]:
     """Where the processes find each other, the number of this one, and how many there are."""
@@ -167,7 +162,7 @@ def joined(gpu: bool) -> Iterator[Peers | None]:
         UserError: there are fewer GPUs than processes.
         LostProcess: here and in the block, see there.
     """
-    if not among_others():
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield None
         return
     device = torch.device("cpu")
