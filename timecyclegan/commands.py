@@ -2,6 +2,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 from time import perf_counter
@@ -41,16 +42,23 @@ STOPPED = 3  # exit code of a training that a signal ended before its end: neith
 def train(arguments: Arguments) -> bool:
     """``train.py``: returns whether training reached its end (False: a signal stopped it)."""
     control, options = arguments.options(ControlOptions), _training_options(arguments)
-    with joined(options.gpu >= 0 and torch.cuda.is_available()) as peers:
+    with _joined(options) as peers:
         return loop.train(_run(arguments, options, control.resume, control.overwrite, peers))
 
 
 def dry_run(arguments: Arguments) -> None:
     """``train.py --dry_run``: what training would minimise and take; nothing is written, and no run is in the way.
 
-    With ``--resume`` the options are those of the run.
+    With ``--resume`` the options are those of the run. Of several processes the first one answers for all.
     """
+    if int(os.environ.get("RANK", 0)):
+        return
     options = _training_options(arguments)
+    if (processes := int(os.environ.get("WORLD_SIZE", 1))) > 1:
+        own = -(-options.batch_size // processes)
+        note(f"{processes} processes share each batch of {options.batch_size}: what follows is for one, with {own} of "
+             "its clips")
+        options = dataclasses.replace(options, batch_size=own)
     # Flow and frames that are kept would be written, and loading is timed in this process.
     changes = {"flow_cache": "", "cache": "off", "threads": 0}
     if arguments.options(ControlOptions).resume:  # what it began with need not be there any more, nor its GPU
@@ -99,17 +107,33 @@ def _note_unread(arguments: Arguments, model_type: str, prefix: str) -> None:
 
 
 def translate(arguments: Arguments, metrics: bool) -> None:
-    """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them."""
-    from timecyclegan.inference.folders import translate_folders, write_videos
-    from timecyclegan.inference.streaming import speed
-    from timecyclegan.inference.trained import load_model, load_options
+    """``test.py`` and, with ``metrics``, ``val.py``: pictures, videos, and what can be measured of them.
 
-    test = arguments.options(TestOptions)
+    Several processes, as ``torchrun`` starts them, share the sequences out; the first one writes down what came of all.
+    """
+    from timecyclegan.inference.trained import load_options
+
     require_gpu(arguments.given.get("gpu", -1))
     given = arguments.given_for(Options)
     if "source_dir" in arguments.folders:  # of trainval.py's flags these are training's
         given = {key: value for key, value in given.items() if key not in ("amp", "cuda_graph")}
     options = load_options(arguments.name, given)
+    with _joined(options) as peers:
+        if peers and peers.device.index is not None:
+            options = dataclasses.replace(options, gpu=peers.device.index)
+        _translate(arguments, options, metrics, peers)
+
+
+def _joined(options: Options) -> "contextlib.AbstractContextManager[Peers | None]":
+    return joined(options.gpu >= 0 and torch.cuda.is_available())
+
+
+def _translate(arguments: Arguments, options: Options, metrics: bool, peers: Peers | None) -> None:
+    from timecyclegan.inference.folders import translate_folders, write_videos
+    from timecyclegan.inference.streaming import speed
+    from timecyclegan.inference.trained import load_model
+
+    test, first = arguments.options(TestOptions), not (peers and peers.rank)
     check(options, training=False)
     check_arguments(arguments, options.model_type, metrics)
     _note_unread(arguments, options.model_type, "test_")
@@ -117,13 +141,15 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     for line in idle_in_testing(options, arguments.given, metrics, bool(video), saved):
         note(line)
     if video:
-        _translate_video(arguments, options)
+        if first:  # a video is one sequence
+            _translate_video(arguments, options)
         return
     directions = find_directions(arguments, options.model_type)
-    evaluator = _evaluator(arguments, options) if metrics else None
+    evaluator = _evaluator(arguments, options, peers) if metrics else None
     output = Path(test.test_output_dir) / arguments.name
     if get_task(options.model_type) == "other":
-        _draw_flow(directions[0], options, test, output)
+        if first:
+            _draw_flow(directions[0], options, test, output)
         return
     domains = {direction.domain for direction in directions}
     model = load_model(arguments.name, options, test.test_init_epoch, domains)
@@ -132,16 +158,23 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     evaluations, translated, seconds = [], 0, 0.0
     for direction in directions:
         folder, began = output / direction.name, perf_counter()
-        fakes = translate_folders(
-            model, direction.inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain,
-            arguments.given.get("threads"),
+        inputs = direction.inputs
+        if peers:
+            inputs = {name: inputs[name] for name in peers.share({name: len(inputs[name]) for name in inputs})}
+        own = fakes = translate_folders(
+            model, inputs, folder, options, test.test_batch_size, test.test_seed, direction.domain,
+            arguments.given.get("threads"), progress=first,
         )  # fmt: skip
+        if peers:
+            everyones = {name: paths for theirs in peers.everyones(own) for name, paths in theirs.items()}
+            fakes = {name: everyones[name] for name in direction.inputs}
         translated, seconds = translated + sum(map(len, fakes.values())), seconds + perf_counter() - began
-        write_videos(direction.shown(fakes), folder, (options.image_height, options.image_width), test.fps)
+        shown = [sequence for sequence in direction.shown(fakes) if sequence.name in own]
+        write_videos(shown, folder, (options.image_height, options.image_width), test.fps, among=fakes)
         if evaluator:
-            evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator))
+            evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator, first))
     print(f"translated {translated} frames at {speed(translated, seconds)}")
-    for evaluation in evaluations:  # last: what could be computed is written by now
+    for evaluation in evaluations if first else ():  # last: what could be computed is written by now
         evaluator.check_required(evaluation)
 
 
@@ -161,7 +194,7 @@ def _translate_video(arguments: Arguments, options: Options) -> None:
                                    sound=video.sound, seed=test.test_seed, progress=True))  # fmt: skip
 
 
-def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
+def _evaluator(arguments: Arguments, options: Options, peers: Peers | None = None) -> "Evaluator":
     """What will compute the metrics, with its networks; before them, whether there is a place for the numbers."""
     from timecyclegan.evaluation import compute_metrics
     from timecyclegan.evaluation.base import Settings
@@ -171,10 +204,10 @@ def _evaluator(arguments: Arguments, options: Options) -> "Evaluator":
     check_writable(METRICS, append=True)
     test, task = arguments.options(TestOptions), get_task(options.model_type)
     flow = estimator(test.metric_flow_backend, test.metric_flow_weights, options.gpu, "metric_flow")
-    settings = Settings(flow, options.gpu, test.fid_dims, progress=True)
+    settings = Settings(flow, options.gpu, test.fid_dims, progress=not (peers and peers.rank))
     metrics = choose(compute_metrics.METRICS, task, also=test.also, require=test.require)
     both = arguments.folders["test_source_dir"] and arguments.folders["test_target_dir"]
-    return Evaluator(metrics, task, settings, test.require, images=bool(both))
+    return Evaluator(metrics, task, settings, test.require, images=bool(both), peers=peers)
 
 
 def _draw_flow(direction: Direction, options: Options, test: TestOptions, output: Path) -> None:
@@ -198,9 +231,11 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
 
 
 def _measure(
-    arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, evaluator: "Evaluator"
+    arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, evaluator: "Evaluator",
+    first: bool,
 ) -> "Evaluation":
-    """Compute the metrics; write metrics.json, a row of metrics.csv, and the report. Returns the evaluation."""
+    """Compute the metrics; the ``first`` process writes metrics.json, a row of metrics.csv, and the report. Returns the
+    evaluation."""
     from timecyclegan.evaluation.report import csv_facts, csv_row, format_metrics, per_frame_csv
     from timecyclegan.report.page import write_report
 
@@ -208,6 +243,8 @@ def _measure(
     evaluation = evaluator(
         direction.reference, fakes, direction.flow_dir, direction.images, roots=(direction.root, folder)
     )
+    if not first:
+        return evaluation
     source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
     facts = {
         "name": arguments.name,

@@ -146,3 +146,21 @@ def test_what_does_not_compare_is_refused():
         frechet_distance(Statistics.of(x), Statistics.of(np.where(x > 0, np.nan, x)))
     with pytest.raises(UserError, match="there are no pictures"):
         Collected().statistics  # noqa: B018
+
+
+@pytest.mark.parametrize("counts", [(3, 4), (40, 5), (0, 30), (17, 60, 1)])
+def test_what_several_collected_is_what_one_collects(counts):
+    rows, dims = vectors(sum(counts), 12), 12
+    collected, start = [], 0
+    for count in counts:
+        collected.append(Collected())
+        for row in rows[start : start + count]:
+            collected[-1].add(row)
+        start += count
+    whole = Collected()
+    for each in collected:
+        whole.take(each)
+    found = whole.statistics
+    assert found.n == whole.n == sum(counts)
+    np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.cov, np.cov(rows, rowvar=False), atol=1e-12 * dims)

@@ -6,14 +6,19 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.helpers import moving, write_clips
 from tests.evaluation.test_fid import distance
+from tests.ranks import on_two_ranks
+from timecyclegan import commands
 from timecyclegan.commands import train, translate
+from timecyclegan.training.distributed import Peers
 from timecyclegan.util.argparser import parse
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import find_sequences, read_image, resize_image
@@ -125,3 +130,35 @@ def test_four_at_once_keep_four_rows(inside):
                                 stdout=subprocess.DEVNULL, env=environment) for i in range(4)]  # fmt: skip
     assert [process.wait(timeout=300) for process in running] == [0] * 4
     assert [row["name"] for row in rows()] == ["old"] + ["p"] * 4
+
+
+@pytest.mark.usefixtures("inception_file", "inside")
+@pytest.mark.parametrize("name", ["p", "u"])
+def test_two_processes_measure_what_one_does(name, monkeypatch):
+    """Each has sequences of its own; what the networks make of a frame must not depend on what they look at beside."""
+    for side, seed in (("from", 1), ("to", 5)):
+        write_clips(Path(name, side), {f"{n}": [*moving(n, 48, 64, seed=seed + n)] for n in (3, 9, 4)})
+    flags = f"{name}/from", f"{name}/to", "--fid_dims", "64", "--per_frame"
+    val(name, *flags, "-to", f"{name}/alone")
+
+    def work(rank):
+        monkeypatch.setattr(commands, "joined", lambda gpu: nullcontext(Peers(torch.device("cpu"))))
+        val(name, *flags, "-to", f"{name}/together")
+        return [path.name for path in Path(name, "together").rglob("*.webm")]
+
+    on_two_ranks(work, os.getcwd())
+    measured = rows()
+    for row in measured:
+        assert row.pop("datetime") and float(row["fid"]) > 0
+    assert measured[: len(measured) // 2] == measured[len(measured) // 2 :]
+    alone, together = Path(name, "alone", name), Path(name, "together", name)
+    files = {path.relative_to(alone) for path in alone.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(together) for path in together.rglob("*") if path.is_file()}
+    assert sum(path.suffix == ".webm" for path in files) >= 3
+    for path in files:
+        if path.suffix in (".png", ".csv"):
+            assert (alone / path).read_bytes() == (together / path).read_bytes(), path
+        if path.name == "metrics.json":
+            one, other = (json.loads((folder / path).read_text())["metrics"] for folder in (alone, together))
+            for key in one:
+                assert one[key] == other[key] or other[key]["value"] == pytest.approx(one[key]["value"], rel=1e-9), key

@@ -1,5 +1,6 @@
 """Several processes train as one does; and parts of a batch as the whole."""
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from tests.ranks import on_two_ranks
-from tests.training.helpers import latest, small, trainer, write_data
+from tests.training.helpers import latest, message, small, trainer, write_data
+from timecyclegan.datasets.loading import make_loader
 from timecyclegan.training.distributed import Peers
 from timecyclegan.training.loop import train as loop
 from timecyclegan.training.run import Run
 from timecyclegan.util.device import to_floats
+from timecyclegan.util.errors import UserError
 
 KINDS = {"P": {"model_type": "timecycle", "timecycle_loss_weight": 5.0},
          "UP": {"model_type": "tricyclegan", "timecycle_loss_weight": 5.0, "cycle_loss_weight": 5.0, "pool_size": 5},
@@ -97,3 +100,83 @@ def test_two_processes_are_one(data, kind, ranks):
         assert all((others[key] == value).all() for key, value in held[0].items())
     assert latest("alone")["position"] == latest("together")["position"]
     assert_close(run, "together")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_a_batch_are_the_batch(data, kind):
+    """Also of the last batch of an epoch, which has fewer clips than the others."""
+    folders, parts = data(kind), options_of(kind, num_epochs=2, batch_size=2, accumulate=2)
+    run = trainer(folders, "whole", **options_of(kind, num_epochs=2, batch_size=4))
+    loop(run)
+    loop(trainer(folders, "parts", **parts))
+    on_ranks(folders, "shared", 2, **parts)
+    for name in ("parts", "shared"):
+        assert latest(name)["position"] == latest("whole")["position"]
+        assert_close(run, name, 1e-6)
+
+
+def saying(options, folders, action):
+    """What each of two processes says in the end, of which the second one does ``action(run)`` before it trains."""
+    def work(rank):
+        torch.set_num_threads(1)
+        run = trainer(folders, "run", peers=Peers(torch.device("cpu")), **options)
+        if rank:
+            action(run)
+        try:
+            return loop(run), run.position.step
+        except UserError as error:
+            return str(error), run.position.step
+
+    return on_two_ranks(work, os.getcwd())
+
+
+def test_what_one_process_cannot_load_stops_all_at_the_same_step(data):
+    class Broken:
+        def __init__(self, dataset):
+            self.dataset, self.loaded = dataset, 0
+
+        def __len__(self):
+            return len(self.dataset)
+
+        def __getitem__(self, key):
+            self.loaded += 1
+            if self.loaded == 6:
+                raise UserError("frame 17 is damaged")
+            return self.dataset[key]
+
+    def change(run):
+        broken = Broken(run.loader.dataset)
+        run.loader = make_loader(broken, run.stage.batch_size, 0, run.stage.seed, rank=1, ranks=2)
+
+    options = options_of("P", batch_size=4, num_epochs=2)
+    (one, steps), (other, its) = saying(options, data("P"), change)
+    assert steps == its == 3 == latest("run")["position"]["step"]
+    assert "frame 17 is damaged" in other and "another process" in one
+    assert all("3 steps: mend that, then go on with --resume" in line for line in (one, other))
+
+
+def test_a_signal_to_one_process_stops_all_at_the_same_step(data):
+    def change(run):
+        step = run.train_on
+
+        def train_on(*arguments):
+            if run.position.step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(*arguments)
+
+        run.train_on = train_on
+
+    options = options_of("P", batch_size=4, num_epochs=2)
+    assert saying(options, data("P"), change) == [(False, 3), (False, 3)]
+    assert latest("run")["position"]["step"] == 3
+
+
+def test_processes_that_were_started_differently_are_refused(data):
+    def work(rank):
+        run = trainer(folders, "run", peers=Peers(torch.device("cpu")), **options | {"seed": rank, "threads": 0})
+        return message(loop, run)
+
+    options, folders = options_of("P", batch_size=2), data("P")
+    assert on_two_ranks(work, os.getcwd()) == [
+        "the processes of run were started with different options: give all the same"] * 2
+    assert not Path("checkpoints/run").exists()

@@ -4,7 +4,7 @@ A metric is a pure function on frames; its class only says how a step's sample c
 averages are taken here, once: over frames or over pairs of neighbouring frames, never across a sequence boundary.
 """
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -78,7 +78,7 @@ class Step:
 class View:
     """What a network makes of frames; metrics that look through the same view share it.
 
-    It is called with batches of consecutive frames, in order, through all sequences.
+    It is called with batches of consecutive frames of one sequence each, in order, through all sequences.
 
     Attributes:
         facts: what to write beside numbers that came of it: network, weight file and its SHA-256, treatment of pixels.
@@ -315,6 +315,11 @@ class Metric:
     def add(self, sample: Any) -> None:
         """Take the next frame's ``measure``."""
         self._current.append(sample)
+
+    def take(self, others: Sequence["Metric"], order: Iterable[str]) -> None:
+        """Take over what others of this kind have of sequences, in this order; each has its own."""
+        found = {name: samples for other in others for name, samples in other._sequences.items()}
+        self._sequences |= {name: found[name] for name in order}
 
     def sample(self, step: Step) -> Any:
         """The value of one frame or pair beside the real one."""

@@ -4,12 +4,12 @@ It is given its metrics and knows none of them by name; the table of all stands 
 """
 import os
 import platform
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,6 +104,8 @@ class Evaluator:
             anything.
         require: names of metrics whose absence is an error.
         images: whether there will be real pictures of what is generated; of the kind "unpaired" there may be none.
+        peers: processes that share the sequences out among them, see ``training.distributed``: all call it alike, and
+            all get the values of all sequences.
 
     Raises:
         UserError: a required metric cannot be computed.
@@ -111,8 +113,8 @@ class Evaluator:
 
     def __init__(self, metrics: Sequence[type[Metric]], kind: str = PAIRED,
                  settings: Settings = Settings(),  # noqa: B008 (it is frozen)
-                 require: Collection[str] = (), images: bool = True) -> None:
-        self.kind, self.settings, self.rules = kind, settings, KINDS[kind]
+                 require: Collection[str] = (), images: bool = True, peers: Any = None) -> None:
+        self.kind, self.settings, self.rules, self._peers = kind, settings, KINDS[kind], peers
         self._metrics, self._require, self._views = metrics, require, {}
         self._missing = {metric.name: self.rules.missing(metric) for metric in metrics}
         if kind == UNPAIRED and not images:
@@ -127,6 +129,10 @@ class Evaluator:
             except UserError as error:  # the metrics that look through the others have a value all the same
                 self._missing |= {metric.name: str(error) for metric in looking if metric.view is view}
                 self._check(self._missing)
+        if peers:  # on another computer other weights may be missing
+            for theirs in peers.everyones(self._missing):
+                self._missing |= {name: why for name, why in theirs.items() if why and not self._missing[name]}
+            self._check(self._missing)
 
     def _check(self, missing: Mapping[str, str | None]) -> None:
         for name in self._require:
@@ -212,9 +218,24 @@ class Evaluator:
         """Run frames through new metrics: those, and what :func:`measure` returns; ``options`` are of that."""
         if not jobs:
             raise UserError(f"there are no frames to compare in {roots[0]} and {roots[1]}")
-        settings, metrics = self.settings, [kind() for kind in kinds]
-        return metrics, *measure(jobs, metrics, self._views, progress=settings.progress, resize=settings.resize,
-                                 flow=settings.flow.flow, **options)
+        settings, metrics, own = self.settings, [kind() for kind in kinds], jobs
+        if self._peers:
+            names = Counter(job.sequence for job in jobs)
+            mine = set(self._peers.share(names))
+            own = [job for job in jobs if job.sequence in mine]
+        size, resized = measure(own, metrics, self._views, progress=settings.progress, resize=settings.resize,
+                                flow=settings.flow.flow, **options)
+        if self._peers:
+            everyones = self._peers.everyones((metrics, size, resized))
+            metrics = [kind() for kind in kinds]
+            for place, metric in enumerate(metrics):
+                metric.take([theirs[place] for theirs, _, _ in everyones], names)
+            sizes = list(dict.fromkeys(size for _, size, _ in everyones if size))
+            if len(sizes) > 1:
+                raise UserError(f"fake frames in {roots[1]} have different sizes, {' and '.join(map(_size, sizes))}: "
+                                "bring them to one size")
+            size, resized = sizes[0], set().union(*(theirs for _, _, theirs in everyones))
+        return metrics, size, resized
 
 
 def versions(libraries: Sequence[str]) -> dict[str, str]:
@@ -292,11 +313,13 @@ def measure(jobs: Sequence[Job], metrics: Sequence[Metric], views: Mapping[type[
 
     def seen(pairs: Iterator[tuple[Job, Step]]) -> Iterator[tuple[Job, Step]]:
         """With what the views make of it."""
-        while batch := list(islice(pairs, BATCH if views else 1)):
-            entries = {kind: view([step for _, step in batch]) for kind, view in views.items()}
-            for place, (job, step) in enumerate(batch):
-                step.seen.update({kind: found[place] for kind, found in entries.items()})
-                yield job, step
+        # A batch is of one sequence: what it is computed with must not show in a number's last digits.
+        for _, sequence in groupby(pairs, lambda pair: pair[0].sequence):
+            while batch := list(islice(sequence, BATCH if views else 1)):
+                entries = {kind: view([step for _, step in batch]) for kind, view in views.items()}
+                for place, (job, step) in enumerate(batch):
+                    step.seen.update({kind: found[place] for kind, found in entries.items()})
+                    yield job, step
 
     # Not with TF32, which GPUs use for convolutions by default: its rounding would show. This is a setting of the whole
     # process, so it is made here for the views and for flow networks, which run in the pool's threads.

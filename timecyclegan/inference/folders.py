@@ -22,7 +22,7 @@ from timecyclegan.video.writer import VideoWriter
 
 def translate_folders(
     model: BaseModel, sequences: Mapping[str, list[Path]], output: Path, options: Options, batch_size: int = 1,
-    seed: int = 0, domain: str = "target", threads: int | None = None,
+    seed: int = 0, domain: str = "target", threads: int | None = None, progress: bool = True,
 ) -> dict[str, list[Path]]:
     """Translate sequences of image files into PNG files ``output/<sequence>/<frame>.png``.
 
@@ -35,6 +35,7 @@ def translate_folders(
         seed, domain: see :func:`stream`.
         threads: that read, for all sequences together; 0 reads when a frame's turn comes. By default those of the
             options, or more where there are more processors.
+        progress: show a bar on stderr.
 
     Returns:
         The written files by sequence, in order.
@@ -68,7 +69,7 @@ def translate_folders(
 
     with contextlib.ExitStack() as exits:
         bar = exits.enter_context(tqdm(total=sum(map(len, sequences.values())), desc="translating", unit="frame",
-                                       dynamic_ncols=True))  # fmt: skip
+                                       dynamic_ncols=True, disable=not progress))  # fmt: skip
         pictures = exits.enter_context(contextlib.closing(translated()))
         for name, path in exits.enter_context(contextlib.closing(concurrently(write, pictures, usable_threads()))):
             written[name].append(path)
@@ -76,13 +77,15 @@ def translate_folders(
     return written
 
 
-def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[int, int], fps: float) -> None:
+def write_videos(sequences: Iterable[ReportSequence], folder: Path, size: tuple[int, int], fps: float,
+                 among: Iterable[str] = ()) -> None:  # fmt: skip
     """Show what there is of each sequence side by side, captioned, in a video in ``folder/videos``.
 
-    Where a sequence is called so, it is ``folder/videos_``, see :func:`free_name`.
+    Where a sequence is called so, it is ``folder/videos_``, see :func:`free_name`; ``among``: the names of others that
+    lie there, too.
     """
     folder, sequences = user_path(folder), list(sequences)
-    videos = folder / free_name("videos", (sequence.name for sequence in sequences))
+    videos = folder / free_name("videos", (*among, *(sequence.name for sequence in sequences)))
     for sequence in sequences:
         panels = sequence.panels()
         panel = functools.partial(_panel, list(panels), size)

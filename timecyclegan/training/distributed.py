@@ -5,19 +5,29 @@ the same networks, and a step is that of one process with the whole batch.
 """
 import contextlib
 import datetime
+import functools
+import itertools
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from timecyclegan.util.device import require_gpu
+from timecyclegan.util.device import trouble
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 
-PATIENCE = datetime.timedelta(seconds=60)  # how long a process is waited for that does not answer
+T = TypeVar("T")
+
+# A process that ends is noticed at once: its connections close. These are for one that falls silent, as on a computer
+# that is lost: in a step, of which others may have twice the samples; and where one saves, or makes ready what all
+# read.
+PATIENCE, LONG = datetime.timedelta(minutes=10), datetime.timedelta(days=1)
+_joined = itertools.count()  # how often this process joined others
 
 
 class LostProcess(UserError):
@@ -36,6 +46,7 @@ class Peers:
         self.rank, self.size, self.device = dist.get_rank(), dist.get_world_size(), device
         # What the hosts agree on must not wait for their devices.
         self._hosts = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._patient = dist.new_group(backend="gloo", timeout=LONG)
 
     def check(self, options: Options) -> None:
         """Refuse options that several processes cannot have.
@@ -85,19 +96,34 @@ class Peers:
         first = sum(counts[: self.rank]) * each if counts[self.rank] else 0
         return pictures[first : first + max(1, counts[self.rank]) * each]
 
-    def agree(self, *flags: bool) -> list[bool]:
-        """Of each flag, whether any process raises it."""
+    def agree(self, *flags: bool, patient: bool = False) -> list[bool]:
+        """Of each flag, whether any process raises it; ``patient``: one may be busy for hours before it answers."""
         found = torch.tensor(flags, dtype=torch.uint8)
         with _answers():
-            dist.all_reduce(found, dist.ReduceOp.MAX, group=self._hosts)
+            dist.all_reduce(found, dist.ReduceOp.MAX, group=self._patient if patient else self._hosts)
         return [bool(flag) for flag in found]
 
-    def same(self, text: str) -> bool:
-        """Whether all processes say the same."""
-        said: list[str | None] = [None] * self.size
+    def everyones(self, own: T) -> list[T]:
+        """What each process gives, in their order; whatever can be pickled. Waits patiently."""
+        given: list[Any] = [None] * self.size
         with _answers():
-            dist.all_gather_object(said, text, group=self._hosts)
-        return len(set(said)) == 1
+            dist.all_gather_object(given, own, group=self._patient)
+        return given
+
+    def same(self, facts: Any) -> bool:
+        """Whether all processes say the same, JSON-ready."""
+        return len(set(self.everyones(json.dumps(facts, sort_keys=True)))) == 1
+
+    def share(self, sizes: Mapping[str, int]) -> list[str]:
+        """The names that are this process's part of work of these ``sizes``: the largest first, each to the process
+        that has least; in the order of ``sizes``."""
+        loads, mine = [0] * self.size, set()
+        for name in sorted(sizes, key=lambda name: -sizes[name]):
+            least = loads.index(min(loads))
+            loads[least] += sizes[name]
+            if least == self.rank:
+                mine.add(name)
+        return [name for name in sizes if name in mine]
 
     def share_weights(self, tensors: Sequence[Tensor]) -> None:
         """Give every process the values of the first one."""
@@ -117,6 +143,12 @@ def _answers() -> Iterator[None]:
                           "own output)") from error  # fmt: skip
 
 
+@functools.cache
+def _store() -> tuple[dist.Store, int, int]:
+    """Where the processes find each other, the number of this one, and how many there are."""
+    return next(dist.rendezvous("env://", timeout=PATIENCE))
+
+
 @contextlib.contextmanager
 def joined(gpu: bool) -> Iterator[Peers | None]:
     """The processes that ``torchrun`` started, while the block runs; None where this one is alone.
@@ -125,17 +157,27 @@ def joined(gpu: bool) -> Iterator[Peers | None]:
 
     Args:
         gpu: whether to compute on GPUs: each process on the one of its local number.
+
+    Raises:
+        UserError: there are fewer GPUs than processes.
+        LostProcess: here and in the block, see there.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield None
         return
     device = torch.device("cpu")
     if gpu:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        require_gpu(device.index)
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if why := trouble(device.index):
+            raise UserError(f"process {device.index} of this computer has no GPU of its number, of "
+                            f"{torch.cuda.device_count()}: {why}; start as many as there are (--nproc_per_node), or "
+                            "give --gpu -1 for the CPU")
         torch.cuda.set_device(device)
     with _answers():
-        dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
+        store, rank, size = _store()
+        # Where a process joins twice (trainval.py), what the first time left there must not be read again.
+        dist.init_process_group("nccl" if gpu else "gloo", store=dist.PrefixStore(str(next(_joined)), store),
+                                rank=rank, world_size=size, timeout=PATIENCE)
     try:
         peers = Peers(device)
         with contextlib.ExitStack() as stack:

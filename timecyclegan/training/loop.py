@@ -44,9 +44,9 @@ def train(run: Run) -> bool:
             done = False
         except LostProcess as error:
             raise LostProcess(f"{error}; {run.kept()}") from error
-    if stop:
+    if stop or not done:
         mute()  # whoever gave the signal may have taken the terminal away
-        name = signal.Signals(stop[-1]).name
+        name = signal.Signals(stop[-1]).name if stop else "a signal to another of its processes"
         print(f"{name} came when {run.name} was finished" if done else
               f"stopped by {name}; saved. Go on with --resume")
     return done

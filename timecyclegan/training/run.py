@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from timecyclegan.datasets.loading import make_loader
+from timecyclegan.datasets.loading import LostWorker, make_loader
 from timecyclegan.datasets.noise import NoisyDataset
 from timecyclegan.datasets.pixels import settle_pixels
 from timecyclegan.datasets.prepared import keep_settings
@@ -46,8 +46,9 @@ AMP = {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RESUMABLE = {"gpu", "cuda_graph", "threads", "cache", "checkpointing", "channels_last", "compile", "num_epochs",
              "log_every", "log_images_every", "save_every", "save_minutes"}  # fmt: skip
 PIXEL_OPTIONS = "source_pixels", "target_pixels"
-# What lies in other places on other machines.
+# What lies in other places on other machines, and what else each process of a run may have its own way.
 MOVABLE = {"flow_cache", "flow_weights"}
+OWN = MOVABLE | {"gpu", "threads", "cache"}
 # What every ``latest.pth`` holds. Older ones lack "model", which only some models need, and "means".
 STATE = {"options", "position", "data", "networks", "optimizers", "scaler", "random"}
 
@@ -300,9 +301,9 @@ class Run:
 
     # ---- while it trains
 
-    def agree(self, *flags: bool) -> list[bool]:
+    def agree(self, *flags: bool, patient: bool = False) -> list[bool]:
         """Of each flag, whether any process of the run raises it."""
-        return self.peers.agree(*flags) if self.peers else list(flags)
+        return self.peers.agree(*flags, patient=patient) if self.peers else list(flags)
 
     def train_on(self, batch: dict[str, Any], show: Callable[[dict[str, Tensor]], object] | None = None
                  ) -> dict[str, Tensor]:  # fmt: skip
@@ -371,9 +372,11 @@ class Run:
 
     def _check_peers(self, peers: Peers) -> None:
         """Begin with the same in all processes."""
-        if not peers.same(json.dumps([dataclasses.asdict(self.position), self.data["digest"]])):
+        if not peers.same([dataclasses.asdict(self.position), self.data["digest"]]):
             raise UserError(f"the processes of {self.name} do not see the same data and the same checkpoint: put "
                             f"{self.folder} and the frames where all of them can read them")
+        if not peers.same({key: value for key, value in self.options.to_dict().items() if key not in OWN}):
+            raise UserError(f"the processes of {self.name} were started with different options: give all the same")
         peers.share_weights([*self.model.parameters(), *self.model.buffers()])
 
     def _clean(self) -> None:
@@ -393,17 +396,29 @@ class Run:
         """The rest of the epoch. A frame that cannot be read, or a loader that ends, stops the run where it is.
 
         Raises:
-            UserError: says what was saved, and how to go on.
+            UserError: says what was saved, and how to go on; in all processes of the run, whichever it came from.
         """
-        try:
-            yield from self.loader
-        except UserError as error:
-            kept = "There is no checkpoint yet: mend that, then begin again"
-            if self.position.step:
-                self.save()
-                kept = (f"What was learnt is saved in {self.folder / checkpoint.LATEST}, {self.position.step} steps: "
-                        "mend that, then go on with --resume")
-            raise type(error)(f"{error}. {kept}") from error
+        loader = iter(self.loader)
+        while True:
+            batch = trouble = None
+            try:
+                batch = next(loader, None)
+            except UserError as error:
+                trouble = error
+            # Some may wait here while another one saves, or makes frames and flow ready for all.
+            failed, = self.agree(bool(trouble), patient=True)
+            if failed:
+                trouble = trouble or LostWorker("another process of this run cannot load its data, and says why")
+                kept = "There is no checkpoint yet: mend that, then begin again"
+                if self.position.step:
+                    self.save()
+                    kept = (f"What was learnt is saved in {self.folder / checkpoint.LATEST}, {self.position.step} "
+                            "steps: mend that, then go on with --resume")
+                self.agree(True, patient=True)  # a process that ends takes the others with it, which may still save
+                raise type(trouble)(f"{trouble}. {kept}") from trouble
+            if batch is None:
+                return
+            yield batch
 
 
 _locked: dict[Path, object] = {}  # by this process, whose own record locks do not keep out its threads

@@ -174,7 +174,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
                 if not isinstance(error, BrokenPipeError) and (not code or not named):
                     code, line = 2, f"error: cannot write the standard output: {reason(error)}"
             if line:
-                print(line, file=sys.stderr, flush=True)
+                print(f"{line}\n", end="", file=sys.stderr, flush=True)  # at once: other processes may write there, too
         except OSError:
             mute()
         return code

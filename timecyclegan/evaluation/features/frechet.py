@@ -6,7 +6,7 @@ number.
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -138,6 +138,16 @@ class Collected:
         between = np.outer(shift, shift) * (self._folded * len(rows) / self.n)
         return self._mean + shift * (len(rows) / self.n), self._scatter + centred.T @ centred + between
 
+    def take(self, other: "Collected") -> None:
+        """Take all that another one took."""
+        if n := other._folded:
+            whole, shift = self._folded + n, other._mean - self._mean
+            self._mean = self._mean + shift * (n / whole)
+            self._scatter = self._scatter + other._scatter + np.outer(shift, shift) * (self._folded * n / whole)
+            self._folded = whole
+        for vector in other._waiting:
+            self.add(vector)
+
     @property
     def statistics(self) -> Statistics:
         """Of all that was added.
@@ -216,6 +226,12 @@ class FrechetMetric(Metric):
         for side, features in ((self.fake, sample.fake), (self.real, sample.real)):
             if features is not None:
                 side.add(features)
+
+    def take(self, others: Sequence["FrechetMetric"], order: Iterable[str]) -> None:
+        super().take(others, order)
+        for other in others:
+            self.fake.take(other.fake)
+            self.real.take(other.real)
 
     def result(self) -> Value:
         return self._against(self.real)
