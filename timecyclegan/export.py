@@ -251,11 +251,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = Parser("python -m timecyclegan.export", description=head, epilog=more, allow_abbrev=False)
     parser.add_argument("name", metavar="NAME", help="name of the run, in checkpoints/NAME")
     parser.add_argument("output", metavar="OUT", help="the file to write: .onnx or .pt2")
-    which = {"image_height", "image_width", "test_init_epoch", "test_unpaired_target_to_source"}
+    which = {"image_height", "image_width", "test_init_epoch", "test_unpaired_target_to_source", "ema"}
     fields = [field for kind in (TestOptions, RunOptions, ModelOptions) for field in dataclasses.fields(kind)
               if field.name in which or kind is ModelOptions]  # fmt: skip
     for field in fields:
-        add_option(parser, field)
+        add_option(parser, field, testing=True)
     words = parse_words(parser, arguments)
     given = checked(words, fields)
     epoch, back = given.pop("test_init_epoch", 0), given.pop("test_unpaired_target_to_source", False)

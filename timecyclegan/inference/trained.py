@@ -6,6 +6,7 @@ from typing import Any
 from timecyclegan.models import default_options, get_model, get_task
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training import checkpoint
+from timecyclegan.training.checkpoint import AVERAGE
 from timecyclegan.util.device import pick_device
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import is_there
@@ -18,7 +19,7 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
 
     Weights of other programs (``training.foreign``) come without: the given ones describe their model. So they do for a
     model type that is not trained. How training computed says nothing of how to translate: ``amp`` is "off" and
-    ``cuda_graph`` "auto" unless they are given.
+    ``cuda_graph`` "auto", ``ema`` 0 unless they are given.
 
     Raises:
         UserError: there is no such run, or an option would change the trained model (only ``RunOptions`` do not).
@@ -38,17 +39,18 @@ def load_options(name: str, given: Mapping[str, Any] | None = None) -> Options:
     for key, value in given.items():
         if key not in free and (made_with := getattr(saved, key)) != value:
             raise UserError(f"--{key} {value} contradicts the checkpoint, which was made with {made_with!r}")
-    return dataclasses.replace(saved, **{"amp": "off", "cuda_graph": "auto", **given})
+    return dataclasses.replace(saved, **{"amp": "off", "cuda_graph": "auto", "ema": 0.0, **given})
 
 
 def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[str] | None = None) -> BaseModel:
     """The generating part of the run ``name`` with its newest weights or those of an epoch, on ``options.gpu``.
 
     Args:
+        options: with ``ema``, it is the averaged weights that are loaded.
         domains: what it will generate, all by default; an unpaired model's other generator gets no weights.
 
     Raises:
-        UserError: no such run or epoch, or its weights do not fit ``options``.
+        UserError: no such run or epoch, its weights do not fit ``options``, or there are no averaged ones.
     """
     folder = present(checkpoint.CHECKPOINTS / name)
     device = pick_device(options.gpu)
@@ -56,6 +58,13 @@ def load_model(name: str, options: Options, epoch: int = 0, domains: Collection[
     states = checkpoint.read_networks(folder, epoch)
     idle = {model.name_in(domain, "generator") for domain in model.domains if domains and domain not in domains}
     networks = {key: network for key, network in model.networks().items() if key not in idle}
+    if options.ema:
+        averages = {key: states[f"{AVERAGE}{key}"] for key in networks if f"{AVERAGE}{key}" in states}
+        if len(averages) < len(networks):
+            of = f" of epoch {epoch}" if epoch else ""
+            raise UserError(f"{folder} has no averaged weights{of}, which --ema asks for: train with --ema 0.999, or "
+                            "leave it out here")
+        states = averages
     checkpoint.load_networks(networks, states, folder)
     checkpoint.note_unused(networks, states)
     return model.to(device).eval()

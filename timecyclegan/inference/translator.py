@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 0, image_width: int = 0,
-         domain: str = "target", source: str = "", amp: str = "off") -> "Translator":  # fmt: skip
+         domain: str = "target", source: str = "", amp: str = "off", ema: bool = False) -> "Translator":  # fmt: skip
     """The run ``name``, trained in ``checkpoints/`` of the current folder, ready to translate.
 
     Args:
@@ -50,13 +50,15 @@ def load(name: str, epoch: int = 0, gpu: int | None = None, image_height: int = 
         source: what the model was trained to translate from, if ``data.prepare_video`` made it: edges, gray, lowres or
             flow. It is then made of the frames to translate as well, at the same size.
         amp: "bfloat16" or "float16" translate in mixed precision.
+        ema: use the averaged weights, which a run that was trained with ``--ema`` keeps.
 
     Raises:
         UserError: no such run or epoch; a model that translates nothing, or not in this direction; an unknown ``amp``.
     """
     if amp not in PRECISIONS:
         raise unknown("--amp", amp, PRECISIONS)
-    given = {"gpu": gpu, "image_height": image_height or None, "image_width": image_width or None, "amp": amp}
+    given = {"gpu": gpu, "image_height": image_height or None, "image_width": image_width or None, "amp": amp,
+             "ema": float(ema)}  # fmt: skip
     options = load_options(name, {key: value for key, value in given.items() if value is not None})
     return Translator(name, options, epoch, not (image_height or image_width), domain, source)
 

@@ -42,6 +42,7 @@ class AdversarialTraining:
     # What chance decides in this step, by name; see :meth:`draws`. Where it is empty, torch's generator is asked.
     drawn: Mapping[str, Tensor] = {}
     counts: Sequence[int] | None = None  # how many samples of this part of the batch each process has
+    averages: Mapping[str, dict[str, Tensor]] = {}  # by generator, its averaged parameters, see :meth:`average`
     peers: Any = None  # the other processes that train the same model, see ``training.distributed``
 
     def make_optimizers(self) -> None:
@@ -57,6 +58,29 @@ class AdversarialTraining:
                     parameters, lr=torch.tensor(rate, device=device) if cuda else rate, betas=(0.5, 0.999),
                     fused=device.type in FUSED, capturable=cuda,
                 )  # fmt: skip
+
+    def average(self) -> None:
+        """From now on, with ``--ema``, keep the average of each generator's parameters, which begins with them."""
+        self.averages, self.averaged = {}, next(self.parameters()).new_zeros(())
+        if self.options.ema:
+            self.averages = {name: {key: value.detach().clone() for key, value in network.state_dict().items()}
+                             for name, network in self.networks("G").items() if name.startswith("generator")}
+
+    def _add_to_averages(self) -> None:
+        """a + (1 - d) (p - a), of parameters p; buffers are those of now. In the n-th step d is min(ema, (1 + n) /
+        (10 + n)), so that the first weights are soon forgotten (as TensorFlow's ExponentialMovingAverage has it)."""
+        self.averaged += 1
+        share = 1 - ((1 + self.averaged) / (10 + self.averaged)).clamp(max=self.options.ema)
+        for name, average in self.averages.items():
+            now = self.networks("G")[name]
+            parameters = dict(now.named_parameters())
+            means, values = [average[key] for key in parameters], [p.detach() for p in parameters.values()]
+            moved = torch._foreach_sub(values, means)
+            torch._foreach_mul_(moved, share)
+            torch._foreach_add_(means, moved)
+            for key, buffer in now.named_buffers():
+                if key in average:
+                    average[key].copy_(buffer)
 
     def set_learning_rate(self, rate: float) -> None:
         """Let both sides learn at this rate from now on."""
@@ -193,6 +217,8 @@ class AdversarialTraining:
             optimizer.found_inf = (~finite).float()
         scaler.step(optimizer)
         vars(optimizer).pop("found_inf", None)
+        if role == "G" and self.averages:
+            self._add_to_averages()
         *terms, whole = values.unbind()
         found = zip((*names, "total"), (*terms, torch.where(finite, whole, torch.nan)), strict=True)
         return {f"{SIDES[role]}/{name}": value for name, value in found}
@@ -215,7 +241,16 @@ class AdversarialTraining:
 
     def training_state(self) -> dict[str, Any]:
         """What a run needs to go on besides networks and optimizers: tensors and plain values, on the CPU."""
-        return {}
+        if not self.averages:
+            return {}
+        states = {name: {key: value.cpu() for key, value in state.items()} for name, state in self.averages.items()}
+        return {"averages": states, "averaged": self.averaged.cpu()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`training_state` gave."""
+        """Take back what :meth:`training_state` gave; of averages, what fits."""
+        if self.averages and "averages" in state:
+            self.averaged.copy_(state["averaged"])
+            for name, average in self.averages.items():
+                for key, value in state["averages"].get(name, {}).items():
+                    if key in average and average[key].shape == value.shape:
+                        average[key].copy_(value)

@@ -17,12 +17,14 @@ from timecyclegan.util.weights import load, without_wrappers
 LATEST = "latest.pth"
 OPTIONS = "options.json"
 CHECKPOINTS = logs.CHECKPOINTS
+AVERAGE = "ema_"  # before the name of a network whose averaged parameters they are
 
 State, Parts = misfit.State, foreign.Parts
 
 
 def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Parts]:
-    """By network, its parameters in the newest checkpoint, or the weight files of an epoch, which are read when needed.
+    """By network, its parameters in the newest checkpoint, or the weight files of an epoch, which are read when needed;
+    and, where there are any, averaged ones by :data:`AVERAGE` and the network.
 
     A folder without ``latest.pth`` may hold what other programs saved, see ``training.foreign``.
 
@@ -34,7 +36,8 @@ def read_networks(folder: Path, epoch: int = 0) -> Mapping[str, State | Parts]:
     content = load(folder / LATEST)
     if not isinstance(content, dict) or "networks" not in content:
         raise UserError(f"checkpoint {folder / LATEST} is not one of this program's")
-    return content["networks"]
+    averages = content.get("model", {}).get("averages", {})
+    return content["networks"] | {f"{AVERAGE}{name}": state for name, state in averages.items()}
 
 
 def files_of(state: State | Parts) -> list[Path]:

@@ -25,6 +25,7 @@ from timecyclegan.datasets.prepared import keep_settings
 from timecyclegan.datasets.video_dataset import DATASETS
 from timecyclegan.flow import choose_backend
 from timecyclegan.models import check, get_model, get_task, model_class
+from timecyclegan.models.adversarial_training import AdversarialTraining
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.models.networks import compile_networks
 from timecyclegan.training import checkpoint
@@ -111,6 +112,7 @@ class Run:
             else:
                 checkpoint.load_networks(networks, states, folder, partly=True)
             checkpoint.note_unused(networks, states)
+            self.model.average()
 
     # ---- finding
 
@@ -187,6 +189,7 @@ class Run:
         if stage.compile:
             compile_networks(self.model)
         self.model.make_optimizers()
+        self.model.average()
         self.model.peers = self.peers
         self.loader = make_loader(
             NoisyDataset(dataset, self.model.noise_shapes(), stage.seed), stage.batch_size, stage.threads, stage.seed,
@@ -202,9 +205,12 @@ class Run:
     def next_stage(self) -> None:
         """Go on to the next stage with what the networks have learnt."""
         states = {name: network.state_dict() for name, network in self.model.networks().items()}
+        averages = AdversarialTraining.training_state(self.model)
         self.position = Position(stage=self.position.stage + 1, step=self.position.step)
         self.begin_stage()
         checkpoint.transfer(self.model.networks(), states)
+        self.model.average()
+        AdversarialTraining.load_training_state(self.model, averages)
 
     def _dataset(self, stage: Options) -> Dataset:
         dataset = DATASETS[get_task(stage.model_type)](
@@ -278,6 +284,8 @@ class Run:
         """Write each network's weights to a file of its own."""
         for name, state in self._finite_weights().items() if self.first else ():
             save(self.folder / f"{name}_{epoch}.pth", state)
+        for name, state in self.model.training_state().get("averages", {}).items() if self.first else ():
+            save(self.folder / f"{checkpoint.AVERAGE}{name}_{epoch}.pth", state)
 
     def _finite_weights(self) -> dict[str, checkpoint.State]:
         """The networks' weights on the CPU. A finite loss can have an infinite gradient: what came of that must not

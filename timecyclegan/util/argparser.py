@@ -72,12 +72,20 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def add_option(group: Any, field: dataclasses.Field) -> None:
-    """Add the flag of a field that :func:`options.option` made to a parser or a group of one."""
+def add_option(group: Any, field: dataclasses.Field, testing: bool = False) -> None:
+    """Add the flag of a field that :func:`options.option` made to a parser or a group of one.
+
+    Args:
+        testing: to one of test.py's or val.py's.
+    """
     flags = [flag for flag in (f"--{field.name}", field.metadata["short"]) if flag]
     choices, kind = field.metadata["choices"], value_type(field)
     text = field.metadata["help"].replace("%", "%%")
     shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    if testing and field.metadata["testing"]:
+        group.add_argument(*flags, action="store_const", const=0.999, default=argparse.SUPPRESS,
+                           help=field.metadata["testing"])  # fmt: skip
+        return
     if kind is bool:
         action = argparse.BooleanOptionalAction if field.default else "store_true"
         group.add_argument(*flags, action=action, default=argparse.SUPPRESS, help=text)
@@ -107,7 +115,7 @@ def build_parser(command: str, program: str | None = None) -> argparse.ArgumentP
             if fields:
                 group = parser.add_argument_group((concern.__doc__ or "").strip().splitlines()[0].rstrip("."))
                 for field in fields:
-                    add_option(group, field)
+                    add_option(group, field, testing=command in ("test", "val"))
     return parser
 
 

@@ -26,15 +26,15 @@ SCALE: Check = (lambda v: 0 < v <= 1, "above 0 and at most 1")
 
 def option(
     default: Any, short: str | None, help: str, check: Check | None = None, choices: tuple = (), before: Any = None,
-    path: bool = False
+    path: bool = False, testing: str = "",
 ) -> Any:
     """A dataclass field that knows its flag: short form, help text, allowed values.
 
     A tuple as the default makes a flag that takes several values; ``check`` then applies to each. ``before`` is what
     runs did before there was this option, if that is not the default. With ``path`` it is one that a user writes, see
-    :class:`UserPaths`.
+    :class:`UserPaths`. ``testing``: what the flag means to test.py and val.py, as a switch, where it is one to them.
     """
-    metadata = {"short": short, "help": help, "check": check, "choices": choices, "path": path,
+    metadata = {"short": short, "help": help, "check": check, "choices": choices, "path": path, "testing": testing,
                 "before": default if before is None else before}  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -98,6 +98,10 @@ class RunOptions:
                       "them, however the run was trained", choices=PRECISIONS)
     cuda_graph: str = option("auto", None, "on a GPU, launch a step, of training or of translating, as one CUDA graph: "
                              "auto, where it can be; on, or else stop; off", choices=CUDA_GRAPH)  # fmt: skip
+    ema: float = option(0.0, None, "keep the average of the generators' weights beside them, which forgets as much of "
+                        "itself in every step as is lacking to 1 (0.999, say); 0 keeps none",
+                        (lambda v: 0 <= v < 1, "from 0 to below 1"),
+                        testing="translate with the averaged weights, which a run with --ema keeps")  # fmt: skip
     threads: int = option(-1, "-t", "processes that load data; 0 loads in the main process, -1 is by the machine's "
                           "processors", (lambda v: v >= -1, "-1 or more"))  # fmt: skip
 
