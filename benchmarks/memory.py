@@ -44,7 +44,7 @@ def measure(device: str, rounds: int, threads: int, chosen: Options) -> tuple[fl
         clip = torch.rand(chosen.batch_size, chosen.block_size, 3, chosen.image_height, chosen.image_width) * 2 - 1
         batch, scaler = dict.fromkeys(("source", "target"), clip.to(device)), torch.amp.GradScaler(enabled=False)
         drawn = {name: torch.randn(chosen.batch_size, *shape) for name, shape in model.noise_shapes().items()}
-        batch["noise"] = {**drawn, **model.draws(0, 0, chosen.batch_size)}
+        batch |= {"noise": drawn, "draws": model.draws(0, 0, [chosen.batch_size])}
         model.training_step(batch, scaler)
         times = []
         for _ in range(rounds):

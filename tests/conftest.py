@@ -27,3 +27,11 @@ from timecyclegan.util import errors  # noqa: E402
 def notes_are_new(monkeypatch):
     """A note is printed once in a command; each test is one."""
     monkeypatch.setattr(errors, "_noted", set())
+
+
+@pytest.fixture(autouse=True)
+def forecasts_are_quick(monkeypatch):
+    """Of what fits into memory only the step itself is counted: what lies beyond it takes seconds."""
+    from timecyclegan.training import forecast
+
+    monkeypatch.setattr(forecast, "COUNTS", 0)

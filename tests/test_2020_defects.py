@@ -93,7 +93,7 @@ def test_10_each_domain_is_judged_by_its_own_discriminators(model_type, kind):
             for walker in (network.backward_model, network.forward_model):
                 walker.register_forward_hook(lambda _, __, made, domain=domain: sign[domain] * (made.abs() + 0.1))
         elif "discriminator" in name:
-            next(network.children()).register_forward_pre_hook(
+            network.register_forward_pre_hook(
                 lambda _, inputs, domain=domain: seen[domain].append(inputs[0])
             )
         else:

@@ -73,7 +73,7 @@ def test_the_wheel_says_what_it_is_and_needs(wheel):
     assert said["Description-Content-Type"] == "text/markdown"
     assert said.get_payload().strip() == (ROOT / "README.md").read_text("utf-8").strip()
     assert [line for line in said.get_all("Requires-Dist") if "extra ==" not in line] == requirements()
-    assert set(said.get_all("Provides-Extra")) == {"carla", "dev"}
+    assert set(said.get_all("Provides-Extra")) == {"carla", "dev", "export"}
     assert "Home-page" not in said and "Project-URL" not in said  # until there is one
     assert scripts.split() == ["[console_scripts]", "timecyclegan", "=", "timecyclegan.__main__:main"]
 

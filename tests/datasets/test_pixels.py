@@ -75,7 +75,7 @@ def test_a_mirrored_clip_shows_the_mirrored_motion():
     prepare_video(Path("clip.mp4"), Path("data"), Settings(source="flow", scene_cuts="off"))
     run = trainer((Path("data/source"), Path("data/target")), image_height=48, image_width=96, **P)
     assert run.options.source_pixels == "flow" and run.options.target_pixels == "pictures"
-    dataset, seen = run.loader.dataset, set()
+    dataset, seen = run.loader.dataset.dataset, set()  # without its noise
     for epoch in range(8):
         sample = dataset[epoch, 0]
         source, target = to_uint8(sample["source"]), to_uint8(sample["target"])

@@ -46,7 +46,8 @@ def tensors(model, step, samples=2):
 
 def step_of(model, amp=None):
     model.make_optimizers()
-    scaler = torch.amp.GradScaler("cpu", enabled=amp == torch.float16)
+    cuda = next(model.parameters()).is_cuda
+    scaler = torch.amp.GradScaler("cuda" if cuda else "cpu", enabled=amp == torch.float16)
 
     def step(**given):
         noise = {name.removeprefix("noise/"): drawn for name, drawn in given.items() if name.startswith("noise/")}

@@ -1,4 +1,5 @@
 """The pool of generated pictures: what it keeps, what it shows, and that it goes on as it was."""
+import numpy as np
 import pytest
 import torch
 
@@ -119,7 +120,7 @@ def test_discriminators_of_cyclegan_see_through_the_pool():
     model = get_model("cyclegan", default_options("cyclegan", pool_size=2, **size, **small))
     seen = {domain: [] for domain in model.domains}
     for domain in model.domains:
-        next(model.network("discriminator", domain).children()).register_forward_pre_hook(
+        model.network("discriminator", domain).register_forward_pre_hook(
             lambda _, inputs, domain=domain: seen[domain].append(inputs[0])
         )
     made = {domain: [] for domain in model.domains}
@@ -142,3 +143,13 @@ def test_discriminators_of_cyclegan_see_through_the_pool():
     assert older
     state = model.training_state()
     assert {domain: len(pictures) for domain, pictures in state["pools"].items()} == {"target": 2, "source": 2}
+
+
+def test_parts_of_a_batch_meet_what_the_whole_would():
+    """The plan of the pictures in parts, and the pictures themselves."""
+    whole, parts, given = ImagePool(3), ImagePool(3), pictures(*range(11))
+    ours, theirs = np.random.default_rng(5), np.random.default_rng(5)
+    expected = whole.query(given, whole.plan(11, ours))
+    found = [parts.query(some, parts.plan(len(some), theirs)) for some in given.split([2, 1, 5, 3])]
+    assert torch.equal(torch.cat(found), expected)
+    assert all(map(torch.equal, parts.state(), whole.state()))

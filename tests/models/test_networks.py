@@ -13,7 +13,7 @@ from timecyclegan.models.networks import (
     discriminator,
     generator,
 )
-from timecyclegan.models.networks.norm import norm_layer
+from timecyclegan.models.networks.norm import ReflectionPad2d, norm_layer
 from timecyclegan.models.networks.patchgan import PatchGAN
 from timecyclegan.models.networks.resnet import ResnetGenerator
 from timecyclegan.models.networks.unet import UnetGenerator
@@ -408,3 +408,22 @@ def test_channels_last_is_kept_by_every_layer_and_changes_nothing(name, side):
     for mine, theirs in zip([y, *twin.parameters()], [x, *network.parameters()], strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-9, atol=1e-12 * (1 + theirs.grad.abs().max().item()))
     assert network.state_dict().keys() == twin.state_dict().keys()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_reflection_by_exact_operations_is_that_of_pytorch(layout):
+    """Deterministic algorithms, which PyTorch's own gradient of it is none of on a GPU."""
+    x = torch.randn(2, 3, 5, 6, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    x, pad = x.to(memory_format=layout).requires_grad_(), ReflectionPad2d((1, 3, 4, 2))
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as record:
+            made = pad(x)
+        called = {event.key for event in record.key_averages()}
+    finally:
+        torch.use_deterministic_algorithms(False)
+    expected = F.pad(x, (1, 3, 4, 2), mode="reflect")
+    assert torch.equal(made, expected) and not any("reflection" in name for name in called)
+    weights = torch.arange(made.numel(), dtype=torch.double).view_as(made)
+    found, true = (torch.autograd.grad((weights * video).sum(), x)[0] for video in (made, expected))
+    torch.testing.assert_close(found, true, rtol=1e-12, atol=0)

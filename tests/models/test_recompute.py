@@ -210,7 +210,7 @@ def test_no_value_is_read_in_a_step_of_little_memory(model_type, kind):
     model = build(model_type, {"timecycle_type": kind, "checkpointing": True, "max_return": 1, "bptt": 2,
                                "block_size": 5, "perceptual_loss_weight": 0.0})  # fmt: skip
     model.to("meta")
-    drawn = model.draws(0, 0, 1)
+    drawn = model.draws(0, 0, [1])[0]
     assert ("returns" in drawn) == (kind != "pingpong")
     noise = {name: torch.empty(1, *shape) for name, shape in model.noise_shapes().items()}
     model.drawn = {name: value.to("meta") for name, value in {**noise, **drawn}.items()}
@@ -224,12 +224,12 @@ def test_no_value_is_read_in_a_step_of_little_memory(model_type, kind):
 def test_a_step_returns_from_the_frames_that_were_drawn_for_it():
     model = build("timecycle", {"max_return": 2, "block_size": 7, "perceptual_loss_weight": 0.0})
     batch = dict.fromkeys(("source", "target"), torch.rand(1, 7, 3, 16, 18, dtype=torch.double) * 2 - 1)
-    seen, known = [], model.draws(0, 3, 1)
+    seen, known = [], model.draws(0, 3, [1])[0]
     assert known["returns"].tolist() == draw_returns(0, 3, 5, 2).tolist()
     model.make_optimizers()
     with mock.patch.object(timecycle, "walk", lambda *given: seen.append(given[-1]) or walk(*given)):
         for _ in range(2):
-            model.training_step({**batch, "noise": known}, torch.amp.GradScaler(enabled=False))
+            model.training_step({**batch, "draws": [known]}, torch.amp.GradScaler(enabled=False))
     assert len(seen) == 2 and all(torch.equal(one, known["returns"]) for one in seen)
 
 

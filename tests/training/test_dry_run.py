@@ -53,7 +53,8 @@ def test_a_term_that_trains_nothing_and_a_network_that_no_term_trains(data, caps
     kind = model_class("timecycle")
     original = kind.generator_losses
     monkeypatch.setattr(kind, "generator_losses", lambda self: {
-        "idle": Term(torch.ones(())), "cut": Term(self.step.fake.detach().mean(), 2.0), **original(self)})  # fmt: skip
+        "idle": Term(self.step.fake.new_ones(())),
+        "cut": Term(self.step.fake.detach().mean(), 2.0), **original(self)})  # fmt: skip
     run = trainer(data, **P)
     run.model.add_network("spare", torch.nn.Linear(2, 3), "G")
     print_dry_run(run, threads=0)

@@ -1,5 +1,6 @@
 """What a step holds, counted without computing it: against tensors of known sizes, and a step that was computed."""
 import contextlib
+import dataclasses
 
 import pytest
 import torch
@@ -33,13 +34,16 @@ def measured(options):
     model = get_model(options.model_type, options)
     model.make_optimizers()
     size = options.image_height, options.image_width
-    clip = torch.rand(options.batch_size, model.options.block_size, 3, *size) * 2 - 1
+    samples = [options.batch_size] * options.accumulate
+    clip = torch.rand(sum(samples), model.options.block_size, 3, *size) * 2 - 1
     scaler, noise = torch.amp.GradScaler(enabled=False), {}
     for name, shape in model.noise_shapes().items():
-        noise[name] = torch.randn(options.batch_size, *shape)
-    batch = {**dict.fromkeys(model.inputs, clip), "noise": noise}
+        noise[name] = torch.randn(sum(samples), *shape)
+    batch = {**dict.fromkeys(model.inputs, clip), "noise": noise, "draws": model.draws(0, 0, samples)}
+    how = {"amp": None if options.amp == "off" else getattr(torch, options.amp),
+           "parts": [[count] for count in samples] if len(samples) > 1 else None}  # fmt: skip
     with FlopCounterMode(display=False) if options.gan_mode != "wgangp" else contextlib.nullcontext() as counter:
-        model.training_step(batch, scaler)
+        model.training_step(batch, scaler, **how)
     with Held() as held:
         for optimizer in model.optimizers.values():
             for parameter, state in optimizer.state.items():
@@ -47,7 +51,7 @@ def measured(options):
                     held.add(tensor)
         for tensor in (clip, *noise.values()):
             held.add(tensor)
-        model.training_step(batch, scaler)
+        model.training_step(batch, scaler, **how)
     return held.most, counter.get_total_flops() if counter else held.flops
 
 
@@ -60,6 +64,17 @@ def test_a_step_that_is_computed_holds_as_much(options):
     counted, (memory, flops) = footprint(options), measured(options)
     assert counted.flops == flops
     assert counted.memory == pytest.approx(memory, rel=0.03)
+
+
+@pytest.mark.parametrize(("given", "tolerance"), [
+    ({"accumulate": 3}, 0.05), ({"amp": "bfloat16"}, 0.25), ({"amp": "bfloat16", "checkpointing": True}, 0.25),
+])  # fmt: skip
+def test_parts_and_mixed_precision_hold_as_much(given, tolerance):
+    """What computes in which precision differs from device to device."""
+    options = default_options("timecycle", **{**SMALL, "block_size": 3, "generator_filters": 8, **given})
+    assert footprint(options).memory == pytest.approx(measured(options)[0], rel=tolerance)
+    if given == {"amp": "bfloat16"}:
+        assert footprint(options).memory < 0.8 * footprint(dataclasses.replace(options, amp="off")).memory
 
 
 @pytest.mark.parametrize("model_type", ["pix2pix", "cyclegan", "timerecyclegan", "timecyclep2", "vid2vid"])

@@ -25,6 +25,7 @@ from timecyclegan.directions import check_arguments
 from timecyclegan.models import calculate_block_size, default_options, get_task
 from timecyclegan.models.notes import training_notes
 from timecyclegan.training.dry_run import duration, keeps_frames, measure
+from timecyclegan.training.forecast import forecast_lines
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments, add_option, parse_words
 from timecyclegan.util.device import require_gpu
@@ -74,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--headers_only", action="store_true",
                         help="do not read the pixels: faster, but finds no damage, no cuts, no copies")
     parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,
-                        help="make three steps of training, to say how long an epoch takes")
+                        help="say what fits into memory, and make three steps of training, to say how long an epoch "
+                             "takes")
     group = parser.add_argument_group("flags of train")
     preset = next(field for field in dataclasses.fields(ControlOptions) if field.name == "preset")
     for field in (preset, *dataclasses.fields(Options)):
@@ -152,6 +154,8 @@ def main(arguments: list[str] | None = None) -> int:
             run = Run(_NAME, source, target, dataclasses.replace(
                 options, threads=0, flow_cache="", cache="off", spatial_scaling=(1.0,), temporal_scaling=(1.0,),
             ), overwrite=True)  # fmt: skip
+            for line in forecast_lines(run.options, run.device):  # first: the steps may need more than there is
+                print(line, flush=True)
             cost, steps = measure(run), len(run.loader)
             decoded = keeps_frames(run, options.cache)
             epoch = cost.epoch(steps, options.threads, decoded)

@@ -22,6 +22,10 @@ class NoisyDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def prepare(self) -> None:
+        """What the dataset has to do before the first epoch, if anything, see :meth:`VideoDataset.prepare`."""
+        getattr(self.dataset, "prepare", lambda: None)()
+
     def __getitem__(self, key: Key) -> dict[str, Any]:
         # The spawn key keeps this stream apart from those of the samples and of their order.
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, *key], spawn_key=(3,)))

@@ -125,7 +125,7 @@ def draw_returns(seed: int, step: int, length: int, k: int) -> np.ndarray:
         (K,) of int64, ascending.
     """
     # The spawn key keeps this stream apart from those of the data and of other choices.
-    rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(4,)))
+    rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(5,)))
     offsets = rng.integers(length, size=k)
     return (np.arange(k) * length + offsets) // k
 

@@ -11,6 +11,7 @@ import torch
 from timecyclegan.datasets.frame_cache import FrameCache
 from timecyclegan.datasets.loading import loading_threads
 from timecyclegan.losses import Losses
+from timecyclegan.training.forecast import forecast_lines
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe
 from timecyclegan.util.device import device_name, to_device
@@ -102,7 +103,7 @@ def weight_flag(term: str, weight: float, options: Options) -> str:
 
 def keeps_frames(run: Run, cache: str) -> bool:
     """Whether the run would keep its frames decoded with ``--cache cache``; raises as :meth:`FrameCache.keeps`."""
-    dataset = run.loader.dataset
+    dataset = run.loader.dataset.dataset  # without its noise
     size = dataset.framing.load_height, dataset.framing.load_width
     return FrameCache(cache, *size).keeps(sum(len(frames) for _, frames in dataset.long_enough()))
 
@@ -119,6 +120,8 @@ def print_dry_run(run: Run, threads: int, cache: str = "off") -> None:
         run.begin_stage()
     stage, steps, cuda = run.stage, len(run.loader), run.device.type == "cuda"
     print(f"{type(run.model).__name__} ({stage.model_type}), {describe(stage)}, on {device_name(run.device)}")
+    for line in forecast_lines(stage, run.device):  # first: the steps may need more than there is
+        print(line, flush=True)
     cost = measure(run)
     terms = reach(run)
     networks = run.model.networks()

@@ -51,7 +51,7 @@ class CycleGANModel(UnpairedModel):
         found = super().draws(seed, step, samples)
         for number, (domain, pool) in enumerate(self.pools.items()):
             # The spawn key keeps these streams apart from those of the data, and from each other.
-            rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(5, number)))
+            rng = np.random.default_rng(np.random.SeedSequence([seed, step], spawn_key=(6, number)))
             for drawn, count in zip(found, samples, strict=True):
                 drawn[f"pool_{domain}"] = pool.plan(count * self.options.block_size, rng)
         return found

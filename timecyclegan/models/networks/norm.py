@@ -55,8 +55,16 @@ class ReflectionPad2d(nn.ReflectionPad2d):
     """``nn.ReflectionPad2d`` for (N, C, H, W); the result has the layout of the input, on a GPU too."""
 
     def forward(self, x: Tensor) -> Tensor:
+        left, right, top, bottom = self.padding
+        if torch.are_deterministic_algorithms_enabled():  # on a GPU, PyTorch's gradient is a sum in any order
+            return mirrored(mirrored(x, 3, left, right), 2, top, bottom)
         if not is_channels_last(x):
             return super().forward(x)
-        left, right, top, bottom = self.padding
         rows = x.permute(0, 2, 3, 1).unsqueeze(0)  # (1, N, H, W, C), contiguous: a volume with N as its channels
         return F.pad(rows, (0, 0, left, right, top, bottom), mode="reflect").squeeze(0).permute(0, 3, 1, 2)
+
+
+def mirrored(x: Tensor, dim: int, before: int, after: int) -> Tensor:
+    """``x`` with so many of its pixels repeated along ``dim`` beyond each end, in reverse, the outermost ones not."""
+    first, last = x.narrow(dim, 1, before).flip(dim), x.narrow(dim, x.shape[dim] - 1 - after, after).flip(dim)
+    return torch.cat([first, x, last], dim)

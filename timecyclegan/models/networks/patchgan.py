@@ -19,12 +19,14 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor | list[Tensor]:
         """The prediction; or, if asked, what :meth:`features` gives."""
+        if not features:
+            return self.model(x)
         found = []
         for layer in self.model:
             x = layer(x)
-            if features and isinstance(layer, nn.LeakyReLU):
+            if isinstance(layer, nn.LeakyReLU):
                 found.append(x)
-        return [*found, x] if features else x
+        return [*found, x]
 
 
 class PatchGAN(Discriminator):
