@@ -115,12 +115,12 @@ def test_parts_of_a_batch_are_the_batch(data, kind):
         assert_close(run, name, 1e-6)
 
 
-def saying(options, folders, action):
-    """What each of two processes says in the end, of which the second one does ``action(run)`` before it trains."""
+def saying(options, folders, action, who=1):
+    """What each of two processes says in the end, of which one does ``action(run)`` before it trains."""
     def work(rank):
         torch.set_num_threads(1)
         run = trainer(folders, "run", peers=Peers(torch.device("cpu")), **options)
-        if rank:
+        if rank == who:
             action(run)
         try:
             return loop(run), run.position.step
@@ -180,3 +180,38 @@ def test_processes_that_were_started_differently_are_refused(data):
     assert on_two_ranks(work, os.getcwd()) == [
         "the processes of run were started with different options: give all the same"] * 2
     assert not Path("checkpoints/run").exists()
+
+
+def test_a_disk_that_is_full_ends_all_in_a_line_each(data):
+    def change(run):
+        save, calls = run.save, iter((True, False))
+
+        def full():
+            if not next(calls):
+                raise UserError("cannot write: No space left on device")
+            save()
+
+        run.save = full
+
+    options = options_of("P", batch_size=4, num_epochs=3)
+    (one, _), (other, _) = saying(options, data("P"), change, who=0)
+    assert one == "cannot write: No space left on device"
+    assert "another process" in other and "the last checkpoint has 2 steps: go on with --resume" in other
+
+
+def test_a_loss_that_is_not_finite_stops_all_at_the_same_step(data):
+    """It is so for the clips of one process alone."""
+    def change(run):
+        step = run.model.training_step
+
+        def training_step(batch, *arguments, **options):
+            if run.position.step == 1:
+                batch = {**batch, "target": batch["target"] * float("inf")}
+            return step(batch, *arguments, **options)
+
+        run.model.training_step = training_step
+
+    options = options_of("P", batch_size=4, num_epochs=2, log_every=1)
+    (one, steps), (other, its) = saying(options, data("P"), change)
+    assert steps == its == 2
+    assert all("training stopped before using it" in line for line in (one, other))

@@ -1,4 +1,6 @@
 """``torchrun`` itself: processes that are killed, and runs that go on with another number of them."""
+import csv
+import json
 import os
 import shlex
 import shutil
@@ -14,17 +16,22 @@ from tests.training.helpers import latest, losses, same, write_data
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = shlex.split("source target -m timecycle -g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -b 3 -bs 2 -ih 12 "
+FLAGS = shlex.split("-m timecycle -g resnet_1blocks -gf 2 -d pixel -df 2 -tcmmf 2 -b 3 -bs 2 -ih 12 "
                     "-iw 20 -t 1 -lr 1e-5 -le 1 -lie 1000 -se 1000 -tclw 5 -gpu -1 --save_minutes 0 -ne")
 NOISE = 1e-6  # what two sums in float32 differ by after these steps of 1e-5, apart from what has no effect
 
 
 def begin(name, processes, epochs, *flags):
-    """``train.py`` with so many processes, in a session of its own."""
+    """``train.py`` with so many processes."""
+    return script("train.py", processes, name, "source", "target", *FLAGS, epochs, *flags)
+
+
+def script(file, processes, *arguments):
+    """A script with so many processes, in a session of its own."""
     torchrun = "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"
-    command = [sys.executable, *(torchrun if processes > 1 else ()), ROOT / "train.py", name, *FLAGS, str(epochs)]
+    command = [sys.executable, *(torchrun if processes > 1 else ()), ROOT / file, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*map(str, command), *flags], env=environment, stdout=subprocess.PIPE,
+    return subprocess.Popen([*map(str, command)], env=environment, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
 
 
@@ -117,3 +124,21 @@ def test_a_signal_to_torchrun_saves_and_ends(tmp_path, monkeypatch, number):
     run.send_signal(signal.SIGTERM)
     said(run)
     assert run.returncode == 3
+
+
+def test_trainval_in_two_processes_measures_what_val_does_in_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = write_data(".", (11, 4, 7))
+    together = script("trainval.py", 2, "run", *folders, *folders, *FLAGS, 1, "--test_output_dir", "together")
+    lines = said(together)
+    assert together.returncode == 0, lines
+    assert sum(line.startswith("report: ") for line in lines) == 1
+    alone = script("val.py", 1, "run", *folders, "-gpu", -1, "--test_output_dir", "alone")
+    said(alone)
+    with open("metrics.csv", newline="") as file:
+        one, other = csv.DictReader(file)
+    assert one.pop("datetime") <= other.pop("datetime") and one == other and one["n_sequences"] == "3"
+    values = [{name: metric["value"] for name, metric in json.loads(
+        Path(folder, "run/metrics.json").read_text())["metrics"].items() if metric["value"] is not None}
+        for folder in ("together", "alone")]
+    assert len(values[0]) >= 7 and values[0] == pytest.approx(values[1], rel=1e-9)
