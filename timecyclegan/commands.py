@@ -61,6 +61,8 @@ def dry_run(arguments: Arguments) -> None:
         options = dataclasses.replace(options, batch_size=own)
     # Flow and frames that are kept would be written, and loading is timed in this process.
     changes = {"flow_cache": "", "cache": "off", "threads": 0}
+    if options.flow_cache:  # without it, the step cannot be captured
+        changes["cuda_graph"] = "off"
     if arguments.options(ControlOptions).resume:  # what it began with need not be there any more, nor its GPU
         device = pick_device(options.gpu)
         changes |= {"init_checkpoint_dir": "", "init_epoch": 0, "gpu": -1 if device.index is None else device.index}

@@ -110,6 +110,18 @@ def test_replayed_steps_make_the_pictures_of_plain_ones(model_type):
             assert {key[0][0][0] for key in pictures._step._recorded} >= {2}
 
 
+def test_streams_by_turns_do_not_mix():
+    """Both go through one recording, each with its own state."""
+    net, source = any_model("timecycle")
+    levels = [to_uint8(source(12, seed)) for seed in (1, 2)]
+    alone = [[picture.array() for _, picture in PictureStream(net)({"a": frames})] for frames in levels]
+    pictures = PictureStream(net, recorder=recorder)
+    both = zip(*(pictures({"a": frames}) for frames in levels), strict=True)
+    for moment, (pair, expected) in enumerate(zip(both, zip(*alone, strict=True), strict=True)):
+        for (_, picture), theirs in zip(pair, expected, strict=True):
+            np.testing.assert_array_equal(picture.array(), theirs, err_msg=str(moment))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("model_type", MODELS)
 def test_a_gpu_makes_the_same_pictures_by_replays(model_type, monkeypatch, capsys):

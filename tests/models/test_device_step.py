@@ -85,3 +85,24 @@ def test_a_recorded_step_goes_on_as_the_step_would(model_type, amp, monkeypatch)
     assert captured._recorded
     for (name, one), other in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("amp", [None, torch.float16])
+def test_a_step_that_cannot_be_recorded_goes_on_as_it_is(monkeypatch, amp):
+    """It fails amid the generator's losses, when the discriminators' optimizer was stepped."""
+    monkeypatch.setattr(cuda_graph, "WARM_UPS", 1)
+    model = build("timecycle")
+
+    def broken():
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    def failing(call):
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "generator_losses", broken)
+            return recorder(call)
+
+    step = CapturedFunction(step_of(model, amp), CPU, "a step", failing)
+    for number in range(4):
+        losses = step(**tensors(model, number))
+        assert losses["Generator/l1"].isfinite() and not step._recorded
+    assert not vars(model.optimizers["D"]).get("found_inf")

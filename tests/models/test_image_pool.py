@@ -145,6 +145,14 @@ def test_discriminators_of_cyclegan_see_through_the_pool():
     assert {domain: len(pictures) for domain, pictures in state["pools"].items()} == {"target": 2, "source": 2}
 
 
+def test_what_overflowed_is_not_kept():
+    pool = ImagePool(2)
+    pool.query(pictures(1, 2))
+    for step in range(20):
+        assert pool.query(torch.full_like(pictures(1), torch.nan)).shape == pictures(1).shape
+        assert numbers(pool.state()) == [1, 2], step
+
+
 def test_parts_of_a_batch_meet_what_the_whole_would():
     """The plan of the pictures in parts, and the pictures themselves."""
     whole, parts, given = ImagePool(3), ImagePool(3), pictures(*range(11))

@@ -101,3 +101,9 @@ def test_what_is_kept_decoded_is_loaded_once(data, capsys, monkeypatch):
     monkeypatch.setattr("timecyclegan.datasets.frame_cache.free_memory", lambda: 0)
     assert "--cache ram" in message(print_dry_run, run, 0, "ram")
     assert list(Path().iterdir()) == []
+
+
+def test_a_pool_meets_the_smaller_batch_that_an_epoch_ends_with(data, capsys):
+    """3 clips in batches of 2: the second step has one."""
+    print_dry_run(trainer(data, **small("cyclegan", block_size=5, batch_size=2)), 0)
+    assert "a step:" in capsys.readouterr().out

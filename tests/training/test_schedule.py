@@ -12,6 +12,7 @@ from timecyclegan.losses import Term
 from timecyclegan.models.base_model import BaseModel, NonFiniteLoss
 from timecyclegan.models.sequential.sequential_pix2pix import SequentialPix2Pix
 from timecyclegan.training import loop
+from timecyclegan.training.log import Means
 from timecyclegan.training.schedule import learning_rate
 from timecyclegan.util.options import Options
 
@@ -185,3 +186,12 @@ def test_weights_that_are_not_finite_are_not_saved(data, monkeypatch, save_minut
     assert "weights of discriminator" in found
     assert latest("run")["position"]["step"] == (3 if save_minutes == 0 else 2)
     assert not list(Path("checkpoints/run").glob("*_2.pth"))
+
+
+def test_no_weight_file_is_written_after_a_term_that_is_not_finite(data, monkeypatch):
+    """Of an epoch in which nobody looked in between."""
+    spoil(monkeypatch, 3, math.nan, "generator_losses")
+    monkeypatch.setattr(Means, "glance", lambda self: {})
+    found = message(train, data, log_every=1000, num_epochs=2, model_type="seqpix2pix")
+    assert "Generator/spoilt became nan" in found
+    assert [path.name for path in Path("checkpoints/run").glob("generator_*.pth")] == []

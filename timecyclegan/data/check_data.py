@@ -152,7 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             # Growing ends at full size; it is that step which counts.
             run = Run(_NAME, source, target, dataclasses.replace(
-                options, threads=0, flow_cache="", cache="off", spatial_scaling=(1.0,), temporal_scaling=(1.0,),
+                options, threads=0, flow_cache="", cache="off", cuda_graph="auto", spatial_scaling=(1.0,),
+                temporal_scaling=(1.0,),
             ), overwrite=True)  # fmt: skip
             for line in forecast_lines(run.options, run.device):  # first: the steps may need more than there is
                 print(line, flush=True)

@@ -23,6 +23,7 @@ class FlowVideoDataset(Dataset):
     def __init__(self, dataset: PairedVideoDataset, cache: FlowCache, strides: list[int],
                  device: torch.device | None = None):  # fmt: skip
         self.dataset, self.cache, self.strides, self.device = dataset, cache, strides, device or torch.device("cpu")
+        self.prepared = False
         self.warnings, self.names, self.sequences = dataset.warnings, dataset.names, dataset.sequences
 
     def __len__(self) -> int:
@@ -31,6 +32,9 @@ class FlowVideoDataset(Dataset):
     def prepare(self) -> None:
         """Decode frames, see :meth:`PairedVideoDataset.prepare`, and compute the flow of all pairs that clips show."""
         self.dataset.prepare()
+        if self.prepared:
+            return
+        self.prepared = True
         clips = [frames for domain, frames in self.dataset.long_enough() if domain == "target"]
         pairs = (pair for frames in clips for stride in self.strides
                  for pair in zip(frames[stride:], frames, strict=False))  # fmt: skip

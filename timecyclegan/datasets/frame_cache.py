@@ -24,6 +24,7 @@ from timecyclegan.video.random_access import OPEN, VideoFrame
 FOLDER = Path("cache")  # of --cache disk, beside checkpoints/ and runs/
 FRAMES, BYTES = 32, 2**24  # of a chunk, at most
 GIB = 2**30
+FORMAT = 1  # of the files: to be counted up when frames are decoded or resized otherwise
 
 
 class Chunk(NamedTuple):
@@ -164,7 +165,7 @@ class FrameCache:
                            for frame in frames]  # fmt: skip
             except OSError as error:
                 raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-            key = json.dumps([content, self.height, self.width, "nearest" if nearest else "bicubic"])
+            key = json.dumps([FORMAT, content, self.height, self.width, "nearest" if nearest else "bicubic"])
             names.append(self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy")
         return names
 

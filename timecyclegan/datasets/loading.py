@@ -49,8 +49,12 @@ class EpochSampler(Sampler[list[Key]]):
         return (self.length + self.whole - 1) // self.whole
 
     def shares(self, batch: int) -> list[list[int]]:
-        """For each part of a batch of the epoch, how many of its samples each process has; all of one but the last."""
-        ahead, found = min(self.whole, self.length - batch * self.whole), []
+        """For each part of a batch of the epoch, how many of its samples each process has."""
+        return self.parts(min(self.whole, self.length - batch * self.whole))
+
+    def parts(self, ahead: int) -> list[list[int]]:
+        """As :meth:`shares`, of a batch of ``ahead`` samples."""
+        found = []
         while ahead:
             samples = min(self.batch_size, ahead)
             found.append([samples // self.ranks + (rank < samples % self.ranks) for rank in range(self.ranks)])
@@ -68,8 +72,8 @@ class EpochSampler(Sampler[list[Key]]):
         for batch in range(first, len(self)):
             mine, start = [], batch * self.whole
             for counts in self.shares(batch):
-                first = start + sum(counts[:self.rank]) if counts[self.rank] else start
-                mine += order[first:first + max(1, counts[self.rank])]
+                mine_from = start + sum(counts[:self.rank]) if counts[self.rank] else start
+                mine += order[mine_from:mine_from + max(1, counts[self.rank])]
                 start += sum(counts)
             yield [(epoch, index) for index in mine]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from timecyclegan.datasets.loading import read_frames
+from timecyclegan.datasets.loading import loading_threads, read_frames
 from timecyclegan.inference.streaming import Picture, PictureStream
 from timecyclegan.models.base_model import OTHER, BaseModel
 from timecyclegan.report.sequences import ReportSequence
@@ -50,7 +50,7 @@ def translate_folders(
     def frames(paths: list[Path], beside: int) -> Iterator[torch.Tensor | np.ndarray]:
         if model.task == "unconditional":
             return (torch.empty(0, *size) for _ in paths)
-        return read_frames(paths, *size, -(-threads // beside), nearest)
+        return read_frames(paths, *size, -(-loading_threads(threads) // beside), nearest)
 
     def translated() -> Iterator[tuple[str, Path, Picture]]:
         for start in range(0, len(names), batch_size):

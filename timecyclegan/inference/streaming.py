@@ -159,6 +159,7 @@ def _steps(model: BaseModel, step: Step, sources: Mapping[str, Iterable], seed: 
             first = _floats(clips[:, context].to(device))
             state = model.initial_state([noise_generator(seed, name) for name in active], first)
         frames, state = step(clips, state)
+        state = None if state is None else state.clone()  # others may use the same recording before it is needed
         yield active, frames
 
 

@@ -26,12 +26,12 @@ class NonFiniteLoss(UserError):
 
 
 class Part(NamedTuple):
-    """A part of a batch: what :meth:`forward` takes, what chance decides, its share of all samples (None: it is all of
-    them), and how many of its samples each process has."""
+    """A part of a batch: what :meth:`forward` takes, what chance decides, its share of all samples, and how many of its
+    samples each process has."""
 
     inputs: dict[str, Tensor]
     drawn: dict[str, Tensor]
-    share: float | None
+    share: float
     counts: Sequence[int] | None
 
 
@@ -157,6 +157,12 @@ class AdversarialTraining:
             scaler.update()
             if show:
                 show(self.visuals())
+        except BaseException:  # also where it could not be recorded, and is called once more
+            if scaler.is_enabled():
+                scaler._per_optimizer_states.clear()
+            for optimizer in self.optimizers.values():
+                vars(optimizer).pop("found_inf", None)
+            raise
         finally:
             self.end_step()
         return logs
@@ -171,7 +177,7 @@ class AdversarialTraining:
         inputs, noise = to_device(batch, self.inputs, device), there(batch.get("noise", {}))
         draws = [there(drawn) for drawn in batch.get("draws", [{}])]
         if parts is None:
-            return [Part(inputs, noise | draws[0], None, None)]
+            return [Part(inputs, noise | draws[0], 1.0, None)]
         rank = self.peers.rank if self.peers else 0
         sizes, samples = [max(1, counts[rank]) for counts in parts], sum(map(sum, parts))
         found, first = [], 0
@@ -190,7 +196,7 @@ class AdversarialTraining:
         if hasattr(self, "_warp_step"):
             self._warp_step.clear()
 
-    def _back_propagate(self, terms: Losses, share: float | None, scaler: torch.amp.GradScaler) -> Tensor:
+    def _back_propagate(self, terms: Losses, share: float, scaler: torch.amp.GradScaler) -> Tensor:
         """Add a part's gradients to what is there; returns its values, those of the terms and their total.
 
         Args:
@@ -200,8 +206,8 @@ class AdversarialTraining:
         values = torch.stack([*(term.value.detach().float() for term in terms.values()), loss.detach().float()])
         # A finite gradient of what is not finite (|x| has one) must not get past the check of the gradients.
         spoilt = torch.where(values.isfinite().all(), 1.0, torch.nan)
-        scaler.scale(loss * spoilt if share is None else loss * (spoilt * share)).backward()
-        return values if share is None else values * share
+        scaler.scale(loss * (spoilt * share)).backward()
+        return values * share
 
     def _update(
         self, role: str, names: Sequence[str], values: Tensor, scaler: torch.amp.GradScaler

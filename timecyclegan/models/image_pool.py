@@ -48,8 +48,11 @@ class ImagePool:
             self.pictures = pictures.new_zeros(self.size, *pictures.shape[1:])
         known = torch.cat([self.pictures, pictures.to(self.pictures.dtype)])
         shown, holds = plan.to(known.device).split([len(pictures), self.size])
-        self.pictures.copy_(known[holds])  # in place: a captured step finds it where it was
-        return known[shown]
+        holds, shown = known[holds], known[shown]
+        # In place: a captured step finds it where it was. What overflowed is not kept, or it would come again.
+        finite = holds.flatten(1).isfinite().all(dim=1).view(-1, 1, 1, 1)
+        self.pictures.copy_(torch.where(finite, holds, self.pictures))
+        return shown
 
     def state(self) -> list[Tensor]:
         """What a run needs to go on, on the CPU."""

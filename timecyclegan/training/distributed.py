@@ -137,7 +137,8 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if isinstance(error, torch.OutOfMemoryError) or (
+                torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):  # which has another remedy
             raise
         raise LostProcess("another process of this run ended or does not answer (what it said stands above, or in its "
                           "own output)") from error  # fmt: skip

@@ -14,6 +14,7 @@ from timecyclegan.losses import Losses
 from timecyclegan.training.forecast import forecast_lines
 from timecyclegan.training.run import Run
 from timecyclegan.training.schedule import describe
+from timecyclegan.util.cuda_graph import WARM_UPS, CapturedFunction
 from timecyclegan.util.device import device_name, to_device
 from timecyclegan.util.options import Options
 
@@ -42,12 +43,15 @@ class Cost(NamedTuple):
 
 
 def measure(run: Run, steps: int = 3) -> Cost:
-    """Train ``steps`` steps. On a GPU, memory is the allocator's peak; else the whole process's, from its start."""
+    """Train ``steps`` steps, and those before that warm up and record a CUDA graph. On a GPU, memory is the allocator's
+    peak; else the whole process's, from its start."""
     cuda, times, first = run.device.type == "cuda", [], {}
+    warming = WARM_UPS if isinstance(run.captured, CapturedFunction) else 0
     if cuda:
         torch.cuda.reset_peak_memory_stats(run.device)
     batches = itertools.chain.from_iterable(itertools.repeat(run.loader))
-    for _ in range(steps):
+    for _ in range(warming + steps):
+        run.position.batch %= len(run.loader)
         begun = time.perf_counter()
         batch = next(batches)
         loaded = time.perf_counter()
@@ -60,7 +64,7 @@ def measure(run: Run, steps: int = 3) -> Cost:
         memory = torch.cuda.max_memory_allocated(run.device)
     else:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    loading, step = (min(column) for column in zip(*times[1:], strict=True))
+    loading, step = (min(column) for column in zip(*times[warming + 1 :], strict=True))
     return Cost(loading, step, memory, first)
 
 

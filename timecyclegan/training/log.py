@@ -56,7 +56,7 @@ class Means:
         """The sum and the number of steps by name: waits for the device.
 
         Raises:
-            NonFiniteLoss: updates were left out, in more than ``overflows`` steps in a row; names the first reason.
+            NonFiniteLoss: updates were left out, in ``overflows`` steps in a row (0: in one); names the first reason.
         """
         return self._read(self.counted)
 
@@ -79,14 +79,14 @@ class Means:
         if self._copy and (self._copy[1] is None or self._copy[1].query()):
             copy, self._copy = self._copy[0], None
             try:
-                self._shown = _means(self._read(copy))
+                self._shown, self.wrong = _means(self._read(copy)), False
             except NonFiniteLoss:
                 self.wrong = True
         return self._shown
 
     def clear(self) -> None:
         """Begin anew, after an entry."""
-        self.sums, self._copy, self._shown = {}, None, {}
+        self.sums = {}
         if self.counted is not None:
             self.counted[:2] = 0
 

@@ -97,7 +97,6 @@ def _train(run: Run, stop: list[int]) -> bool:
                     pictures = step % stage.log_images_every == 0 if stage.log_images_every else last_batch
                     show = functools.partial(log.videos, step=step) if pictures and log else None
                     run.means.add(run.train_on(batch, show))
-                    at.batch, at.step = at.batch + 1, step
 
                     # Report means since the last entry
                     means = run.means.glance().items()

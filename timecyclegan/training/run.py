@@ -166,6 +166,7 @@ class Run:
     def begin_stage(self) -> None:
         """Data, model and optimizers of the current stage."""
         self.stage = stage = self.stages[self.position.stage]
+        self.captured = None  # the memory of a graph of the stage before ends with it
         dataset = self._dataset(stage)
         for warning in dataset.warnings():
             note(warning)
@@ -281,7 +282,12 @@ class Run:
         self.saved_at = time.monotonic()
 
     def save_weights(self, epoch: int) -> None:
-        """Write each network's weights to a file of its own."""
+        """Write each network's weights to a file of its own.
+
+        Raises:
+            NonFiniteLoss: a term, a gradient or a weight is not finite; nothing is written.
+        """
+        self.means.state()
         for name, state in self._finite_weights().items() if self.first else ():
             save(self.folder / f"{name}_{epoch}.pth", state)
         for name, state in self.model.training_state().get("averages", {}).items() if self.first else ():
@@ -315,27 +321,34 @@ class Run:
 
     def train_on(self, batch: dict[str, Any], show: Callable[[dict[str, Tensor]], object] | None = None
                  ) -> dict[str, Tensor]:  # fmt: skip
-        """A step on a batch of the loader's, see ``AdversarialTraining.training_step``."""
-        sampler = self.loader.batch_sampler
-        parts = sampler.shares(self.position.batch)
-        draws = self.model.draws(self.stage.seed, self.position.step, [sum(counts) for counts in parts])
-        if show or sum(map(sum, parts)) < sampler.whole:  # what is looked at ends with the step; the epoch's last batch
-            return self.model.training_step({**batch, "draws": draws}, self.scaler, self.amp, show, parts)
+        """A step on the next batch of the loader's, see ``AdversarialTraining.training_step``; the position moves on.
+
+        Args:
+            show: is given the videos of the step, see ``BaseModel.visuals``, which the next one overwrites.
+        """
+        at, sampler = self.position, self.loader.batch_sampler
+        parts = sampler.shares(at.batch)
+        draws = self.model.draws(self.stage.seed, at.step, [sum(counts) for counts in parts])
         tensors = {name: batch[name] for name in self.model.inputs}
         tensors |= {f"noise/{name}": drawn for name, drawn in batch["noise"].items()}
         tensors |= {f"draws{part}/{name}": drawn for part, its in enumerate(draws) for name, drawn in its.items()}
-        return self.captured(**tensors)
+        losses, videos = self.captured(samples=sum(map(sum, parts)), **tensors)
+        at.batch, at.step = at.batch + 1, at.step + 1
+        if show:
+            show(videos)
+        return losses
 
-    def _step(self, **tensors: Tensor) -> dict[str, Tensor]:
-        """A step on a whole batch, as a function of tensors alone."""
-        parts = self.loader.batch_sampler.shares(0)
+    def _step(self, samples: int, **tensors: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """A step on a batch of so many samples as a function of tensors: its losses, and its videos."""
+        parts = self.loader.batch_sampler.parts(samples)
         batch = {"noise": {}, "draws": [{} for _ in parts]}
         for name, tensor in tensors.items():
             kind, _, inner = name.rpartition("/")
             part = kind.removeprefix("draws")
             place = batch.get(kind, batch) if part == kind else batch["draws"][int(part)]
             place[inner] = tensor
-        return self.model.training_step(batch, self.scaler, self.amp, parts=parts)
+        videos: dict[str, Tensor] = {}
+        return self.model.training_step(batch, self.scaler, self.amp, videos.update, parts), videos
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:

@@ -41,11 +41,10 @@ class CapturedFunction:
     def __init__(self, function: Callable[..., Any], device: torch.device, what: str, recorder: Recorder | None = None,
                  insist: bool = False):  # fmt: skip
         self.function, self.device, self.what, self.insist = function, device, what, insist
-        self._recorder = recorder
+        self._recorder, self._records = recorder, bool(recorder) or device.type == "cuda"
         self._stream = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
-            self._recorder = recorder or self._record_graph
             self._pool = torch.cuda.graph_pool_handle()
         self._calls: Counter[tuple] = Counter()
         self._recorded: dict[tuple, tuple[list[Tensor], Any, Callable[[], None]]] = {}
@@ -57,7 +56,7 @@ class CapturedFunction:
             Exception: what the function raises; if it does so while it is recorded, it is called again, plainly.
             UserError: recording fails, and it is insisted on.
         """
-        if self._recorder is None:
+        if not self._records:
             return self._call(args, kwargs)
         values = [*args, *kwargs.values()]
         tensors = [value for value in values if isinstance(value, Tensor)]
@@ -73,7 +72,7 @@ class CapturedFunction:
                 if self.insist:
                     raise UserError(f"--cuda_graph on cannot be: no CUDA graph of {self.what} can be recorded: "
                                     f"{_why(error)}; leave it at auto") from error
-                self._recorder = None
+                self._records = False
                 self._recorded.clear()
                 note(f"{self.what} runs kernel by kernel, as no CUDA graph of it can be recorded: {_why(error)}")
                 return self._call(args, kwargs)
@@ -100,7 +99,7 @@ class CapturedFunction:
     def _record(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Tensor], Any, Callable[[], None]]:
         """The tensors that the recording reads, what it returns, and how to replay it."""
         args, kwargs = _each(args, kwargs, lambda value: torch.zeros_like(value, device=self.device))
-        outputs, replay = self._recorder(lambda: self.function(*args, **kwargs))
+        outputs, replay = (self._recorder or self._record_graph)(lambda: self.function(*args, **kwargs))
         return [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)], outputs, replay
 
     def _record_graph(self, call: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
