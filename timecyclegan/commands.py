@@ -119,6 +119,7 @@ def translate(arguments: Arguments, metrics: bool) -> None:
     given = arguments.given_for(Options)
     if "source_dir" in arguments.folders:  # of trainval.py's flags these are training's
         given = {key: value for key, value in given.items() if key not in ("amp", "cuda_graph")}
+        given["ema"] = Options.load(CHECKPOINTS / arguments.name / OPTIONS).ema  # also of a run that went on
     options = load_options(arguments.name, given)
     with _joined(options) as peers:
         if peers and peers.device.index is not None:

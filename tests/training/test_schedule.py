@@ -190,7 +190,7 @@ def test_weights_that_are_not_finite_are_not_saved(data, monkeypatch, save_minut
 
 def test_no_weight_file_is_written_after_a_term_that_is_not_finite(data, monkeypatch):
     """Of an epoch in which nobody looked in between."""
-    spoil(monkeypatch, 3, math.nan, "generator_losses")
+    spoil(monkeypatch, 1, math.nan, "generator_losses")
     monkeypatch.setattr(Means, "glance", lambda self: {})
     found = message(train, data, log_every=1000, num_epochs=2, model_type="seqpix2pix")
     assert "Generator/spoilt became nan" in found
