@@ -228,6 +228,7 @@ def without(packages, code, *arguments):
     return found.stdout
 
 
+@pytest.mark.slow
 def test_a_pt2_file_runs_without_this_package(folder):
     """At any size, with PyTorch alone; a U-Net's padding too, down to a feature map of one pixel."""
     code = """

@@ -67,6 +67,7 @@ def test_a_compiled_step_is_the_eager_one(model_type):
     twin.load_state_dict(model.state_dict())
 
 
+@pytest.mark.slow
 def test_numbers_of_pictures_are_not_compiled_one_by_one():
     """A picture alone is one graph; others come with the second number of pictures, and where PyTorch changes its way
     of computing a convolution; then there are no more, however many pictures there are."""

@@ -87,8 +87,8 @@ def assert_close(run, other, tolerance=1e-5):
     assert max(worst.values()) <= tolerance, sorted(worst.items(), key=lambda item: -item[1])[:5]
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "ranks"), [
+    ("P", 2), ("P", 3), ("UP", 2), ("U", 2), *(pytest.param(kind, 3, marks=pytest.mark.slow) for kind in ("UP", "U"))])
 def test_two_processes_are_one(data, kind, ranks):
     """Ten steps and more; of the last batch of an epoch not every process has a part."""
     options = options_of(kind, batch_size=4, num_epochs=6)

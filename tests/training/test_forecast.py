@@ -68,6 +68,7 @@ def test_parabolas_through_counts_are_exact_where_memory_is_one():
     assert forecast._parabola({0: 10, 4: 18, 8: 22}, 12) == 26  # a parabola would turn
 
 
+@pytest.mark.slow
 def test_lines_name_switches_and_what_checkpointing_would_do(monkeypatch):
     monkeypatch.setattr(forecast, "COUNTS", 1)
     given = options(accumulate=2)

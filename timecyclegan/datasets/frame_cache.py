@@ -23,8 +23,13 @@ from timecyclegan.video.random_access import OPEN, VideoFrame
 
 FOLDER = Path("cache")  # of --cache disk, beside checkpoints/ and runs/
 FRAMES, BYTES = 32, 2**24  # of a chunk, at most
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 FORMAT = 1  # of the files: to be counted up when frames are decoded or resized otherwise
+
+
+def _size(count: int) -> str:
+    """Bytes to read."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB // 10 else f"{count / MIB:.2g} MiB"
 
 
 class Chunk(NamedTuple):
@@ -101,10 +106,10 @@ class FrameCache:
         need, free = self._bytes(frames), free_memory()
         if need <= (free // 2 if self.mode == "auto" else free):
             return True
-        size = f"{frames} frames of {self.height}x{self.width} take {need / GIB:.1f} GiB decoded, {free / GIB:.1f}"
+        size = f"{frames} frames of {self.height}x{self.width} take {_size(need)} decoded, {_size(free)}"
         if self.mode == "ram":
-            raise UserError(f"--cache ram: {size} GiB of memory are free; give --cache disk, or off")
-        note(f"--cache auto: {size} GiB of memory are free: they are decoded anew in every epoch; --cache disk keeps "
+            raise UserError(f"--cache ram: {size} of memory are free; give --cache disk, or off")
+        note(f"--cache auto: {size} of memory are free: they are decoded anew in every epoch; --cache disk keeps "
              f"them in {FOLDER}/")
         return False
 
@@ -144,8 +149,8 @@ class FrameCache:
                 with writing(self.folder):
                     free = shutil.disk_usage(self.folder).free
                 if need > free:
-                    raise UserError(f"--cache disk: the frames to decode take {need / GIB:.1f} GiB, {self.folder} has "
-                                    f"{free / GIB:.1f} GiB left; make room there, or give --cache off")
+                    raise UserError(f"--cache disk: the frames to decode take {_size(need)}, {self.folder} has "
+                                    f"{_size(free)} left; make room there, or give --cache off")
                 if todo:
                     self._decode(todo, store)
                     note(f"--cache disk: frames are kept decoded in {self.folder}, to be removed when nothing trains")
