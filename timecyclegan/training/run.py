@@ -3,6 +3,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import threading
 import time
 import unicodedata
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,7 +200,9 @@ class Run:
             rank=self.peers.rank if self.peers else 0, ranks=self.peers.size if self.peers else 1,
         )  # fmt: skip
         self.amp = AMP[stage.amp]
-        self.captured = capture(self._step, self.device, "the training step", stage.cuda_graph,
+        # By a proxy: in a circle the run, its loading processes and a GPU's memory would outlive their use.
+        step = functools.partial(Run._step, weakref.proxy(self))
+        self.captured = capture(step, self.device, "the training step", stage.cuda_graph,
                                 self.model.uncapturable())
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=stage.amp == "float16")
         self.saved_at = time.monotonic()
