@@ -148,7 +148,8 @@ def sizes_of(name):
     return [((64, 96), ONE), ((65, 97), THREE)]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name == "window")) for name in KINDS])
 def test_thirty_frames_are_our_own(name, exported):
     for size, rows in sizes_of(name):
         check(name, exported(name), size, rows)
@@ -191,6 +192,7 @@ def test_thirty_frames_of_every_model_type(model_type, exported):
 # ---- what a file says, and who can run it
 
 
+@pytest.mark.slow
 def test_a_file_says_what_it_wants(exported):
     facts = json.loads(exported("window").get_modelmeta().custom_metadata_map["timecyclegan"])
     assert {key: facts[key] for key in ("run", "model_type", "domain", "epoch", "size", "smallest_size", "context",

@@ -171,6 +171,7 @@ def test_operators_are_what_torch_expects(device, name, layout):
     torch.library.opcheck(backward, [torch.ones_like(out), *saved, *args[len(tensors):]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_operators_do_not_break_a_compiled_graph(name):
     args = [x.float().requires_grad_() for x in ARGUMENTS[name]() if isinstance(x, torch.Tensor)]
