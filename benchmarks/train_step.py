@@ -114,7 +114,6 @@ class Step:
             naive_step(model, to_device(batch, model.inputs, self.training.device))
         else:
             self.training.train_on(batch)
-        self.training.position.step += 1
 
 
 def write_clips(case: Case) -> None:

@@ -51,7 +51,6 @@ def measure(run: Run, steps: int = 3) -> Cost:
         torch.cuda.reset_peak_memory_stats(run.device)
     batches = itertools.chain.from_iterable(itertools.repeat(run.loader))
     for _ in range(warming + steps):
-        run.position.batch %= len(run.loader)
         begun = time.perf_counter()
         batch = next(batches)
         loaded = time.perf_counter()

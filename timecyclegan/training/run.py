@@ -331,7 +331,7 @@ class Run:
             show: is given the videos of the step, see ``BaseModel.visuals``, which the next one overwrites.
         """
         at, sampler = self.position, self.loader.batch_sampler
-        parts = sampler.shares(at.batch)
+        parts = sampler.shares(at.batch % len(sampler))  # who measures goes round and round
         draws = self.model.draws(self.stage.seed, at.step, [sum(counts) for counts in parts])
         tensors = {name: batch[name] for name in self.model.inputs}
         tensors |= {f"noise/{name}": drawn for name, drawn in batch["noise"].items()}
