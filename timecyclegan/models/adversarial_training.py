@@ -171,11 +171,9 @@ class AdversarialTraining:
         self, batch: Mapping[str, Any], device: torch.device, parts: Sequence[Sequence[int]] | None
     ) -> list["Part"]:
         """The parts of a batch, on the device."""
-        def there(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-
-        inputs, noise = to_device(batch, self.inputs, device), there(batch.get("noise", {}))
-        draws = [there(drawn) for drawn in batch.get("draws", [{}])]
+        noise, draws = batch.get("noise", {}), batch.get("draws", [{}])
+        inputs, noise = to_device(batch, self.inputs, device), to_device(noise, noise, device)
+        draws = [to_device(drawn, drawn, device) for drawn in draws]
         if parts is None:
             return [Part(inputs, noise | draws[0], 1.0, None)]
         rank = self.peers.rank if self.peers else 0

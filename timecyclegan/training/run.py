@@ -294,7 +294,8 @@ class Run:
         self.means.state()
         for name, state in self._finite_weights().items() if self.first else ():
             save(self.folder / f"{name}_{epoch}.pth", state)
-        for name, state in self.model.training_state().get("averages", {}).items() if self.first else ():
+        averages = AdversarialTraining.training_state(self.model).get("averages", {})  # without a model's pools
+        for name, state in averages.items() if self.first else ():
             save(self.folder / f"{checkpoint.AVERAGE}{name}_{epoch}.pth", state)
 
     def _finite_weights(self) -> dict[str, checkpoint.State]:
