@@ -227,19 +227,19 @@ STEPS = {
 
 
 def weights(options):
-    """The weight of a loss by the beginning of its name; the longest beginning counts, others weigh 1."""
+    """The weight of a generator's loss by the beginning of its name; the longest beginning counts."""
     recycle = options.cycle_loss_weight or options.recycle_loss_weight
     return {
-        "": 1.0, "l1": options.l1_loss_weight, "feature_matching": options.feature_matching_loss_weight,
+        "gan": options.gan_loss_weight, "gan_sequence": options.sequence_gan_loss_weight, "l1": options.l1_loss_weight, "feature_matching": options.feature_matching_loss_weight,
         "perceptual": options.perceptual_loss_weight, "warp": options.warp_loss_weight,
         "flow": options.flow_loss_weight, "mask": options.mask_loss_weight,
         "cycle": options.cycle_loss_weight, "identity": options.cycle_loss_weight / 2, "recycle": recycle,
-        "predictor": recycle, "timecycle": options.timecycle_loss_weight, "timecycle_gan": 1.0,
-        "timecycle_discriminator": 1.0, "timecycle_warp": options.timecycle_warp_loss_weight,
+        "predictor": recycle, "timecycle": options.timecycle_loss_weight,
+        "timecycle_gan": options.timecycle_gan_loss_weight, "timecycle_warp": options.timecycle_warp_loss_weight,
     }  # fmt: skip
 
 
-def weight(name, options):
-    if "gradient_penalty" in name:
-        return 10.0
+def weight(role, name, options):
+    if role == "D":
+        return 10.0 if "gradient_penalty" in name else 1.0
     return max((len(start), value) for start, value in weights(options).items() if name.startswith(start))[1]

@@ -10,7 +10,8 @@ N, H, W = 2, 16, 18
 WEIGHTS = {
     "l1_loss_weight": 10.0, "feature_matching_loss_weight": 5.0, "perceptual_loss_weight": 2.5,
     "cycle_loss_weight": 4.0, "timecycle_loss_weight": 7.0, "timecycle_warp_loss_weight": 3.0, "warp_loss_weight": 1.5,
-    "flow_loss_weight": 0.5, "mask_loss_weight": 0.75,
+    "flow_loss_weight": 0.5, "mask_loss_weight": 0.75, "gan_loss_weight": 1.25, "sequence_gan_loss_weight": 0.8,
+    "timecycle_gan_loss_weight": 0.6,
 }  # fmt: skip
 # docs/MODELS.md; the first is the default
 TYPES = {
@@ -118,11 +119,11 @@ def test_first_step_equals_plain_computation(model_type, changes, monkeypatch):
         assert ours[role].keys() == plain[role].keys()
         for name, term in ours[role].items():
             torch.testing.assert_close(term.value, plain[role][name], rtol=0, atol=1e-9, msg=named(name))
-            assert term.weight == weight(name, model.options), name
+            assert term.weight == weight(role, name, model.options), name
         names, parameters = zip(*[(f"{network}.{name}", p) for network, module in model.networks(role).items()
                                   for name, p in module.named_parameters()], strict=True)  # fmt: skip
         mine = gradients(sum(term.weight * term.value for term in ours[role].values()), parameters)
-        theirs = gradients(sum(weight(name, model.options) * v for name, v in plain[role].items()), parameters)
+        theirs = gradients(sum(weight(role, name, model.options) * v for name, v in plain[role].items()), parameters)
         rounding = 1e-11 * max(gradient.abs().max().item() for gradient in mine)
         for name, a, b in zip(names, mine, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 + rounding, msg=named(name))

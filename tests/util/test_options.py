@@ -58,7 +58,7 @@ def test_no_flag_stands_for_two():
 def test_weights_are_floats():
     """SPEC 7 item 7."""
     weights = [field for field in dataclasses.fields(Options) if field.name.endswith("_weight")]
-    assert len(weights) == 10 and all(value_type(field) is float for field in weights)
+    assert len(weights) == 13 and all(value_type(field) is float for field in weights)
 
 
 def test_defaults_are_valid():

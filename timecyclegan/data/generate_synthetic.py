@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from timecyclegan.data import CommandOptions, CommandParser, between
+from timecyclegan.data.synthetic.film import worn_film
 from timecyclegan.data.synthetic.labels import CLASSES, PALETTE, noisy_classes
 from timecyclegan.data.synthetic.street import draw_street
 from timecyclegan.data.synthetic.view import Viewer, render
@@ -45,12 +46,16 @@ class SyntheticOptions(CommandOptions):
     seed: int = option(0, None, "the same arguments and seed give the same bytes", between(0, 2**32 - 1))
     label_noise: float = option(0.0, None, "errors of the source maps, new in every frame: 0 (none) to 2; 1 is about "
                                 "as bad as a real segmentation network", between(0, 2))
+    film: bool = option(False, None, "let the sources be worn black-and-white film of the street in place of label "
+                              "maps: flickering, grainy, scratched")
     overwrite: bool = option(False, None, "replace train and val in OUT")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.sequences == self.val_sequences == 0:
             raise UserError("--sequences 0 and --val_sequences 0: nothing to make; ask for at least one sequence")
+        if self.film and self.label_noise:
+            raise UserError(f"--film and --label_noise {self.label_noise:g}: film has no labels; leave out one of them")
 
 
 def generate(out: str | Path, **options) -> None:
@@ -98,11 +103,15 @@ def _write_sequence(folder: Path, split: str, index: int, options: SyntheticOpti
     earlier = None
     for t in range(options.frames):
         view = viewer.view(t)
-        classes = number[view.surface]
-        if options.label_noise:
-            noise = np.random.default_rng([*key, _NOISE, t])
-            classes = noisy_classes(number, view.surface, view.behind, options.label_noise, noise)
-        for part, picture in (("source", PALETTE[classes]), ("target", render(street, view, viewer.focal))):
+        noise = np.random.default_rng([*key, _NOISE, t])
+        target = render(street, view, viewer.focal)
+        if options.film:
+            source = worn_film(target, noise)
+        elif options.label_noise:
+            source = PALETTE[noisy_classes(number, view.surface, view.behind, options.label_noise, noise)]
+        else:
+            source = PALETTE[number[view.surface]]
+        for part, picture in (("source", source), ("target", target)):
             Image.fromarray(picture).save(folder / part / name / f"{t:04d}.png", compress_level=1)
         if split == "val" and earlier is not None:
             flow, visible = viewer.flow(earlier, view)

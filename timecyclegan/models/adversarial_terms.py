@@ -24,6 +24,7 @@ class Case(NamedTuple):
 
     Attributes:
         name, prefix, suffix: of the loss, which is called prefix + name + suffix.
+        weight: of its loss among the generators'.
         penalised: whether there is a gradient penalty beside it, prefix + name_gradient_penalty + suffix.
         share: what its losses are multiplied by, where several cases make one mean.
         owner: its ``judged`` is given the discriminators' losses of its cases, by name without prefix and suffix.
@@ -35,6 +36,7 @@ class Case(NamedTuple):
     real: Sequence[Exhibit]
     prefix: str = ""
     suffix: str = ""
+    weight: float = 1.0
     penalised: bool = False
     owner: Any = None
     share: float = 1.0
@@ -110,7 +112,7 @@ def generator_terms(cases: Iterable[Case], criterion: Any, matching_weight: floa
 
         with buffers_replaced(buffers(judge.network)):
             gan, *matching = _seen_alone(judged, judge.arguments(case.fake))
-        _add(losses, f"{case.prefix}{case.name}{case.suffix}", gan, share=case.share)
+        _add(losses, f"{case.prefix}{case.name}{case.suffix}", gan, case.weight, case.share)
         if matching:
             name = case.name.replace("gan", "feature_matching", 1)
             _add(losses, f"{case.prefix}{name}{case.suffix}", matching[0], matching_weight, case.share)

@@ -62,7 +62,7 @@ class BaseModel(AdversarialTraining, nn.Module):
     default_block_size = 1  # frames of a training clip
     defaults: ClassVar[Mapping[str, Any]] = {}  # the options that have another default; bases' count too
     # which of the options on recurrence, discriminators and losses have an effect; bases' count too
-    uses: frozenset[str] = frozenset({"gan_mode", "discriminator_architecture", "discriminator_filters"})
+    uses = frozenset({"gan_mode", "gan_loss_weight", "discriminator_architecture", "discriminator_filters"})
     parts: ClassVar[tuple[Part, ...]] = ()  # what it has beside its baseline; bases' count too
     recurrent = False  # whether a generator sees its last outputs: then the model is a SequentialMixin
     takes_code = False  # whether a generator starts from a code instead of pictures
@@ -296,9 +296,11 @@ class BaseModel(AdversarialTraining, nn.Module):
         return Judge(network, self.frames_per_call, conditional=self.discriminator_sees_condition)
 
     def gan_case(self, name: str, domain: str, judge: Judge, fake: list[Exhibit], real: list[Exhibit]) -> Case:
-        """A case of this model's, as it is called in ``domain``, with the penalty of its ``--gan_mode``."""
-        penalised = self.options.gan_mode == "wgangp"
-        return Case(name, judge, fake, real, suffix=self.name_in(domain, ""), penalised=penalised)
+        """A case of this model's, as it is called in ``domain``, with its ``--gan_loss_weight``, and the penalty of its
+        ``--gan_mode``."""
+        options, suffix = self.options, self.name_in(domain, "")
+        return Case(name, judge, fake, real, suffix=suffix, weight=options.gan_loss_weight,
+                    penalised=options.gan_mode == "wgangp")
 
     def gan_cases(self) -> list[Case]:
         """``gan``: for each domain, all generated frames against all real ones, before the discriminator of frames."""

@@ -97,16 +97,20 @@ def add_sequence_discriminators(model: Model, channels: Callable[[int], int] | N
 
 def sequence_arguments(options: Options, matching_weight: float = 0.0) -> dict[str, Any]:
     """What ``SeqDMixin`` is told by the options."""
-    return {"seq_D_gan_mode": options.gan_mode, "seq_D_feature_matching_weight": matching_weight}
+    return {"seq_D_gan_mode": options.gan_mode, "seq_D_gan_weight": options.sequence_gan_loss_weight,
+            "seq_D_feature_matching_weight": matching_weight}  # fmt: skip
 
 
 def _idle_sequences(_kind: Kind, options: Options) -> dict[str, str]:
-    scales = options.discriminator_temporal_scales
-    return {} if scales else {"n_frames_discriminator": "--discriminator_temporal_scales 0"}
+    if options.discriminator_temporal_scales:
+        return {}
+    return dict.fromkeys(("n_frames_discriminator", "sequence_gan_loss_weight"), "--discriminator_temporal_scales 0")
 
 
-SEQUENCES = Part(frozenset({"n_frames_discriminator", "discriminator_temporal_scales"}), _check_sequences,
-                 idle=_idle_sequences)  # fmt: skip
+SEQUENCES = Part(
+    frozenset({"n_frames_discriminator", "discriminator_temporal_scales", "sequence_gan_loss_weight"}),
+    _check_sequences, idle=_idle_sequences,
+)  # fmt: skip
 
 
 # ---- the walk

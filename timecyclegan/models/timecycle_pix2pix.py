@@ -61,17 +61,17 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
         return fake
 
     def generator_losses(self) -> Losses:
-        """What G and M minimise: the sum of these terms, each times its weight. Adversarial terms weigh 1."""
+        """What G and M minimise: the sum of these terms, each times its weight."""
         options = self.options
         return {
-            # gan: D shall take every [c_t, x_t] for real, as --gan_mode measures it.
+            # gan: D shall take every [c_t, x_t] for real, as --gan_mode measures it: --gan_loss_weight, of 1.
             # feature_matching: D's features of [c_t, x_t] shall be those of [c_t, y_t]: --feature_matching_loss_weight.
             **self.generator_terms(self.gan_cases(), options.feature_matching_loss_weight),
             # l1: x and y, pixel by pixel, all frames: --l1_loss_weight.
             **self.l1_terms(options.l1_loss_weight),
             # perceptual: x and y in the features of VGG19: --perceptual_loss_weight.
             **self.perceptual_terms(options.perceptual_loss_weight),
-            # gan_sequence_i: S_i shall take windows of x for real.
+            # gan_sequence_i: S_i shall take windows of x for real: --sequence_gan_loss_weight, of 1.
             # feature_matching_sequence_i: S_i's features of x shall be those of y: --feature_matching_loss_weight.
             **self.seq_D_terms(),
             # timecycle: p_t and s_t shall be x_t, rl_t and rs_t shall be x_L, each a quarter of it, nothing detached:
@@ -79,7 +79,8 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
             # timecycle_warp: x_t shall be what M makes of x_(t+1), plus what M makes of x_(t-1), which is detached, so
             #   it trains G alone: --timecycle_warp_loss_weight.
             # timecycle_gan: D shall take [c_t, p_t], [c_t, s_t], [c_L, rl_t], [c_L, rs_t] for real, all in one mean;
-            #   plus S_0 windows of [p_1 .. x_L] and [s_1 .. x_L]. It is there if one of these two weights is not 0.
+            #   plus S_0 windows of [p_1 .. x_L] and [s_1 .. x_L]: --timecycle_gan_loss_weight, of 1. It is there if one
+            #   of the two weights before is not 0.
             **self.timecycle_terms(),
         }
 

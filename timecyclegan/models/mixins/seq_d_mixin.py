@@ -42,6 +42,7 @@ class SequenceDiscriminators:
             prediction); 0 does not compute it.
         criterion: see ``losses.gan.objective``; or the ``host.Place`` where one is found.
         penalised: whether the discriminators' loss has a gradient penalty.
+        weight: of the adversarial term in the generator's loss.
         inputs, prediction: see ``judge.Judge``.
     """
 
@@ -49,6 +50,7 @@ class SequenceDiscriminators:
         self, networks: Sequence[Any], n_frames: int, n_frames_ignored: int = 0, conditional: bool = False,
         matching_weight: float = 0.0, criterion: Any = "lsgan", penalised: bool = False,
         inputs: Sequence[str] | None = None, prediction: Callable[[Any], Any] | int | str | None = None,
+        weight: float = 1.0,
     ):  # fmt: skip
         self.judges = [
             Judge(network, n_frames, n_frames**scale, conditional, f"sequence discriminator {scale}", inputs,
@@ -57,7 +59,7 @@ class SequenceDiscriminators:
         ]
         self.n_frames, self.ignored = n_frames, n_frames_ignored
         self.conditional, self.matching_weight = conditional, matching_weight
-        self.criterion, self.penalised = criterion, penalised
+        self.criterion, self.penalised, self.weight = criterion, penalised, weight
         self.step = Step()
 
     @property
@@ -107,7 +109,8 @@ class SequenceDiscriminators:
                     shown = judge.show(video[:, self.ignored :])
                     sides.append([exhibit._replace(condition=self.step.between[scale]) for exhibit in shown])
             if all(sides):
-                case = Case(f"gan_sequence_{scale}", judge, *sides, penalised=self.penalised, owner=self)
+                case = Case(f"gan_sequence_{scale}", judge, *sides, weight=self.weight, penalised=self.penalised,
+                            owner=self)
                 found.append(case)
         return found
 
@@ -143,11 +146,12 @@ class SeqDMixin:
             None: the host's ``criterion_GAN`` or ``criterionGAN``, else "lsgan".
         seq_D_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
         seq_D_feature_matching_weight: weight of feature matching; 0 does not compute it.
+        seq_D_gan_weight: weight of the adversarial terms in the generator's loss.
     """
 
     def __init__(
         self, *args: Any, seq_D_gan_mode: str | None = None, seq_D_feature_matching_weight: float = 0.0,
-        seq_D_criterion_GAN: Any = None, **kwargs: Any,
+        seq_D_criterion_GAN: Any = None, seq_D_gan_weight: float = 1.0, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(*args, **kwargs)
         if (seq_D_gan_mode or "lsgan") not in GAN_MODES:
@@ -156,7 +160,9 @@ class SeqDMixin:
             objective(seq_D_criterion_GAN)  # refuses what is none
         self.seq_D_criterion_GAN = seq_D_criterion_GAN
         not_negative("seq_D_feature_matching_weight", seq_D_feature_matching_weight)
+        not_negative("seq_D_gan_weight", seq_D_gan_weight)
         self.seq_D_gan_mode, self._seq_D_matching = seq_D_gan_mode, seq_D_feature_matching_weight
+        self._seq_D_gan_weight = seq_D_gan_weight
         self.seq_Ds: dict[str, SequenceDiscriminators] = {}
         self.seq_D_networks: Any = nn.ModuleDict() if isinstance(self, nn.Module) else {}
 
@@ -196,7 +202,7 @@ class SeqDMixin:
         self.seq_Ds[name] = SequenceDiscriminators(
             places, n_frames, n_frames_ignored, conditional, self._seq_D_matching,
             CriterionPlace(self, "seq_D_criterion_GAN", "seq_D_gan_mode"),
-            "wgangp" in (self.seq_D_gan_mode, self.seq_D_criterion_GAN), inputs, prediction,
+            "wgangp" in (self.seq_D_gan_mode, self.seq_D_criterion_GAN), inputs, prediction, self._seq_D_gan_weight,
         )  # fmt: skip
 
     def set_seq_D_input(

@@ -55,12 +55,14 @@ class TimeCycle(nn.Module):
             gradients of far fewer bytes, for one more call of every motion model (``models.recompute``).
         max_return: the walk returns from at most this many frames, others in every step; 0: from all. Its losses are
             then unbiased estimates of those of the whole walk, see ``losses.timecycle.draw_returns``.
+        gan_weight: of the discriminators' opinion in :meth:`generator_loss`; 0 shows them nothing.
     """
 
     def __init__(
         self, motion_model: nn.Module | tuple[nn.Module, nn.Module], cycle_type: str = "conditional", loss: str = "l1",
         weight: float = 1.0, warp_weight: float = 0.0, criterion_GAN: Any = "lsgan",
         penalised: bool | None = None, checkpointing: bool = False, max_return: int = 0,
+        gan_weight: float = 1.0,
     ):  # fmt: skip
         super().__init__()
         if cycle_type not in CYCLE_TYPES:
@@ -81,6 +83,8 @@ class TimeCycle(nn.Module):
         self.loss, self.weight, self.warp_weight = loss, weight, warp_weight
         not_negative("weight", weight)
         not_negative("warp_weight", warp_weight)
+        not_negative("gan_weight", gan_weight)
+        self.gan_weight = gan_weight
         not_negative("max_return", max_return)
         self.checkpointing, self.max_return = checkpointing, max_return
         if not isinstance(criterion_GAN, Place):
@@ -167,7 +171,7 @@ class TimeCycle(nn.Module):
             seed = int(torch.randint(2**62, (), device="cpu"))
             returns = torch.from_numpy(draw_returns(seed, 0, length, self.max_return)).to(sequence.device)
         cycle = walk(sequence, backward, forward, condition, self.type.history, returns)
-        sides = ("generator", "discriminator") if self.judges else ("generator",)
+        sides = ("generator", "discriminator") if self.judges and self.gan_weight else ("generator",)
         self.step = Step(*sides, sequence=sequence, condition=condition, cycle=cycle)
         return cycle
 
@@ -246,7 +250,7 @@ class TimeCycle(nn.Module):
             ValueError: there was no walk, or no real sequence, or they do not fit.
         """
         cycle = self._walked()
-        if cycle is None or not self.judges:
+        if cycle is None or not self.judges or not self.gan_weight:
             return []
         if not hasattr(self._shown, "real"):
             raise ValueError("a TimeCycle with discriminators needs the real sequence: set the discriminator input "
@@ -265,8 +269,8 @@ class TimeCycle(nn.Module):
                 shown, stop = [[exhibit for clip in clips for exhibit in judge.show(clip, conditions)]], None
             if shown[0]:
                 beside = judge.show(real, condition, first, stop)
-                cases += [Case(name, judge, fake, beside, penalised=self.penalised, owner=self, share=1 / len(shown))
-                          for fake in shown]  # fmt: skip
+                cases += [Case(name, judge, fake, beside, weight=self.gan_weight, penalised=self.penalised, owner=self,
+                               share=1 / len(shown)) for fake in shown]  # fmt: skip
         return cases
 
     def _keep(self, side: str, losses: Losses) -> Losses:

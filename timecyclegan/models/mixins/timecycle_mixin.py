@@ -60,6 +60,7 @@ class TimeCycleMixin:
             "hinge". None: the host's ``criterion_GAN`` or ``criterionGAN``, else "lsgan".
         timecycle_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
         timecycle_checkpointing: compute what the gradients of a walk need again, and keep its images alone.
+        timecycle_gan_loss_weight: weight of what discriminators say of the images of the walk; 0 shows them nothing.
         timecycle_max_return: the walk returns from at most this many frames, see :class:`TimeCycle`; 0: from all.
     """
 
@@ -78,6 +79,7 @@ class TimeCycleMixin:
         timecycle_criterion_GAN: Any = None,
         timecycle_checkpointing: bool = False,
         timecycle_max_return: int = 0,
+        timecycle_gan_loss_weight: float = 1.0,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
@@ -94,7 +96,8 @@ class TimeCycleMixin:
         self.timecycle_criterion_GAN = timecycle_criterion_GAN
         self._timecycle_loss = {"loss": timecycle_loss, "weight": timecycle_loss_weight,
                                 "warp_weight": timecycle_warp_loss_weight, "checkpointing": timecycle_checkpointing,
-                                "max_return": timecycle_max_return}  # fmt: skip
+                                "max_return": timecycle_max_return,
+                                "gan_weight": timecycle_gan_loss_weight}  # fmt: skip
         self._timecycle_model = {"name": timecycle_motion_model_architecture, "filters": timecycle_motion_model_filters,
                                  "residual": timecycle_motion_model_residual}  # fmt: skip
         self._timecycle_models = 2 if timecycle_separate_motion_models else 1
