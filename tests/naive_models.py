@@ -230,7 +230,8 @@ def weights(options):
     """The weight of a generator's loss by the beginning of its name; the longest beginning counts."""
     recycle = options.cycle_loss_weight or options.recycle_loss_weight
     return {
-        "gan": options.gan_loss_weight, "gan_sequence": options.sequence_gan_loss_weight, "l1": options.l1_loss_weight, "feature_matching": options.feature_matching_loss_weight,
+        "gan": options.gan_loss_weight, "gan_sequence": options.sequence_gan_loss_weight, "l1": options.l1_loss_weight,
+        "feature_matching": options.feature_matching_loss_weight,
         "perceptual": options.perceptual_loss_weight, "warp": options.warp_loss_weight,
         "flow": options.flow_loss_weight, "mask": options.mask_loss_weight,
         "cycle": options.cycle_loss_weight, "identity": options.cycle_loss_weight / 2, "recycle": recycle,

@@ -5,8 +5,8 @@ import pytest
 
 from tests.evaluation.helpers import moving, noisy, texture
 from timecyclegan.evaluation.base import Step
-from timecyclegan.evaluation.compute_ewarp import EWarp, Warp, e_warp
-from timecyclegan.evaluation.flow import TrueFlow
+from timecyclegan.evaluation.compute_ewarp import EWarp, e_warp
+from timecyclegan.evaluation.flow import TrueFlow, Warp
 
 ALL = np.ones((24, 32), bool)
 

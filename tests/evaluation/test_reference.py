@@ -6,8 +6,8 @@ import pytest
 
 from tests.evaluation.helpers import CASES
 from timecyclegan.evaluation.base import Step
-from timecyclegan.evaluation.compute_ewarp import Warp
 from timecyclegan.evaluation.compute_metrics import evaluate
+from timecyclegan.evaluation.flow import Warp
 from timecyclegan.evaluation.variants import WarpBack, WithoutEnds, summed_distance
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.video.frames import find_sequences, read_image

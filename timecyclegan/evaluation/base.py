@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from timecyclegan.evaluation.flow import Estimator, FlowFunction, TrueFlow
+from timecyclegan.evaluation.flow import Estimator, FlowFunction, TrueFlow, Warp
 from timecyclegan.flow.opencv import farneback
 
 PER_FRAME, PER_PAIR = "frame", "pair"
@@ -69,6 +69,11 @@ class Step:
     @cached_property
     def real_backward(self) -> np.ndarray:
         return self.flow(self.real, self.previous_real)
+
+    @cached_property
+    def real_warp(self) -> Warp:
+        """How the real clip's predecessor becomes its frame t: by true flow where there is some."""
+        return Warp(*self.true_flow) if self.true_flow else Warp.from_estimates(self.real_forward, self.real_backward)
 
     @cached_property
     def fake_forward(self) -> np.ndarray:
@@ -278,7 +283,8 @@ class Metric:
         mean_over_sequences: the mean runs over the sequences' means.
         same_moment: it needs a real frame that shows what the fake one should. same_motion: it needs a clip that moves
             as the fake one should. of_sets: it compares pictures or clips whatever their order, and where real ones of
-            the same moments are lacking, with any others.
+            the same moments are lacking, with any others. in_own_sizes: its command compares sets of pictures of any
+            sizes; in an evaluation they have the generated ones', and it is another definition.
         true_flow: it takes true flow where there is some.
         by_default: the kinds in which it is computed without being asked for.
         view: the network that it looks through.
@@ -294,6 +300,7 @@ class Metric:
     same_moment: ClassVar[bool] = False
     same_motion: ClassVar[bool] = False
     of_sets: ClassVar[bool] = False
+    in_own_sizes: ClassVar[bool] = False
     true_flow: ClassVar[bool] = False
     by_default: ClassVar[Collection[str]] = KINDS
     view: ClassVar[type[View] | None] = None

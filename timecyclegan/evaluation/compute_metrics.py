@@ -16,8 +16,10 @@ from timecyclegan.evaluation.compute_ewarp import EWarp
 from timecyclegan.evaluation.compute_fid import FID
 from timecyclegan.evaluation.compute_flicker import Flicker
 from timecyclegan.evaluation.compute_fvd import FVD
+from timecyclegan.evaluation.compute_grid import Grid
 from timecyclegan.evaluation.compute_l1 import L1
 from timecyclegan.evaluation.compute_lpips import LPIPS
+from timecyclegan.evaluation.compute_motion import Motion
 from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM
 from timecyclegan.evaluation.compute_sharpness import Sharpness
 from timecyclegan.evaluation.compute_tlp import TLP
@@ -27,7 +29,7 @@ from timecyclegan.evaluation.variants import VARIANTS
 
 # All metrics; every table and file has them in this order.
 METRICS: tuple[type[Metric], ...] = (
-    FID, FVD, LPIPS, TLP, TOF, EWarp, Flicker, Sharpness, PSNR, SSIM, L1, *VARIANTS)
+    FID, FVD, LPIPS, TLP, TOF, EWarp, Motion, Flicker, Sharpness, Grid, PSNR, SSIM, L1, *VARIANTS)
 
 
 def evaluate(real: Sequences, fake: Sequences, flow_dir: str | Path | None = None, kind: str = "paired",

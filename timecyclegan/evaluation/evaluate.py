@@ -204,7 +204,7 @@ class Evaluator:
         """The value, or that there is none, with what tells it from those of another kind, flow or network."""
         value = value or metric.value(reason=self._missing[metric.name])
         flow = TRUE_FLOW if true_flow and metric.true_flow else self.settings.flow.name
-        suffix = self.rules.suffix if metric.over == PER_PAIR else GENERATED_SIZE if metric.of_sets else ""
+        suffix = self.rules.suffix if metric.over == PER_PAIR else GENERATED_SIZE if metric.in_own_sizes else ""
         view = self._views.get(metric.view)
         return replace(
             value,

@@ -127,3 +127,50 @@ def sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """
     return np.stack([map_coordinates(image[..., channel], points, np.float64, order=1, mode="nearest")
                      for channel in range(image.shape[2])], axis=-1)
+
+
+def cancel(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Where two flows (H, W, 2) cancel: bool (H, W), |there + back|^2 <= 0.01 (|there|^2 + |back|^2) + 0.5.
+
+    The second one is taken where the first one leads. After Sundaram et al., "Dense point trajectories by
+    GPU-accelerated large displacement optical flow", 2010.
+    """
+    there, back = there.astype(np.float64), sample(back, destinations(there)[0])
+    return squared_norm(there + back) <= 0.01 * (squared_norm(there) + squared_norm(back)) + 0.5
+
+
+def squared_norm(flow: np.ndarray) -> np.ndarray:
+    """Of a flow (H, W, 2) at each pixel: (H, W)."""
+    return np.square(flow).sum(axis=2)
+
+
+class Warp:
+    """Takes an earlier frame to the later one: p = x + flow(x), p clamped to the frame, and a mask of the pixels.
+
+    Attributes:
+        flow: (H, W, 2), of the later frame's pixels to where the earlier one shows the same.
+        mask: bool (H, W), pixels that count: those ``visible``, if p is in the frame.
+    """
+
+    def __init__(self, flow: np.ndarray, visible: np.ndarray) -> None:
+        self.flow, (self.points, inside) = flow, destinations(flow)
+        self.mask = visible & inside
+
+    @classmethod
+    def from_estimates(cls, forward: np.ndarray, backward: np.ndarray) -> "Warp":
+        """Warp by estimated flow; visible is where forward and backward flow (H, W, 2) cancel."""
+        return cls(backward, cancel(backward, forward))
+
+    def moved(self, previous: np.ndarray) -> np.ndarray:
+        """The earlier frame (H, W, C), moved to the later one: float64 (H, W, C), defined where the mask is."""
+        return sample(previous, self.points)
+
+    def error(self, previous: np.ndarray, frame: np.ndarray) -> float | None:
+        """Mean squared difference, pixels in [0, 1], of ``frame`` and the moved ``previous``, uint8 (H, W, 3).
+
+        The mean runs over the channels of the pixels that count; None if there are none.
+        """
+        if not self.mask.any():
+            return None
+        difference = self.moved(previous)[self.mask] - frame[self.mask]
+        return float(np.square(difference / 255).mean())

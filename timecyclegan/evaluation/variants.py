@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 
 from timecyclegan.evaluation.base import PER_PAIR, Metric, Sample, Settings, Step, Value, View
-from timecyclegan.evaluation.compute_ewarp import EWarp, Warp, cancel, squared_norm
+from timecyclegan.evaluation.compute_ewarp import EWarp
 from timecyclegan.evaluation.compute_tof import flow_distance
 from timecyclegan.evaluation.features.alexnet import PerceptualView
-from timecyclegan.evaluation.flow import destinations, estimator
+from timecyclegan.evaluation.flow import Warp, cancel, destinations, estimator, squared_norm
 from timecyclegan.flow.opencv import farneback
 
 FLOWNET2 = "flownet2"

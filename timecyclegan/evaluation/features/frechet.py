@@ -210,7 +210,7 @@ class FrechetMetric(Metric):
         clip: how many frames a vector stands for.
         fake, real: the features of both sides.
     """
-    of_sets = True
+    of_sets = in_own_sizes = True
     clip: ClassVar[int] = 1
     what: ClassVar[str] = "pictures"
 

@@ -1,0 +1,253 @@
+"""The document of ``ablation.py``: means with bootstrap intervals, comparisons paired by clip, plots and pictures."""
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from timecyclegan.video.frames import resize_image
+
+METRICS = ("e_warp", "tof", "motion", "sharpness", "grid", "ssim", "l1", "flicker")
+EXCESS = ("e_warp", "flicker")  # of these the real clip's own value is taken off
+# Title, factor, format, and which way is better: of sharpness and grid the real clip's own value is 1.
+SHOWN = {
+    "e_warp": ("excess E_warp x 10⁴", 1e4, "{:.1f}", "lower"), "tof": ("tOF, px", 1, "{:.3f}", "lower"),
+    "motion": ("motion-following", 1, "{:.2f}", "higher"), "sharpness": ("sharpness", 1, "{:.2f}", "higher"),
+    "grid": ("grid", 1, "{:.2f}", "1"), "ssim": ("SSIM", 1, "{:.3f}", "higher"), "l1": ("L1", 1, "{:.1f}", "lower"),
+    "flicker": ("flicker - real", 1, "{:+.4f}", "0"),
+}  # fmt: skip
+FALL, STAY = ("e_warp", "tof"), ("sharpness", "motion", "ssim")  # what a win is made of
+AGAINST = {"p": ("pix2pix", "averaged", "sequence-d"), "up": ("cyclegan", "averaged", "sequence-d"),
+           "u": ("dcgan", "sequence-d"), "p-pingpong": ("sequence-d",), "p++": ("sequence-d", "p"),
+           "timecyclevid2vid": ("vid2vid",)}  # fmt: skip
+DRAWS, LEVEL = 2000, 95
+BEGIN, END = "<!-- measured: made by benchmarks/ablation.py --report -->\n", "<!-- end of what was measured -->"
+
+Rows = list[dict[str, str]]
+Key = tuple[str, str, str]  # data, family, budget
+
+
+def strip(frames: Sequence[np.ndarray], count: int = 5) -> np.ndarray:
+    """Neighbouring and later frames of a clip side by side, and then a row of pixels over time, time downwards."""
+    height, chosen = len(frames[0]), range(len(frames))
+    if len(frames) > count:
+        chosen = [*range(2, count), len(frames) // 2, len(frames) - 1]
+    row = height * 3 // 5
+    slices = np.stack([frame[row] for frame in frames])
+    over_time = slices[np.arange(height) * len(slices) // height]  # nearest: flicker shows as stripes
+    gap = np.full((height, 2, 3), 255, np.uint8)
+    parts = [part for t in chosen for part in (frames[t], gap)]
+    whole = np.concatenate([*parts, over_time], axis=1)
+    return resize_image(whole, 2 * height, 2 * whole.shape[1]) if height < 100 else whole
+
+
+def read(path: Path) -> Rows:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def grid_of(rows: Iterable[dict[str, str]], metric: str) -> tuple[np.ndarray, list[str], list[str]]:
+    """The values of a variant as (seeds, clips), NaN where there is none, with the names of both."""
+    found = {(row["seed"], row["clip"]): float(row[metric] or "nan") for row in rows}
+    seeds, clips = (sorted({key[place] for key in found}) for place in (0, 1))
+    return np.array([[found.get((seed, clip), np.nan) for clip in clips] for seed in seeds]), seeds, clips
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of (seeds, clips), and the bounds of its bootstrap interval: seeds and clips are drawn anew, with
+    replacement, each by itself (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", the percentile method).
+    """
+    rng = np.random.default_rng(0)
+    seeds, clips = values.shape
+    drawn = [np.nanmean(values[np.ix_(rng.integers(seeds, size=seeds), rng.integers(clips, size=clips))])
+             for _ in range(DRAWS)] if values.size > 1 else [np.nanmean(values)]  # fmt: skip
+    tail = (100 - LEVEL) / 2
+    return float(np.nanmean(values)), *(float(np.nanpercentile(drawn, p)) for p in (tail, 100 - tail))
+
+
+def paired(rows: Rows, one: str, other: str, metric: str) -> np.ndarray | None:
+    """(seeds, clips) of ``one`` minus ``other``, where both have a value; None where they share nothing."""
+    sides = [grid_of([row for row in rows if row["variant"] == name], metric) for name in (one, other)]
+    (a, seeds, clips), (b, other_seeds, other_clips) = sides
+    shared = [s for s in seeds if s in other_seeds], [c for c in clips if c in other_clips]
+    if not all(shared):
+        return None
+    a = a[np.ix_(*([own.index(x) for x in both] for own, both in zip((seeds, clips), shared, strict=True)))]
+    b = b[np.ix_(*([own.index(x) for x in both] for own, both in zip((other_seeds, other_clips), shared, strict=True)))]
+    return None if np.isnan(a - b).all() else a - b
+
+
+def with_equal_time(rows: Rows) -> Rows:
+    """Adds to the rows of equal time those of equal steps, of variants that took as long as the reference."""
+    def key(row: dict[str, str]) -> tuple[str, ...]:
+        return row["data"], row["family"], row["variant"], row["seed"]
+
+    timed = {key(row) for row in rows if row["budget"] == "time"}
+    families = {known[:2] for known in timed}
+    return rows + [row | {"budget": "time"} for row in rows if row["budget"] == "steps" and key(row) not in timed and
+                   key(row)[:2] in families and row["variant"] != "untrained"]  # fmt: skip
+
+
+def means_table(rows: Rows, titles: dict[str, str], family: str) -> str:
+    """A line per variant, a column per metric, mean and interval."""
+    shown = [metric for metric in METRICS if any(row[metric] for row in rows)]
+    lines = ["| model | " + " | ".join(SHOWN[metric][0] for metric in shown) + " | seeds | training, s |",
+             "|---|" + "---|" * (len(shown) + 2)]  # fmt: skip
+    for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
+        mine = [row for row in rows if row["variant"] == name]
+        if not mine:
+            continue
+        cells = []
+        for metric in shown:
+            values, seeds, _ = grid_of(mine, metric)
+            _, factor, form, _ = SHOWN[metric]
+            mean, low, high = interval(values * factor)
+            cells.append("-" if np.isnan(mean) else f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]")
+        seconds = np.mean([float(row["train_seconds"]) for row in mine])
+        lines.append(f"| {titles[f'{family}/{name}']} | " + " | ".join(cells) + f" | {len(seeds)} | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def comparisons(rows: Rows, titles: dict[str, str], family: str) -> str:
+    """A line per comparison: the differences with their intervals, of what is to fall also in percent, and a verdict.
+    """
+    lines = []
+    shown = [metric for metric in (*FALL, *STAY) if any(row[metric] for row in rows)]
+    for one, others in AGAINST.items():
+        for other in others:
+            found = {metric: paired(rows, one, other, metric) for metric in shown} if one != other else {}
+            if not found or any(value is None for value in found.values()):
+                continue
+            cells, bounds = [], {}
+            for metric, difference in found.items():
+                _, factor, form, _ = SHOWN[metric]
+                mean, low, high = bounds[metric] = interval(difference * factor)
+                form = form.replace("{:", "{:+")
+                cell = f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
+                if metric in FALL:
+                    base = np.nanmean(grid_of([row for row in rows if row["variant"] == other], metric)[0]) * factor
+                    cell += f" ({100 * mean / base:+.0f} %)"
+                cells.append(cell)
+            lines.append(f"| {titles[f'{family}/{one}']} - {titles[f'{family}/{other}']} | " + " | ".join(cells)
+                         + f" | {verdict(bounds)} |")
+    if not lines:
+        return ""
+    head = "| difference | " + " | ".join(SHOWN[metric][0] for metric in shown) + " | verdict |"
+    return "\n".join([head, "|---|" + "---|" * (len(shown) + 1), *lines])
+
+
+def verdict(bounds: dict[str, tuple[float, float, float]]) -> str:
+    """A win: what should fall does, and nothing else does; what the intervals leave open is said."""
+    fallen = [metric for metric in FALL if metric in bounds and bounds[metric][0] < 0]
+    lost = [metric for metric in STAY if metric in bounds and bounds[metric][0] < 0]
+    if not fallen:
+        return "no"
+    if len(fallen) < sum(metric in bounds for metric in FALL):
+        return f"only {SHOWN[fallen[0]][0].split(',')[0]} falls"
+    if lost:
+        return "steadier, but less " + ", ".join(SHOWN[metric][0] for metric in lost)
+    sure = all(bounds[metric][2] < 0 for metric in fallen)
+    return "**win**" if sure else "win, within the intervals"
+
+
+def rollout_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) -> None:
+    """How metrics go along a long clip, a line per variant, mean over seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [m for m in ("e_warp", "motion", "sharpness", "ssim", "grid", "flicker") if any(row[m] for row in rows)]
+    figure, axes = pyplot.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.2), layout="constrained")
+    for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
+        for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
+            mine = [row for row in rows if row["variant"] == name and row[metric]]
+            frames = sorted({int(row["frame"]) for row in mine})
+            line = [np.mean([float(row[metric]) for row in mine if int(row["frame"]) == frame]) for frame in frames]
+            if line:
+                axis.plot(frames, np.multiply(line, SHOWN[metric][1]), label=titles[f"{family}/{name}"], linewidth=1.3)
+        axis.set(title=SHOWN[metric][0], xlabel="frame")
+        axis.set_yscale("log" if metric in ("grid",) else "linear")
+    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def summary_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) -> None:
+    """Steadiness against sharpness and against motion-following, a point per variant with its intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [metric for metric in ("sharpness", "motion", "ssim") if any(row[metric] for row in rows)]
+    down = "e_warp" if any(row["e_warp"] for row in rows) else "tof"
+    figure, axes = pyplot.subplots(1, len(shown), figsize=(4.2 * len(shown), 3.6), layout="constrained")
+    for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
+        for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
+            mine = [row for row in rows if row["variant"] == name]
+            if not mine or name == "untrained":
+                continue
+            (x, x0, x1), (y, y0, y1) = (interval(grid_of(mine, each)[0] * SHOWN[each][1]) for each in (metric, down))
+            axis.errorbar(x, y, [[max(0, y - y0)], [max(0, y1 - y)]], [[max(0, x - x0)], [max(0, x1 - x)]], fmt="o",
+                          label=titles[f"{family}/{name}"], markersize=4, linewidth=0.8)  # fmt: skip
+        axis.set(xlabel=SHOWN[metric][0], ylabel=SHOWN[down][0])
+    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def report(results: Path, document: Path, titles: dict[str, str]) -> None:
+    """Write what the CSV files in ``results`` say between the marks of ``document``; the rest of it stays.
+
+    Args:
+        titles: what variants are called, by family/name, in the order of the tables.
+    """
+    parts = []
+    for path in sorted(results.glob("runs-*.csv")):
+        scale, rows = path.stem.removeprefix("runs-"), with_equal_time(read(path))
+        rollouts = results / f"rollouts-{scale}.csv"
+        long = with_equal_time(read(rollouts)) if rollouts.exists() else []
+        machines = ", ".join(dict.fromkeys(row["machine"] for row in rows))
+        parts.append(f"## Scale `{scale}` ({machines})\n")
+        for data, family, budget in dict.fromkeys((row["data"], row["family"], row["budget"]) for row in rows):
+            mine = [row for row in rows if (row["data"], row["family"], row["budget"]) == (data, family, budget)]
+            parts.append(section(scale, (data, family, budget), mine, long, titles, results, document.parent))
+    text = document.read_text("utf-8") if document.exists() else "# Results\n\n" + BEGIN + END + "\n"
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    document.write_text(before + BEGIN + "\n" + "\n".join(parts) + END + after, "utf-8")
+    print(f"written: {document}")
+
+
+def section(scale: str, key: Key, rows: Rows, long: Rows, titles: dict[str, str], results: Path, beside: Path) -> str:
+    """One table, its comparisons, plots and pictures."""
+    data, family, budget = key
+    folder = results / f"{scale}-{data}"
+    name = f"{family}-{budget}"
+    parts = [f"### {data}, {family}, equal {budget}\n", means_table(rows, titles, family), "",
+             comparisons(rows, titles, family), ""]  # fmt: skip
+    summary_plot(rows, titles, family, folder / f"{name}.png")
+    parts.append(f"![Steadiness against the rest]({link(folder / f'{name}.png', beside)})\n")
+    mine = [row for row in long if (row["data"], row["family"], row["budget"]) == key]
+    if mine:
+        rollout_plot(mine, titles, family, folder / f"{name}-long.png")
+        frames = max(int(row["frame"]) for row in mine)
+        parts.append(f"A clip of over {frames} frames, in stretches:\n")
+        parts.append(f"![Along a long clip]({link(folder / f'{name}-long.png', beside)})\n")
+    pictures = [(side, folder / f"{side}.png") for side in ("source", "target")] if budget == "steps" else []
+    pictures += [(titles[f"{family}/{v}"], folder / family / f"{v}-{budget}.png")
+                 for v in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]]  # fmt: skip
+    there = [(title, path) for title, path in pictures if path.exists()]
+    if there:
+        parts += ["Frames 2, 3, 4, the middle and the last of the first clip, then a row of pixels over time "
+                  "(downwards):\n", "| | |", "|---|---|"]  # fmt: skip
+        parts += [f"| {title} | ![{title}]({link(path, beside)}) |" for title, path in there]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def link(path: Path, beside: Path) -> str:
+    return path.resolve().relative_to(beside.resolve()).as_posix()
