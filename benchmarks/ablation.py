@@ -42,6 +42,7 @@ PAIRED, UNPAIRED, UNCONDITIONAL = FAMILIES = "paired", "unpaired", "unconditiona
 STRETCH = 20  # frames of a rollout in one row
 REFERENCE = {PAIRED: "p", UNPAIRED: "up", UNCONDITIONAL: "u"}  # whose time the others are given
 FASTER = 1.15  # by less than this factor, equal steps are equal time
+VIDEOS = ("videos",)  # beside the frames that test.py writes
 SETTLED = 0.5  # the share of the last output in an average over time
 
 
@@ -57,29 +58,29 @@ class Variant(NamedTuple):
 _TC = "-tclw 5 --no-timecycle_motion_model_residual"
 VARIANTS = {
     PAIRED: [
-        Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
-        Variant("pix2pix", "pix2pix, per frame", "-m pix2pix"),
-        Variant("sequence-d", "+ sequence D", "-m timecycle -tclw 0"),
-        Variant("averaged", "pix2pix, averaged over time"),
         Variant("untrained", "flat class colours, or the source"),
-        Variant("seqpix2pix", "seqpix2pix (recurrence alone)", "-m seqpix2pix"),
+        Variant("pix2pix", "pix2pix, per frame", "-m pix2pix"),
+        Variant("averaged", "the same, averaged over time"),
+        Variant("seqpix2pix", "seqpix2pix: recurrence", "-m seqpix2pix"),
+        Variant("sequence-d", "+ sequence D", "-m timecycle -tclw 0"),
+        Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
         Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 5 -tct pingpong"),
-        Variant("p++", "+ TimeCycle + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
+        Variant("p++", "P + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
         Variant("vid2vid", "vid2vid", "-m vid2vid -flw 1 -mlw 1 -wlw 5"),
         Variant("timecyclevid2vid", "vid2vid + TimeCycle", f"-m timecyclevid2vid -flw 1 -mlw 1 -wlw 5 {_TC}"),
     ],
     UNPAIRED: [
-        Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5"),
         Variant("cyclegan", "CycleGAN, per frame", "-m cyclegan"),
+        Variant("averaged", "the same, averaged over time"),
+        Variant("seqcyclegan", "seqcyclegan: recurrence", "-m seqcyclegan"),
         Variant("sequence-d", "+ sequence D", "-m tricyclegan -tclw 0"),
-        Variant("averaged", "CycleGAN, averaged over time"),
-        Variant("seqcyclegan", "seqcyclegan (recurrence alone)", "-m seqcyclegan"),
+        Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5"),
     ],
     UNCONDITIONAL: [
-        Variant("u", "+ TimeCycle (U)", "-m timecycledcgan -tclw 5"),
         Variant("dcgan", "DCGAN, per frame", "-m dcgan"),
+        Variant("seqdcgan", "seqdcgan: recurrence", "-m seqdcgan"),
         Variant("sequence-d", "+ sequence D", "-m timecycledcgan -tclw 0"),
-        Variant("seqdcgan", "seqdcgan (recurrence alone)", "-m seqdcgan"),
+        Variant("u", "+ TimeCycle (U)", "-m timecycledcgan -tclw 5"),
     ],
 }
 AVERAGED = {PAIRED: "pix2pix", UNPAIRED: "cyclegan"}  # of whose frames the average is
@@ -100,7 +101,6 @@ class Scale:
     flags: dict[str, str]
     epochs: dict[str, int]
     side: int = 64  # of the squares that unconditional models make
-    seconds: tuple[float, float] = (0, 0)  # of a real clip: where training ends, and where the rest ends; 0 is its end
 
 
 _RECIPE = "-llw 60 -fmlw 10 --upsample resize -ss 0.5 1"
@@ -213,6 +213,13 @@ def make_data(work: Path, name: str, scale: Scale, clip: str) -> Path:
             raise SystemExit(f"ablation.py: {name} is made of a real clip; give one with --clip")
         size = ["--height", str(scale.height), "--width", str(scale.width)]
         prepare_video([clip, str(root), "--source", kind, "--split", "0.8", *size, "--overwrite"])
+        for side in ("source", "target"):  # the rest of the clip, in pieces of the length of the other data's
+            for whole in list((root / "val" / side).iterdir()):
+                for number, frame in enumerate(sorted(whole.iterdir())):
+                    piece = whole.with_name(f"{whole.name}_{number // scale.val_frames:02}")
+                    piece.mkdir(exist_ok=True)
+                    frame.rename(piece / frame.name)
+                whole.rmdir()
     else:
         made = {"height": scale.height, "width": scale.width, "overwrite": True, **kind}
         generate(root, sequences=scale.sequences, val_sequences=scale.val_sequences, frames=scale.frames, seed=SEED,
@@ -336,7 +343,7 @@ class Bench:
                 origin = self.work / "runs" / averaged.name / test / averaged.name
                 origin = origin / "source_to_target" if (origin / "source_to_target").exists() else origin
             made[test] = self.work / "runs" / run.name / test
-            for sequence, frames in find_sequences(origin).items():
+            for sequence, frames in find_sequences(origin, VIDEOS).items():
                 last = None
                 for path in frames:
                     picture = read_image(path)
@@ -373,7 +380,7 @@ class Bench:
         for test, place in tests.items():
             flow = place / "flow" if run.family != UNCONDITIONAL and (place / "flow").exists() else None
             kind = UNCONDITIONAL if run.family == UNCONDITIONAL else PAIRED  # the street knows what it looks like
-            real, fake = find_sequences(place / "target"), find_sequences(made[test])
+            real, fake = find_sequences(place / "target"), find_sequences(made[test], VIDEOS)
             found = evaluate(real, fake, flow, kind, only=METRICS)["metrics"]
             for clip, frames in fake.items():
                 if test == "val":
@@ -386,7 +393,7 @@ class Bench:
 
     def picture(self, run: Run, data: Path, made: Path) -> None:
         """Some frames of the first clip beside a row of pixels over time, for the document."""
-        first = next(iter(find_sequences(made).values()))
+        first = next(iter(find_sequences(made, VIDEOS).values()))
         write_image(self.results.folder / f"{self.args.scale}-{run.data}" / run.family /
                     f"{run.variant.name}-{run.budget}.png", strip([read_image(path) for path in first]))  # fmt: skip
         if run.family == UNCONDITIONAL:
