@@ -21,10 +21,10 @@ from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device, require_gpu
-from timecyclegan.util.errors import UserError, note
+from timecyclegan.util.errors import UserError, failed, note
 from timecyclegan.util.files import check_writable, is_there, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
-from timecyclegan.util.names import free_name
+from timecyclegan.util.names import free_name, one_form
 from timecyclegan.util.options import (
     ControlOptions,
     Options,
@@ -154,6 +154,9 @@ def _translate(arguments: Arguments, options: Options, metrics: bool, peers: Pee
         if first:
             _draw_flow(directions[0], options, test, output)
         return
+    beside = {}
+    if metrics and test.beside:
+        beside = {direction.name: _beside(test, arguments, direction) for direction in directions}
     domains = {direction.domain for direction in directions}
     model = load_model(arguments.name, options, test.test_init_epoch, domains)
     if test.test_init_epoch:
@@ -172,10 +175,13 @@ def _translate(arguments: Arguments, options: Options, metrics: bool, peers: Pee
             everyones = {name: paths for theirs in peers.everyones(own) for name, paths in theirs.items()}
             fakes = {name: everyones[name] for name in direction.inputs}
         translated, seconds = translated + sum(map(len, fakes.values())), seconds + perf_counter() - began
-        shown = [sequence for sequence in direction.shown(fakes) if sequence.name in own]
+        others = {test.beside: beside[direction.name][1]} if beside else {}
+        shown = [sequence for sequence in direction.shown(fakes, others) if sequence.name in own]
         write_videos(shown, folder, (options.image_height, options.image_width), test.fps, among=fakes)
         if evaluator:
-            evaluations.append(_measure(arguments, options, direction, output, fakes, evaluator, first))
+            evaluations.append(
+                _measure(arguments, options, direction, output, fakes, evaluator, first, beside.get(direction.name))
+            )
     print(f"translated {translated} frames at {speed(translated, seconds)}")
     for evaluation in evaluations if first else ():  # last: what could be computed is written by now
         evaluator.check_required(evaluation)
@@ -235,10 +241,10 @@ def _draw_flow(direction: Direction, options: Options, test: TestOptions, output
 
 def _measure(
     arguments: Arguments, options: Options, direction: Direction, output: Path, fakes: Frames, evaluator: "Evaluator",
-    first: bool,
+    first: bool, beside: "tuple[Evaluation, Frames] | None",
 ) -> "Evaluation":
-    """Compute the metrics; the ``first`` process writes metrics.json, a row of metrics.csv, and the report. Returns the
-    evaluation."""
+    """Compute the metrics; the ``first`` process writes metrics.json, a row of metrics.csv, and the report, which has
+    what :func:`_beside` found beside them. Returns the evaluation."""
     from timecyclegan.evaluation.report import csv_facts, csv_row, format_metrics, per_frame_csv
     from timecyclegan.report.page import write_report
 
@@ -248,32 +254,63 @@ def _measure(
     )
     if not first:
         return evaluation
-    source, target = arguments.folders["test_source_dir"], arguments.folders["test_target_dir"]
+    test = arguments.options(TestOptions)
     facts = {
         "name": arguments.name,
         "direction": direction.name,
-        "epoch": arguments.options(TestOptions).test_init_epoch or "newest",
+        "epoch": test.test_init_epoch or "newest",
         "datetime": now(),
         "commit": git_commit(),
-        "source": str(source or "-"),
-        "target": str(target or "-"),
+        **_folders(arguments),
         "options": options.to_dict(),
     }
     evaluation = dataclasses.replace(evaluation, facts=facts)
     write_json(folder / free_name("metrics.json", fakes), evaluation.to_json())
-    if arguments.options(TestOptions).per_frame:
+    if test.per_frame:
         per_frame_csv(evaluation, fakes, folder / free_name("per_frame.csv", fakes))
+    comparison = (test.beside, beside[0]) if beside else _earlier(output, evaluation, free_name("metrics.json", fakes))
     report = folder / free_name("report.html", fakes)
     write_report(
         report, title=" ".join(filter(None, (arguments.name, direction.name.replace("_", " ")))),
         evaluation=evaluation, losses_csv=RUNS / arguments.name / "losses.csv", options=options.to_dict(),
-        sequences=direction.shown(fakes), comparison=_earlier(output, evaluation, free_name("metrics.json", fakes)),
+        sequences=direction.shown(fakes, beside and {test.beside: beside[1]}), comparison=comparison,
     )  # fmt: skip
     told = {key: facts[key] for key in ("direction", "epoch", "datetime")}
     append_csv(METRICS, {"name": arguments.name} | csv_row(evaluation) | told | csv_facts(evaluation))
     print(format_metrics(evaluation))
     print(f"report: {report}")
     return evaluation
+
+
+def _folders(arguments: Arguments) -> dict[str, str]:
+    """The tested folders, as metrics.json names them."""
+    return {side: str(arguments.folders[f"test_{side}_dir"] or "-") for side in ("source", "target")}
+
+
+def _beside(test: TestOptions, arguments: Arguments, direction: Direction) -> "tuple[Evaluation, Frames]":
+    """What ``val.py`` made of the run ``--beside``: its evaluation, and its frames by sequence.
+
+    Raises:
+        UserError: it made nothing, or of other folders.
+    """
+    from timecyclegan.evaluation.base import Evaluation
+
+    folder = Path(test.test_output_dir) / test.beside / direction.name
+    file, again = folder / free_name("metrics.json", direction.inputs), "validate that run on the same folders first"
+    try:
+        found = Evaluation.from_json(json.loads(file.read_text("utf-8")))
+        folders = {side: found.facts[side] for side in ("source", "target")}
+        frames = {name: [folder / name / f"{one_form(path.stem)}.png" for path in inputs]
+                  for name, inputs in direction.inputs.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"--beside {test.beside}"
+        raise failed(what, error, f"{what}: {file} holds no results; {again}") from error
+    if folders != _folders(arguments):
+        raise UserError(f"--beside {test.beside}: {file} is of the folders {' and '.join(folders.values())}, not of "
+                        f"{' and '.join(_folders(arguments).values())}; {again}")  # fmt: skip
+    if missing := [path for paths in frames.values() for path in paths if not path.is_file()]:
+        raise UserError(f"--beside {test.beside}: {missing[0]} is missing; {again}")
+    return found, frames
 
 
 def _earlier(output: Path, evaluation: "Evaluation", name: str) -> "tuple[str, Evaluation] | None":

@@ -1,4 +1,5 @@
 """What a trained model is to generate when it is tested, and what that is compared with: a question of its task."""
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +40,12 @@ class Direction:
     flow_dir: Path | None = None
     images: Frames | None = None
 
-    def shown(self, fakes: Frames) -> list[ReportSequence]:
-        """What to look at beside each generated sequence."""
+    def shown(self, fakes: Frames, others: Mapping[str, Frames] | None = None) -> list[ReportSequence]:
+        """What to look at beside each generated sequence; ``others``: what other runs generated, by their names."""
+        beside = {name: {run: made[name] for run, made in (others or {}).items()} for name in fakes}
         if self.task != "unconditional":
             real = self.reference if self.task == "paired" else None
-            return [ReportSequence(name, self.inputs[name], frames, real and real[name])
+            return [ReportSequence(name, self.inputs[name], frames, real and real[name], others=beside[name])
                     for name, frames in fakes.items()]
         shown = []
         for place, (name, frames) in enumerate(fakes.items()):
@@ -51,7 +53,7 @@ class Direction:
             if self.reference:  # of the same name where there is one; a short clip stays at its end
                 clip = self.reference.get(name) or list(self.reference.values())[place % len(self.reference)]
                 example = [*clip, *[clip[-1]] * (len(frames) - len(clip))][: len(frames)]
-            shown.append(ReportSequence(name, [], frames, example=example))
+            shown.append(ReportSequence(name, [], frames, example=example, others=beside[name]))
         return shown
 
 

@@ -19,7 +19,7 @@ _OPTIONAL = ("n_frames_generator", "bptt", *(
     field.name for concern in (DiscriminatorOptions, LossOptions, TimeCycleOptions)
     for field in dataclasses.fields(concern)))  # fmt: skip
 _FEW = 5  # frames, beyond which a walk's gradients may grow too large
-_MEASURING = "metric_flow_backend", "metric_flow_weights", "also", "require", "fid_dims", "per_frame"
+_MEASURING = "metric_flow_backend", "metric_flow_weights", "also", "require", "fid_dims", "per_frame", "beside"
 _VIDEO_TESTS = {"test_init_epoch", "test_seed", "test_unpaired_target_to_source"}  # test options that --video reads
 _LOSSES = {"timecycle_loss_weight": "TimeCycle", "l1_loss_weight": "L1", "cycle_loss_weight": "cycle",
            "warp_loss_weight": "warp", "flow_loss_weight": "flow"}  # fmt: skip

@@ -271,6 +271,8 @@ class TestOptions(UserPaths):
                                    "lists all")  # fmt: skip
     require: tuple[str, ...] = option((), None, "metrics whose absence is an error: fid, lpips, ...")
     fid_dims: int = option(2048, None, "which of Inception's features FID compares", choices=(64, 192, 768, 2048))
+    beside: str = option("", None, "a run that was validated on the same folders, to be shown beside this one in the "
+                         "report and in the videos")  # fmt: skip
     per_frame: bool = option(False, None, "also write the metrics of each frame, to per_frame.csv")
     fps: float = option(20.0, None, "frames per second of the side-by-side videos", POSITIVE)
 
