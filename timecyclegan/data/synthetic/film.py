@@ -9,7 +9,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 TINT = np.array([1.0, 0.85, 0.65], np.float32)  # what the dyes that faded least leave
 _SATURATION = 0.4
 # Standard deviations: of the logarithm of the exposure, of the whole frame and of parts of it; of the grain, in [0, 1].
-_EXPOSURE, _UNEVEN, _GRAIN = 0.15, 0.12, 0.07
+_EXPOSURE, _UNEVEN, _GRAIN = 0.15, 0.1, 0.05
 _SCRATCHES, _SPECKS = 1.5, 10  # of a frame, on average
 
 
