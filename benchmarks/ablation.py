@@ -478,28 +478,32 @@ def table(args: argparse.Namespace) -> Iterator[Run]:
                             yield Run(data, family, variant, budget, seed)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", nargs="?", help="folder for data, checkpoints and frames; keep it to go on later")
-    parser.add_argument("--scale", choices=SCALES, default="cpu", help="how large (default: cpu)")
-    parser.add_argument("--quick", action="store_true", help="--scale quick --families paired --data street --seeds 0, "
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("work", nargs="?", help="folder for data, checkpoints and frames; keep it to go on later")
+    made.add_argument("--scale", choices=SCALES, default="cpu", help="how large (default: cpu)")
+    made.add_argument("--quick", action="store_true", help="--scale quick --families paired --data street --seeds 0, "
                         "results and document in WORK")  # fmt: skip
-    parser.add_argument("--data", nargs="+", choices=DATA, default=["street"], metavar="NAME", help=", ".join(DATA))
-    parser.add_argument("--clip", default="", help="video file that clip-gray and clip-edges are made of")
-    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), metavar="FAMILY",
+    made.add_argument("--data", nargs="+", choices=DATA, default=["street"], metavar="NAME", help=", ".join(DATA))
+    made.add_argument("--clip", default="", help="video file that clip-gray and clip-edges are made of")
+    made.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), metavar="FAMILY",
                         help=", ".join(FAMILIES))  # fmt: skip
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="of each family; default: all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="INT")
-    parser.add_argument("--budgets", nargs="+", choices=("steps", "time"), default=["steps"], metavar="BUDGET")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
-    parser.add_argument("--minutes", type=float, default=0, help="stop after so long; what is unfinished is resumed")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files and pictures")
-    parser.add_argument("--report", action="store_true", help="only write the document")
-    args = parser.parse_args()
+    made.add_argument("--variants", nargs="+", metavar="NAME", help="of each family; default: all")
+    made.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="INT")
+    made.add_argument("--budgets", nargs="+", choices=("steps", "time"), default=["steps"], metavar="BUDGET")
+    made.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    made.add_argument("--minutes", type=float, default=0, help="stop after so long; what is unfinished is resumed")
+    made.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files and pictures")
+    made.add_argument("--report", action="store_true", help="only write the document")
+    return made
+
+
+def main() -> None:
+    args = parser().parse_args()
     document = REPOSITORY / "docs" / "RESULTS.md"
     if not args.work and not args.report:
-        parser.error("give a folder to work in")
+        parser().error("give a folder to work in")
     if args.quick:
         args.scale, args.data, args.families, args.seeds = "quick", ["street"], [PAIRED], [0]
         args.results, document = Path(args.work) / "results", Path(args.work) / "RESULTS.md"

@@ -1,0 +1,113 @@
+"""The table of measurements: its statistics, its document, and (slow) that every paired variant runs through it."""
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import ablation, ablation_report
+from benchmarks.ablation import Results, Run, Stopped
+from benchmarks.ablation_report import METRICS, interval, paired, report, verdict
+from timecyclegan.video.frames import find_sequences, read_image, write_image
+
+ROOT = Path(__file__).resolve().parent.parent
+TITLES = {"paired/pix2pix": "pix2pix", "paired/sequence-d": "+ sequence D", "paired/p": "P"}
+
+
+def rows(variant, values, budget="steps", **changes):
+    """Of a variant, (seeds, clips) of every metric."""
+    return [{"data": "street", "family": "paired", "variant": variant, "budget": budget, "seed": str(seed),
+             "clip": f"{clip:03}", "frames": "20", "epochs": "1", "train_seconds": "10", "machine": "one",
+             **{metric: str(value) for metric in METRICS}, **{k: str(v) for k, v in changes.items()}}
+            for seed, clips in enumerate(values) for clip, value in enumerate(clips)]  # fmt: skip
+
+
+def test_interval_of_many_clips_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(0).normal(3, 2, (1, 400))
+    mean, low, high = interval(values)
+    half = 1.96 * values.std() / 20
+    assert mean == values.mean() and abs(high - mean - half) < 0.1 * half and abs(mean - low - half) < 0.1 * half
+
+
+def test_interval_spans_seeds_as_well_as_clips():
+    """Two seeds, without any spread over clips: half of the draws take the same one twice."""
+    assert interval(np.array([[0.0] * 5, [1.0] * 5])) == (0.5, 0.0, 1.0)
+    assert interval(np.array([[2.0]])) == (2.0, 2.0, 2.0)
+
+
+def test_what_differs_from_clip_to_clip_cancels_in_a_paired_difference():
+    hard = np.array([[1.0, 5.0, 9.0], [2.0, 4.0, 8.0]])
+    both = rows("p", hard - 0.5) + rows("sequence-d", hard)
+    np.testing.assert_allclose(interval(paired(both, "p", "sequence-d", "tof")), -0.5)
+    assert paired(both, "p", "pix2pix", "tof") is None
+    fewer = [row for row in both if (row["variant"], row["clip"]) != ("p", "001")]
+    assert paired(fewer, "p", "sequence-d", "tof").shape == (2, 2)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({}, "**win**"), ({"tof": (-1, -2, 0.1)}, "win, within the intervals"),
+    ({"tof": (1, 0.5, 2)}, "only excess E_warp"),
+    ({"e_warp": (1, 0, 2), "tof": (1, 0, 2)}, "no"), ({"sharpness": (-0.1, -0.2, 0)}, "steadier, but less sharpness"),
+])  # fmt: skip
+def test_verdicts(changes, said):
+    found = {"e_warp": (-1, -2, -0.5), "tof": (-1, -2, -0.5), "sharpness": (0.1, 0, 0.2), "motion": (0, 0, 0),
+             "ssim": (0, 0, 0)}  # fmt: skip
+    assert verdict(found | changes).startswith(said)
+
+
+def test_the_document_is_made_of_the_rows(tmp_path):
+    """What stands around the marks stays, and equal steps stand for equal time where they took as long."""
+    results, document = tmp_path / "results", tmp_path / "RESULTS.md"
+    document.write_text(f"before\n{ablation_report.BEGIN}old\n{ablation_report.END}\nafter\n")
+    own = rows("pix2pix", [[0.004, 0.006]]) + rows("p", [[0.002, 0.002]]) + rows("pix2pix", [[0.003, 0.003]], "time")
+    results.mkdir()
+    with (results / "runs-cpu.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(own[0]))
+        writer.writeheader()
+        writer.writerows(own)
+    report(results, document, TITLES)
+    text = document.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    steps, time = text.split("equal steps")[1].split("equal time")
+    assert "| pix2pix | 50.0 [40.0, 60.0]" in steps and "| P | 20.0 [20.0, 20.0]" in steps
+    assert "| pix2pix | 30.0 [30.0, 30.0]" in time and "| P | 20.0 [20.0, 20.0]" in time
+    assert "| P - pix2pix | -30.0 [-40.0, -20.0] (-60 %)" in steps
+    for place in text.split("](")[1:]:
+        assert (tmp_path / place.split(")")[0]).is_file()
+
+
+def test_an_average_over_time_settles_by_half(tmp_path):
+    """Of frames 0, 0, 200, 200 it is 0, 0, 100, 150, and it waits for what it is of."""
+    bench = ablation.Bench(ablation.parser().parse_args([str(tmp_path), "--scale", "quick"]),
+                           Results(tmp_path / "results", "quick"))  # fmt: skip
+    run = Run("street", "paired", next(v for v in ablation.VARIANTS["paired"] if v.name == "averaged"), "steps", 0)
+    with pytest.raises(Stopped, match="waits for street-paired-pix2pix-steps-0"):
+        bench.make(run, tmp_path / "data")
+    of = run.of("pix2pix")
+    bench.results.add(of, [{"clip": "000", "frames": 4}], [], {"epochs": 1, "train_seconds": 2})
+    for test in ("val", "long"):
+        (tmp_path / "data" / test / "val").mkdir(parents=True)
+        for t, gray in enumerate((0, 0, 200, 200)):
+            write_image(bench.work / "runs" / of.name / test / of.name / "000" / f"{t}.png",
+                        np.full((8, 8, 3), gray, np.uint8))  # fmt: skip
+    made, epochs, seconds, _ = bench.make(run, tmp_path / "data")
+    frames = [read_image(path) for path in find_sequences(made["val"])["000"]]
+    assert [frame[0, 0, 0] for frame in frames] == [0, 0, 100, 150] and (epochs, seconds) == (1, 2.0)
+
+
+@pytest.mark.slow
+def test_quick_measures_every_paired_variant_once(tmp_path):
+    command = [sys.executable, "benchmarks/ablation.py", str(tmp_path), "--quick"]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    names = {variant.name for variant in ablation.VARIANTS["paired"]}
+    with (tmp_path / "results/runs-quick.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert {row["variant"] for row in found} == names and len(found) == 2 * len(names)
+    assert all(float(row[metric]) == float(row[metric]) for row in found for metric in METRICS)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert all(f"| {variant.title} |" in text for variant in ablation.VARIANTS["paired"])
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.stdout.count("was done") == len(names) and (tmp_path / "RESULTS.md").read_text() == text
