@@ -243,7 +243,7 @@ def test_pictures_that_networks_cannot_take(said, model_type):
 def test_flags_of_other_models_are_noted(model_type, capsys, said):
     """Each flag of a discriminator, a loss, the walk and the recurrence is known or noted."""
     values = {int: "3", float: "1.0", str: "x"}
-    known_by_all = {"gan_mode", "discriminator_architecture", "discriminator_filters"}
+    known_by_all = {"gan_mode", "gan_loss_weight", "discriminator_architecture", "discriminator_filters"}
     fields = [field for kind in (DiscriminatorOptions, LossOptions, TimeCycleOptions)
               for field in dataclasses.fields(kind)]  # fmt: skip
     given = {"n_frames_generator": "2", "bptt": "2"} | {
@@ -258,6 +258,7 @@ def test_flags_of_other_models_are_noted(model_type, capsys, said):
     expected = {
         "n_frames_generator": recurrent, "bptt": recurrent, "max_return": walks,
         "n_frames_discriminator": temporal, "discriminator_temporal_scales": temporal,
+        "sequence_gan_loss_weight": temporal,
         "cycle_loss_weight": get_task(model_type) == "unpaired", "pool_size": "cyclegan" in model_type
         and model_type not in RECYCLE, "warp_loss_weight": flow, "flow_backend": flow, "flow_weights": flow,
         "flow_cache": flow, "flow_loss_weight": vid2vid, "mask_loss_weight": vid2vid,

@@ -43,6 +43,8 @@ def test_without_growing_there_is_one_stage():
 def test_batches_grow_by_a_power_of_two():
     for scale, factor in {1: 1, 0.9: 2, 0.5: 2, 0.49: 4, 0.25: 4, 0.2: 8}.items():
         stage = growth_stages(Options(temporal_scaling=(scale, 1.0), block_size=20, batch_size=5))[0]
+        same = growth_stages(Options(temporal_scaling=(scale, 1.0), block_size=20, batch_size=5, grow_batch=False))[0]
+        assert (same.block_size, same.batch_size) == (stage.block_size, 5)
         assert stage.batch_size == 5 * factor
 
 

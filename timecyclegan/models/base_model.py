@@ -141,6 +141,8 @@ class BaseModel(AdversarialTraining, nn.Module):
             found["norm"] = "networks of DCGAN, which have a norm of their own"
         if cls.task == "unconditional":
             found["source_pixels"] = f"--model_type {options.model_type}, which reads no source"
+        if min(options.temporal_scaling) == 1:
+            found["grow_batch"] = "--temporal_scaling 1, which has no shorter clips"
         for name in ("source_pixels", "target_pixels"):
             if getattr(options, name) == "flow" and not options.flip:
                 found[name] = "--no-flip: it is for clips that are mirrored"

@@ -55,7 +55,7 @@ def growth_stages(options: Options) -> list[Options]:
     """The options of each stage of progressive growing: first in space on short clips, then in time at full size.
 
     All of ``--spatial_scaling`` runs at the first of ``--temporal_scaling``, then the rest of that at full size. Sizes
-    below the full one are rounded to multiples of 4, so that no stage pads; the batch grows by
+    below the full one are rounded to multiples of 4, so that no stage pads; with ``--grow_batch`` the batch grows by
     2**ceil(log2(1 / temporal scale)), so that short clips fill the memory that long ones will need. Without growing
     there is one stage.
     """
@@ -70,7 +70,7 @@ def growth_stages(options: Options) -> list[Options]:
             options,
             **{name: size(getattr(options, name), space) for name in sizes},
             block_size=max(1, round(calculate_block_size(options) * time)),
-            batch_size=options.batch_size * 2 ** math.ceil(math.log2(1 / time)),
+            batch_size=options.batch_size * (2 ** math.ceil(math.log2(1 / time)) if options.grow_batch else 1),
         )
         for space, time in [*((scale, first) for scale in options.spatial_scaling), *((1.0, scale) for scale in later)]
     ]

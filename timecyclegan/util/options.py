@@ -123,9 +123,10 @@ class LossOptions:
     """The objective and the weights of its terms."""
 
     gan_mode: str = option("lsgan", "-gan", "adversarial objective", choices=GAN_MODES)
-    gan_loss_weight: float = option(1.0, "-glw", "weight of the generator's adversarial losses on frames", POSITIVE)
+    gan_loss_weight: float = option(1.0, "-glw", "weight of the generator's adversarial losses on frames",
+                                    NON_NEGATIVE)
     sequence_gan_loss_weight: float = option(1.0, "-sglw", "the same on sequences (models with sequence "
-                                             "discriminators)", POSITIVE)  # fmt: skip
+                                             "discriminators)", NON_NEGATIVE)  # fmt: skip
     cycle_loss_weight: float = _weight("-clw", "the cycle loss, and half of it of the identity loss (CycleGAN models)")
     feature_matching_loss_weight: float = _weight("-fmlw", "feature matching in the discriminators (paired models)")
     flow_loss_weight: float = _weight("-flw", "the flow losses (vid2vid models)")
@@ -187,6 +188,8 @@ class TrainingOptions:
     flip: bool = option(True, None, "mirror every other clip at random")
     spatial_scaling: tuple[float, ...] = option((1.0,), "-ss", "grow in space: fractions of the size, by stage", SCALE)
     temporal_scaling: tuple[float, ...] = option((1.0,), "-ts", "then in time: fractions of -b, by stage", SCALE)
+    grow_batch: bool = option(True, None, "while clips are shorter, put more of them into a batch: as much memory, and "
+                              "fewer steps; else a stage of short clips has more steps")  # fmt: skip
     log_every: int = option(100, "-le", "steps between two entries in the loss logs", POSITIVE)
     log_images_every: int = option(0, "-lie", "steps between two logged pictures; 0 is once an epoch", NON_NEGATIVE)
     save_every: int = option(1, "-se", "epochs between two sets of weight files", POSITIVE)
