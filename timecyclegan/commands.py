@@ -21,7 +21,7 @@ from timecyclegan.training.dry_run import print_dry_run
 from timecyclegan.training.run import Run
 from timecyclegan.util.argparser import Arguments
 from timecyclegan.util.device import pick_device, require_gpu
-from timecyclegan.util.errors import UserError, failed, note
+from timecyclegan.util.errors import UserError, note
 from timecyclegan.util.files import check_writable, is_there, write_json
 from timecyclegan.util.logs import METRICS, RUNS, append_csv, git_commit, now
 from timecyclegan.util.names import free_name, one_form
@@ -303,8 +303,7 @@ def _beside(test: TestOptions, arguments: Arguments, direction: Direction) -> "t
         frames = {name: [folder / name / f"{one_form(path.stem)}.png" for path in inputs]
                   for name, inputs in direction.inputs.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"--beside {test.beside}"
-        raise failed(what, error, f"{what}: {file} holds no results; {again}") from error
+        raise UserError(f"--beside {test.beside}: {file} holds no results; {again}") from error
     if folders != _folders(arguments):
         raise UserError(f"--beside {test.beside}: {file} is of the folders {' and '.join(folders.values())}, not of "
                         f"{' and '.join(_folders(arguments).values())}; {again}")  # fmt: skip
