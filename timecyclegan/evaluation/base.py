@@ -197,7 +197,7 @@ class Evaluation:
     Attributes:
         kind: what was compared, of :data:`KINDS`.
         reference, reference_frames, reference_sequences: what to call the clips that are compared with; how many.
-        images: how many further real pictures there were, for FID.
+        images: how many further real pictures there were, for metrics of sets.
         flow: what ``flow.describe`` says of the flow's estimator.
         frame_size: [height, width]. resize: what all frames were resized to, if they were. resized_real: the sizes of
             frames of the reference that were resized to the fake ones'; resized_images: the same of the further real

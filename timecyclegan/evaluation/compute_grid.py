@@ -11,6 +11,7 @@ from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.compute_sharpness import EnergyRatio, luma
 
 WINDOW, STRIDE = 16, 8  # pixels
+ROUNDING = 1e-20  # no energy; one pixel that is one grey level off has 1e-11 and more
 
 
 def grid_energy(image: np.ndarray) -> float | None:
@@ -25,7 +26,8 @@ def grid_energy(image: np.ndarray) -> float | None:
     spectrum = np.fft.fft2((windows - windows.mean(axis=(2, 3), keepdims=True)) * np.outer(hann, hann))
     energy = np.square(np.abs(spectrum[..., :: WINDOW // 4, :: WINDOW // 4]))
     energy[..., 0, 0] = 0
-    return float(energy.sum(axis=(2, 3)).mean())
+    found = float(energy.sum(axis=(2, 3)).mean())
+    return found if found > ROUNDING else 0.0
 
 
 class Grid(EnergyRatio):

@@ -159,7 +159,8 @@ class Evaluator:
 
         Args:
             real, fake: what :func:`find_sequences` returns.
-            flow_dir: true flow, ``<sequence>/<stem of the real frame>.npz``, see :func:`load_flow`; used by E_warp.
+            flow_dir: true flow, ``<sequence>/<stem of the real frame>.npz``, see :func:`load_flow`; for
+                metrics that take it.
             images: for the kind "unpaired", real pictures of what the fake ones should look like, in any number and
                 size.
             roots: what errors call the two sides.
