@@ -126,8 +126,11 @@ def test_energies_of_sets_are_the_ratio_of_their_means(tmp_path, kind):
         options = {"images": write_clips(tmp_path / "images", real), "real": source}
     else:
         options = {"real": real}
-    metrics = evaluated(tmp_path, fake=fake, kind=kind, **options)["metrics"]
+    evaluation = evaluated(tmp_path, fake=fake, kind=kind, **options)
+    metrics, read = evaluation["metrics"], Evaluation.from_json(json.loads(json.dumps(evaluation)))
     for name, energy in ENERGY.items():
+        beside = "real pictures" if kind == "unpaired" else "real clips"  # not what was translated
+        assert metrics[name]["better"] == read.values[name].better == f"closer to the {beside}"
         beside = np.mean([energy(frame) for clip in real.values() for frame in clip])
         each = {clip: [energy(frame) / beside for frame in frames] for clip, frames in fake.items()}
         found = metrics[name]

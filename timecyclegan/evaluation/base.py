@@ -16,6 +16,7 @@ from timecyclegan.flow.opencv import farneback
 
 PER_FRAME, PER_PAIR = "frame", "pair"
 CLOSER = "closer to the "  # then what is compared with, whose own value is the best one
+IMAGES = "real pictures"  # what metrics of sets compare with where the clips were translated
 LOWER, HIGHER, CLOSER_TO_REAL = BETTER = "lower", "higher", f"{CLOSER}real clip"
 TRUE_FLOW = "true-flow"  # in definitions, in the place of a back end's name
 PAIRED, UNPAIRED, UNCONDITIONAL = KINDS = "paired", "unpaired", "unconditional"  # what is compared, see evaluate.py
@@ -182,7 +183,7 @@ class Value:
         found = {key: fact for key, fact in facts.items() if key in known and fact is not None}
         if found.get("better") == "closer to 1":
             found["real"] = 1.0
-        if "real" in facts or "real" in found:
+        if ("real" in facts or "real" in found) and found.get("better") != CLOSER + IMAGES:
             found["better"] = CLOSER + reference
         if "flow" not in facts:
             parts = (flow for flow in (backend, TRUE_FLOW) if flow and f"-{flow}-" in found.get("definition", ""))
