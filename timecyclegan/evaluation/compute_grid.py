@@ -11,7 +11,7 @@ from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.compute_sharpness import EnergyRatio, luma
 
 WINDOW, STRIDE = 16, 8  # pixels
-ROUNDING = 1e-20  # no energy; one pixel that is one grey level off has 1e-11 and more
+ROUNDING = 1e-20  # no energy: one pixel that is one grey level off has far more
 
 
 def grid_energy(image: np.ndarray) -> float | None:
