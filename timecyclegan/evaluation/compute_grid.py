@@ -23,7 +23,7 @@ def grid_energy(image: np.ndarray) -> float | None:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(luma(image), (WINDOW, WINDOW))[::STRIDE, ::STRIDE]
     hann = np.hanning(WINDOW + 1)[:-1]
-    spectrum = np.fft.fft2(windows * np.outer(hann, hann))  # in which a mean has none of this energy
+    spectrum = np.fft.fft2(windows * np.outer(hann, hann))  # where a mean has lines beside (0, 0) alone
     energy = np.square(np.abs(spectrum[..., :: WINDOW // 4, :: WINDOW // 4]))
     energy[..., 0, 0] = 0
     found = float(energy.sum(axis=(2, 3)).mean())
