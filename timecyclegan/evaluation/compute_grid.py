@@ -23,9 +23,9 @@ def grid_energy(image: np.ndarray) -> float | None:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(luma(image), (WINDOW, WINDOW))[::STRIDE, ::STRIDE]
     hann = np.hanning(WINDOW + 1)[:-1]
-    spectrum = np.fft.fft2(windows * np.outer(hann, hann))  # where a mean has lines beside (0, 0) alone
+    spectrum = np.fft.fft2(windows * np.outer(hann, hann))
     energy = np.square(np.abs(spectrum[..., :: WINDOW // 4, :: WINDOW // 4]))
-    energy[..., 0, 0] = 0
+    energy[..., 0, 0] = 0  # the only one of them where the mean shows, under this window
     found = float(energy.sum(axis=(2, 3)).mean())
     return found if found > ROUNDING else 0.0
 
