@@ -49,9 +49,15 @@ def in_the_middle(frame: np.ndarray, gain: float) -> np.ndarray:
     return changed
 
 
-def with_noise(clip: np.ndarray, noise: np.ndarray) -> Iterator[np.ndarray]:
-    """The clip's frames, each with the same noise."""
-    return (frame + noise for frame in clip)
+def with_pattern(clip: np.ndarray, pattern: np.ndarray) -> Iterator[np.ndarray]:
+    """The clip's frames, each with the same pattern on top."""
+    return (frame + pattern for frame in clip)
+
+
+def checkerboard(height: int, width: int) -> np.ndarray:
+    """Squares of 2 pixels, a period of 4, that are 1 and -1: (H, W, 1), as transposed convolutions leave them."""
+    rows, columns = np.indices((height, width)) // 2
+    return (1 - (rows + columns) % 2 * 2)[..., None]
 
 
 def places(clip: np.ndarray, order: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -73,7 +79,9 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "noise": ("noise of sigma 10 levels, new in each frame", every_frame(
         lambda frame, dice: frame + dice.normal(0, 10, frame.shape))),
     "static noise": ("noise of sigma 10 levels, the same in all frames",
-                     lambda clip, dice: with_noise(clip, dice.normal(0, 10, clip.shape[1:]))),
+                     lambda clip, dice: with_pattern(clip, dice.normal(0, 10, clip.shape[1:]))),
+    "grid": ("a checkerboard of 2 pixels' squares, 5 levels up and down, the same in all frames",
+             lambda clip, _: with_pattern(clip, 5 * checkerboard(*clip.shape[1:3]))),
     "flicker": ("each frame brighter or darker, by up to 10 %", every_frame(
         lambda frame, dice: frame * dice.uniform(0.9, 1.1))),
     "local flicker": ("the same, by up to 30 %, of a sixteenth of the picture", every_frame(

@@ -19,11 +19,11 @@ from timecyclegan.util.weights import load, save
 folder, script, refused, pictures, size = (
     test_commands.folder, test_commands.script, test_commands.refused, test_commands.pictures, test_commands.size
 )  # fmt: skip
+TEMPORAL, OF_SETS = {"tof", "flicker", "flicker_real"}, {"sharpness", "sharpness_real", "grid", "grid_real"}
 FILLED = {
-    "paired": {"tof", "e_warp", "e_warp_real", "flicker", "flicker_real", "sharpness", "sharpness_real", "psnr",
-               "ssim", "l1"},
-    "unpaired": {"tof", "e_warp", "e_warp_real", "flicker", "flicker_real"},
-    "unconditional": {"tof", "flicker", "flicker_real"},
+    "paired": TEMPORAL | {"e_warp", "e_warp_real", "motion", "motion_real"} | OF_SETS | {"psnr", "ssim", "l1"},
+    "unpaired": TEMPORAL | {"e_warp", "e_warp_real", "motion", "motion_real"} | OF_SETS,
+    "unconditional": TEMPORAL | OF_SETS,
 }
 BOTH = ["source_to_target", "target_to_source"]
 # What each task generates: by direction, the pictures.
@@ -153,9 +153,11 @@ def test_val_of_one_direction(script, data, inside):
     for argv in ([source, "-"], ["-", target], [source, target]):
         translated(script, "unpaired", *argv, command="val")
     assert [row["direction"] for row in rows()] == [*BOTH, *BOTH]
-    # With both folders there are real pictures of what is generated as well.
-    one, two, *again = ({**row, "datetime": "", "n_images": ""} for row in rows())
+    # With both folders there are real pictures of what is generated as well, and what needs them.
+    own = {"datetime", "n_images", *OF_SETS, "sharpness_definition", "grid_definition"}
+    one, two, *again = ({key: text for key, text in row.items() if key not in own} for row in rows())
     assert [one, two] == again != [two, one]
+    assert [bool(row[key]) for row in rows() for key in OF_SETS] == [False] * 8 + [True] * 8
 
 
 def test_each_direction_is_measured_against_what_went_in(script, data, inside):

@@ -27,7 +27,7 @@ from timecyclegan.flow.opencv import dis
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import resize_image, write_image
 
-TEMPORAL, STILL = ("tof", "e_warp", "flicker"), ("sharpness", "psnr", "ssim", "l1")
+TEMPORAL, STILL = ("tof", "e_warp", "motion", "flicker"), ("sharpness", "grid", "psnr", "ssim", "l1")
 
 
 def evaluated(tmp_path, real, fake, **options):
@@ -213,8 +213,9 @@ def test_columns_and_rows(tmp_path):
     real = {"a": moving(3)}
     evaluation = evaluated(tmp_path, real, {"a": noisy(real["a"])})
     row = csv_row(Evaluation.from_json(evaluation))
-    assert tuple(row) == ("fid", "lpips", "tlp", "tof", "e_warp", "e_warp_real", "flicker", "flicker_real",
-                          "sharpness", "sharpness_real", "psnr", "ssim", "l1")
+    assert tuple(row) == ("fid", "lpips", "tlp", "tof", "e_warp", "e_warp_real", "motion", "motion_real",
+                          "flicker", "flicker_real", "sharpness", "sharpness_real", "grid", "grid_real",
+                          "psnr", "ssim", "l1")
     assert row["fid"] == row["lpips"] == row["tlp"] == ""
     assert float(row["e_warp_real"]) == pytest.approx(evaluation["metrics"]["e_warp"]["real"], rel=1e-7)
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
@@ -278,11 +279,11 @@ def test_a_command_that_can_compute_nothing_says_why(tmp_path, capsys):
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 @pytest.mark.parametrize(("module", "asked"), [
-    ("compute_tof", {"tof"}), ("compute_ewarp", {"e_warp"}), ("compute_flicker", {"flicker"}),
-    ("compute_sharpness", {"sharpness"}), ("compute_psnr_ssim", {"psnr", "ssim"}),
-    ("compute_l1", {"l1"}), ("compute_metrics", {*TEMPORAL, *STILL})])
+    ("compute_tof", {"tof"}), ("compute_ewarp", {"e_warp"}), ("compute_motion", {"motion"}),
+    ("compute_flicker", {"flicker"}), ("compute_sharpness", {"sharpness"}), ("compute_grid", {"grid"}),
+    ("compute_psnr_ssim", {"psnr", "ssim"}), ("compute_l1", {"l1"}), ("compute_metrics", {*TEMPORAL, *STILL})])
 def test_modules_are_commands(tmp_path, monkeypatch, capsys, module, asked):
-    clip, result = moving(2), tmp_path / "m.json"
+    clip, result = moving(2, step=2), tmp_path / "m.json"
     write_clips(tmp_path / "real", {"a": clip})
     write_clips(tmp_path / "fake", {"a": noisy(clip)})
     monkeypatch.setattr(sys, "argv", [module, *(str(tmp_path / side) for side in ("real", "fake")), "--json",

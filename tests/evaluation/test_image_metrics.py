@@ -5,6 +5,7 @@ import pytest
 from tests.evaluation.helpers import blurred, moving, noisy, texture
 from timecyclegan.evaluation.base import Step
 from timecyclegan.evaluation.compute_flicker import flicker
+from timecyclegan.evaluation.compute_grid import Grid, grid_energy
 from timecyclegan.evaluation.compute_l1 import l1
 from timecyclegan.evaluation.compute_psnr_ssim import PSNR, SSIM, psnr, ssim
 from timecyclegan.evaluation.compute_sharpness import Sharpness, gradient_energy
@@ -76,6 +77,72 @@ def test_sharpness_is_a_ratio_of_means():
 def test_sharpness_of_a_constant_real_clip_is_undefined():
     result = run(Sharpness(), [np.full((12, 12, 3), 9, np.uint8)] * 2, noisy(moving(2, 12, 12)))
     assert result.value is None and "gradient" in result.reason
+
+
+def stripes(period, amplitude, height=48, width=64, along=(0, 1)):
+    """128 + amplitude cos(2 pi p / period), p counting pixels along one direction or a diagonal."""
+    y, x = np.mgrid[:height, :width]
+    return gray(np.round(128 + amplitude * np.cos(2 * np.pi * (along[0] * y + along[1] * x) / period)))
+
+
+def test_grid_is_the_ratio_of_the_squared_amplitudes_whatever_the_size():
+    """Windows of 16x16 under a Hann window, whose sum is 64: a cosine has two lines of 32 A each, that of period 2,
+    which is its own mirror image, one of 64 A."""
+    for along in ((0, 1), (1, 0)):
+        for amplitude in (4, 10, 40):  # of which the quarters of a period are whole levels
+            level = amplitude / 255
+            assert grid_energy(stripes(4, amplitude, along=along)) == pytest.approx(2 * (32 * level) ** 2, rel=1e-9)
+            assert grid_energy(stripes(2, amplitude, along=along)) == pytest.approx((64 * level) ** 2, rel=1e-9)
+    for period in (2, 4):
+        real = [stripes(period, 10)] * 2
+        for height, width in ((48, 64), (24, 40), (16, 16)):
+            result = run(Grid(), [stripes(period, 10, height, width)], [stripes(period, 40, height, width)])
+            assert result.value == pytest.approx(16, rel=1e-9) and result.real == 1
+        result = run(Grid(), real, [stripes(period, 40), stripes(period, 0)])  # of the means, not the mean of ratios
+        assert result.value == pytest.approx(8, rel=1e-9)
+        assert result.per_frame["a"] == [pytest.approx(16, rel=1e-9), 0]
+
+
+def test_grid_sees_checkerboards_and_few_other_periods():
+    """A cosine f lines of a window away leaks (sin(pi f) / (pi f) / (1 - f^2))^2 of a Hann window's energy."""
+    whole = grid_energy(stripes(4, 40))
+    for period in (3, 6):  # 4/3 lines from 4, and from its other neighbours 8/3 and more
+        leak = (np.sinc(4 / 3) / (1 - (4 / 3) ** 2)) ** 2
+        assert 0.065 < leak < 0.075
+        assert grid_energy(stripes(period, 40)) / whole == pytest.approx(leak, rel=0.03)
+    for period in (8, 16, 32):
+        assert grid_energy(stripes(period, 40)) / whole < 1e-3
+    board = np.indices((32, 48)).sum(axis=0) % 2
+    assert grid_energy(gray(128 + 40 * board)) == pytest.approx((64 * 20 / 255) ** 2, rel=1e-9)
+    blocks = np.kron(board, np.ones((2, 2)))  # squares of 2 pixels: four lines at (1/4, 1/4), each of half a cosine's
+    assert grid_energy(gray(128 + 40 * blocks)) == pytest.approx(4 * (64 * 20 / 255 / 2) ** 2, rel=1e-9)
+
+
+def test_grid_agrees_with_the_sum_written_out():
+    image, (height, width) = texture(27, 35, smooth=1), (27, 35)
+    bright = (image @ np.array([0.299, 0.587, 0.114])) / 255
+    hann = [0.5 - 0.5 * np.cos(2 * np.pi * k / 16) for k in range(16)]
+    energies = []
+    for top in range(0, height - 15, 8):
+        for left in range(0, width - 15, 8):
+            part = bright[top:top + 16, left:left + 16]
+            part = part - part.mean()
+            energies.append(sum(abs(sum(
+                part[y, x] * hann[y] * hann[x] * np.exp(-2j * np.pi * (i * y + j * x) / 4)
+                for y in range(16) for x in range(16))) ** 2 for i in range(4) for j in range(4) if i or j))
+    assert len(energies) == 2 * 3
+    assert grid_energy(image) == pytest.approx(np.mean(energies), rel=1e-9)
+
+
+def test_grid_without_windows_or_energy_is_undefined():
+    for height, width in ((15, 40), (40, 15)):
+        result = run(Grid(), [texture(height, width)], [texture(height, width, 1)])
+        assert result.value is None and "below 16 pixels" in result.reason
+    assert all(grid_energy(np.full((24, 32, 3), (level, 255 - level, 7), np.uint8)) == 0 for level in range(256))
+    for still in (gray(np.full((24, 32), 51)), stripes(8, 40)):  # rounding is no energy
+        result = run(Grid(), [still] * 2, noisy(moving(2, *still.shape[:2])))
+        assert result.value is None and "no energy" in result.reason
+        assert run(Grid(), moving(1, *still.shape[:2]), [still]).value == 0
 
 
 def test_psnr_of_a_constant_offset():

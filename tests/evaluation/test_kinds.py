@@ -7,19 +7,21 @@ import pytest
 
 from tests.evaluation.helpers import moving, noisy, write_clips
 from timecyclegan.evaluation.base import Evaluation
+from timecyclegan.evaluation.compute_grid import grid_energy
 from timecyclegan.evaluation.compute_metrics import evaluate, main
+from timecyclegan.evaluation.compute_sharpness import gradient_energy
 from timecyclegan.evaluation.evaluate import KINDS
 from timecyclegan.evaluation.report import csv_row, format_comparison, format_metrics
 from timecyclegan.flow.opencv import farneback
 from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import resize_image
 
-FIDELITY = ("lpips", "sharpness", "psnr", "ssim", "l1")
+FIDELITY, OF_SETS = ("lpips", "psnr", "ssim", "l1"), ("sharpness", "grid")
+TEMPORAL, ENERGIES = {"tof", "flicker", "flicker_real"}, {"sharpness", "sharpness_real", "grid", "grid_real"}
 FILLED = {
-    "paired": {"tof", "e_warp", "e_warp_real", "flicker", "flicker_real", "sharpness", "sharpness_real",
-               "psnr", "ssim", "l1"},
-    "unpaired": {"tof", "e_warp", "e_warp_real", "flicker", "flicker_real"},
-    "unconditional": {"tof", "flicker", "flicker_real"},
+    "paired": TEMPORAL | {"e_warp", "e_warp_real", "motion", "motion_real"} | ENERGIES | {"psnr", "ssim", "l1"},
+    "unpaired": TEMPORAL | {"e_warp", "e_warp_real", "motion", "motion_real"},  # without real pictures
+    "unconditional": TEMPORAL | ENERGIES,
 }
 
 
@@ -29,7 +31,7 @@ def evaluated(tmp_path, real, fake, **options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_defined_columns_are_filled(tmp_path, kind):
-    real = {"a": moving(4), "b": moving(3, seed=4)}
+    real = {"a": moving(4, step=2), "b": moving(3, seed=4, step=2)}
     evaluation = evaluated(tmp_path, real, {name: noisy(clip) for name, clip in real.items()}, kind=kind)
     assert {column for column, text in csv_row(Evaluation.from_json(evaluation)).items() if text} == FILLED[kind]
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
@@ -43,18 +45,18 @@ def test_reasons(tmp_path):
     for kind in ("unpaired", "unconditional"):
         metrics = evaluated(tmp_path / kind, clip, clip, kind=kind)["metrics"]
         assert {metrics[name]["reason"] for name in FIDELITY} == {"no real frame shows the same moment"}
-    assert metrics["e_warp"]["reason"] == "no real flow belongs to a generated clip"
+    assert {metrics[name]["reason"] for name in ("e_warp", "motion")} == {"no real flow belongs to a generated clip"}
 
 
 def test_definitions_tell_the_kinds_apart(tmp_path):
     clip = {"a": moving(3)}
     found = {kind: {name: facts["definition"] for name, facts in evaluated(
         tmp_path / kind, clip, clip, kind=kind)["metrics"].items()} for kind in KINDS}
-    for name in ("tlp", "tof", "e_warp", "flicker"):
+    for name in ("tlp", "tof", "e_warp", "motion", "flicker"):
         assert len({found[kind][name] for kind in KINDS}) == 3, name
         assert found["unpaired"][name] == f"{found['paired'][name]}-source"
         assert found["unconditional"][name] == f"{found['paired'][name]}-means"
-    for name in ("fid", *FIDELITY):  # these mean the same wherever they are defined
+    for name in ("fid", *OF_SETS, *FIDELITY):  # these mean the same wherever they are defined
         assert len({found[kind][name] for kind in KINDS}) == 1, name
 
 
@@ -109,6 +111,39 @@ def test_sets_are_compared_by_their_means(tmp_path):
     assert set(flicker["per_sequence"]) == {"a", "b", "c"} and set(flicker["real_per_sequence"]) == {"a", "z"}
     assert len(flicker["per_frame"]["a"]) == 3 and len(flicker["real_per_frame"]["a"]) == 6
     assert (evaluation["reference_frames"], evaluation["reference_sequences"]) == (9, 2)
+
+
+ENERGY = {"sharpness": gradient_energy, "grid": grid_energy}
+
+
+@pytest.mark.parametrize("kind", ["unconditional", "unpaired"])
+def test_energies_of_sets_are_the_ratio_of_their_means(tmp_path, kind):
+    """Over all frames of either side, other names, numbers and lengths; what was translated plays no part."""
+    real = {"a": moving(6, step=3), "z": noisy(moving(3, seed=2))}
+    fake = {"a": moving(3, seed=5), "b": noisy(moving(2, seed=6), 25)}
+    if kind == "unpaired":
+        source = {name: noisy(clip, 60, seed=9) for name, clip in fake.items()}
+        options = {"images": write_clips(tmp_path / "images", real), "real": source}
+    else:
+        options = {"real": real}
+    evaluation = evaluated(tmp_path, fake=fake, kind=kind, **options)
+    metrics, read = evaluation["metrics"], Evaluation.from_json(json.loads(json.dumps(evaluation)))
+    for name, energy in ENERGY.items():
+        beside = "real pictures" if kind == "unpaired" else "real clips"  # not what was translated
+        assert metrics[name]["better"] == read.values[name].better == f"closer to the {beside}"
+        beside = np.mean([energy(frame) for clip in real.values() for frame in clip])
+        each = {clip: [energy(frame) / beside for frame in frames] for clip, frames in fake.items()}
+        found = metrics[name]
+        assert found["value"] == pytest.approx(np.mean([*each["a"], *each["b"]]), rel=1e-9)
+        assert found["per_sequence"] == pytest.approx({clip: np.mean(each[clip]) for clip in each}, rel=1e-9)
+        assert found["per_frame"]["b"] == pytest.approx(each["b"], rel=1e-9)
+        assert (found["real"], found["frames"], found["pairs"], found["sequences"]) == (1, 5, 3, 2)
+    flat = {"r": [np.full((24, 32, 3), 7, np.uint8)] * 2}
+    options["images" if kind == "unpaired" else "real"] = (
+        write_clips(tmp_path / "flat", flat) if kind == "unpaired" else flat)
+    for name, facts in evaluated(tmp_path / "2", fake=fake, kind=kind, **options)["metrics"].items():
+        if name in ENERGY:
+            assert facts["value"] is None and facts["reason"], name
 
 
 def test_the_same_set_is_at_distance_0_whatever_its_names(tmp_path):
@@ -189,7 +224,8 @@ def test_kinds_by_command(tmp_path, capsys):
     assert unpaired["kind"] == blind["kind"] == "unpaired"
     for name in ("tof", "e_warp", "flicker"):
         assert unpaired["metrics"][name]["value"] == blind["metrics"][name]["value"] is not None
-    assert blind["metrics"]["fid"]["reason"] == "no real pictures of what is generated were given"
+    for name in ("fid", *OF_SETS):
+        assert blind["metrics"][name]["reason"] == "no real pictures of what is generated were given"
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -16,6 +16,7 @@ from timecyclegan.flow.opencv import farneback
 
 PER_FRAME, PER_PAIR = "frame", "pair"
 CLOSER = "closer to the "  # then what is compared with, whose own value is the best one
+IMAGES = "real pictures"  # what metrics of sets compare with where the clips were translated
 LOWER, HIGHER, CLOSER_TO_REAL = BETTER = "lower", "higher", f"{CLOSER}real clip"
 TRUE_FLOW = "true-flow"  # in definitions, in the place of a back end's name
 PAIRED, UNPAIRED, UNCONDITIONAL = KINDS = "paired", "unpaired", "unconditional"  # what is compared, see evaluate.py
@@ -182,7 +183,7 @@ class Value:
         found = {key: fact for key, fact in facts.items() if key in known and fact is not None}
         if found.get("better") == "closer to 1":
             found["real"] = 1.0
-        if "real" in facts or "real" in found:
+        if ("real" in facts or "real" in found) and found.get("better") != CLOSER + IMAGES:
             found["better"] = CLOSER + reference
         if "flow" not in facts:
             parts = (flow for flow in (backend, TRUE_FLOW) if flow and f"-{flow}-" in found.get("definition", ""))
@@ -197,7 +198,7 @@ class Evaluation:
     Attributes:
         kind: what was compared, of :data:`KINDS`.
         reference, reference_frames, reference_sequences: what to call the clips that are compared with; how many.
-        images: how many further real pictures there were, for FID.
+        images: how many further real pictures there were, for metrics of sets.
         flow: what ``flow.describe`` says of the flow's estimator.
         frame_size: [height, width]. resize: what all frames were resized to, if they were. resized_real: the sizes of
             frames of the reference that were resized to the fake ones'; resized_images: the same of the further real

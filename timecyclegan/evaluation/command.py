@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from timecyclegan.evaluation.base import PAIRED, UNCONDITIONAL, UNPAIRED, Metric, Settings, View
+from timecyclegan.evaluation.base import PAIRED, PER_PAIR, UNCONDITIONAL, UNPAIRED, Metric, Settings, View
 from timecyclegan.evaluation.evaluate import KINDS, Evaluator, Job, Sequences, choose, measure, versions
 from timecyclegan.evaluation.features.frechet import FrechetMetric, Statistics, few, frechet_distance
 from timecyclegan.evaluation.features.inception import BLOCKS
@@ -96,14 +96,17 @@ def _frames_parser(prog: str, description: str, metrics: Sequence[type[Metric]],
                         f"a folder of frames, or a video file{none}")
     parser.add_argument("fake", metavar="FAKE", help="generated frames, the same sequences")
     if defined[UNPAIRED]:
-        sets = "; REAL is then any real pictures, for FID" * any(metric.of_sets for metric in metrics)
+        uses = ["temporal metrics compare with it"] * any(metric.over == PER_PAIR for metric in metrics)
+        if sets := [metric.title for metric in metrics if metric.of_sets]:
+            uses.append(f"REAL is then any real pictures, for {', '.join(sets)}")
         parser.add_argument("--source", metavar="SRC", help="what FAKE was translated from, by an unpaired model: "
-                            f"temporal metrics compare with it{sets}")
+                            + "; ".join(uses))
     if defined[UNCONDITIONAL]:
         parser.add_argument("--unconditional", action="store_true", help="FAKE was made from nothing: REAL is any real "
                             "clips, and sets are compared")
-    if any(metric.true_flow for metric in metrics):
-        parser.add_argument("--flow", metavar="DIR", help="true flow of the real clip (or SRC), for E_warp")
+    if true := [metric.title for metric in metrics if metric.true_flow]:
+        parser.add_argument("--flow", metavar="DIR", help="true flow of the real clip (or SRC), for "
+                            + ", ".join(true))
     estimated = any("{flow}" in metric.definition for metric in metrics)
     if estimated:
         parser.add_argument("--flow_backend", metavar="NAME", help="what estimates flow, where there is no true one: "

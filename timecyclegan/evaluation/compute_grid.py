@@ -11,21 +11,23 @@ from timecyclegan.evaluation.command import compare_frames
 from timecyclegan.evaluation.compute_sharpness import EnergyRatio, luma
 
 WINDOW, STRIDE = 16, 8  # pixels
+ROUNDING = 1e-20  # no energy: one pixel that is one grey level off has far more
 
 
 def grid_energy(image: np.ndarray) -> float | None:
     """Energy of uint8 (H, W, 3) at the frequencies (i / 4, j / 4) per pixel, i, j = 0 .. 3, but the mean: luma in
-    [0, 1], in windows of 16x16 pixels, half of one apart, without their means, under a periodic Hann window each
-    (Welch 1967); the mean over windows. None for images with a side below 16.
+    [0, 1], in windows of 16x16 pixels, half of one apart, under a periodic Hann window each (Welch 1967); the mean over
+    windows. None for images with a side below 16.
     """
     if min(image.shape[:2]) < WINDOW:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(luma(image), (WINDOW, WINDOW))[::STRIDE, ::STRIDE]
     hann = np.hanning(WINDOW + 1)[:-1]
-    spectrum = np.fft.fft2((windows - windows.mean(axis=(2, 3), keepdims=True)) * np.outer(hann, hann))
+    spectrum = np.fft.fft2(windows * np.outer(hann, hann))
     energy = np.square(np.abs(spectrum[..., :: WINDOW // 4, :: WINDOW // 4]))
-    energy[..., 0, 0] = 0
-    return float(energy.sum(axis=(2, 3)).mean())
+    energy[..., 0, 0] = 0  # the only one of them where the mean shows, under this window
+    found = float(energy.sum(axis=(2, 3)).mean())
+    return found if found > ROUNDING else 0.0
 
 
 class Grid(EnergyRatio):

@@ -1,7 +1,7 @@
 """Motion-following: whether the detail of the generated clip moves as the real clip does.
 
-What flickers does not follow, nor does a texture that stands still on the screen while the scene moves; blur, which
-E_warp rewards, has no detail that could.
+What flickers does not follow, nor does a texture that stands still on the screen while the scene moves. How strong the
+detail is does not count, so little is lost, or even gained, by blur: sharpness stands beside it.
 """
 import sys
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from timecyclegan.evaluation.base import (
     CLOSER,
     CLOSER_TO_REAL,
+    IMAGES,
     PAIRED,
     PER_PAIR,
     TRUE_FLOW,
@@ -41,7 +42,7 @@ from timecyclegan.video.frames import match_sequences, read_image, resize_image
 
 ROOTS = ("the real frames", "the fake frames")
 LIBRARIES = ("av", "numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision", "lpips", "pytorch-fid")
-NO_IMAGES = "no real pictures of what is generated were given"
+NO_IMAGES = f"no {IMAGES} of what is generated were given"
 GENERATED_SIZE = "-generated-size"  # ends the definitions of metrics of sets, of which each can have its own size
 MAX_THREADS = 8
 BATCH = 8  # frames that networks see at once; more do not make a CPU faster
@@ -159,7 +160,8 @@ class Evaluator:
 
         Args:
             real, fake: what :func:`find_sequences` returns.
-            flow_dir: true flow, ``<sequence>/<stem of the real frame>.npz``, see :func:`load_flow`; used by E_warp.
+            flow_dir: true flow, ``<sequence>/<stem of the real frame>.npz``, see :func:`load_flow`; for
+                metrics that take it.
             images: for the kind "unpaired", real pictures of what the fake ones should look like, in any number and
                 size.
             roots: what errors call the two sides.
@@ -206,10 +208,11 @@ class Evaluator:
         flow = TRUE_FLOW if true_flow and metric.true_flow else self.settings.flow.name
         suffix = self.rules.suffix if metric.over == PER_PAIR else GENERATED_SIZE if metric.in_own_sizes else ""
         view = self._views.get(metric.view)
+        beside = IMAGES if self.kind == UNPAIRED and metric.of_sets else self.rules.reference
         return replace(
             value,
             definition=metric.definition.format(flow=flow, dims=self.settings.fid_dims) + suffix,
-            better=CLOSER + self.rules.reference if metric.better == CLOSER_TO_REAL else metric.better,
+            better=CLOSER + beside if metric.better == CLOSER_TO_REAL else metric.better,
             flow=flow if "{flow}" in metric.definition else metric.flow,
             network=view and dict(view.facts))
 
