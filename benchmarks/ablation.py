@@ -55,7 +55,7 @@ class Variant(NamedTuple):
     flags: str = ""
 
 
-_TC = "-tclw 5 --no-timecycle_motion_model_residual"
+_TC = "-tclw 20 --no-timecycle_motion_model_residual"
 VARIANTS = {
     PAIRED: [
         Variant("untrained", "flat class colours, or the source"),
@@ -64,7 +64,7 @@ VARIANTS = {
         Variant("seqpix2pix", "seqpix2pix: recurrence", "-m seqpix2pix"),
         Variant("sequence-d", "+ sequence D", "-m timecycle -tclw 0"),
         Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
-        Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 5 -tct pingpong"),
+        Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 20 -tct pingpong"),
         Variant("p++", "P + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
         Variant("vid2vid", "vid2vid", "-m vid2vid -flw 1 -mlw 1 -wlw 5"),
         Variant("timecyclevid2vid", "vid2vid + TimeCycle", f"-m timecyclevid2vid -flw 1 -mlw 1 -wlw 5 {_TC}"),
@@ -103,7 +103,8 @@ class Scale:
     side: int = 64  # of the squares that unconditional models make
 
 
-_RECIPE = "-lr 1e-3 -llw 60 -fmlw 10 --upsample resize -ss 0.5 1"
+_GROW = "-ss 0.5 -ts 0.2 1 --no-grow_batch"  # frame by frame at half the size, then clips
+_RECIPE = f"-lr 1e-3 -llw 60 -fmlw 10 --upsample resize {_GROW}"
 _SMALL = "-g resnet_3blocks -gf 16 -df 16"
 SCALES = {
     "quick": Scale(
@@ -114,13 +115,13 @@ SCALES = {
     ),
     "cpu": Scale(
         12, 20, 6, 20, 300, 64, 128, {PAIRED: f"{_SMALL} -tcmmf 8 {_RECIPE}",
-                                      UNPAIRED: f"{_SMALL} -tcmmf 8 -lr 5e-4 -clw 10 --upsample resize -ss 0.5 1",
-                                      UNCONDITIONAL: "-gf 16 -df 16 -tcmmf 8 -d basic -bs 4"},
-        {PAIRED: 10, UNPAIRED: 8, UNCONDITIONAL: 30},
+                                      UNPAIRED: f"{_SMALL} -tcmmf 8 -lr 5e-4 -clw 10 --upsample resize {_GROW}",
+                                      UNCONDITIONAL: "-gf 16 -df 16 -tcmmf 8 -d basic -bs 4 -lr 5e-4"},
+        {PAIRED: 10, UNPAIRED: 10, UNCONDITIONAL: 30},
     ),
     "gpu": Scale(
         48, 60, 8, 60, 300, 64, 128, {PAIRED: f"-gf 32 -df 32 -tcmmf 32 -bs 4 {_RECIPE}",
-                                      UNPAIRED: "-gf 32 -df 32 -tcmmf 32 -bs 4 -clw 10 --upsample resize -ss 0.5 1",
+                                      UNPAIRED: f"-gf 32 -df 32 -tcmmf 32 -bs 4 -clw 10 --upsample resize {_GROW}",
                                       UNCONDITIONAL: "-gf 32 -df 32 -tcmmf 32 -d basic -bs 8"},
         {PAIRED: 4, UNPAIRED: 4, UNCONDITIONAL: 20},
     ),
