@@ -31,10 +31,10 @@ demo: install
 HALF := $(shell expr \( $$(getconf _NPROCESSORS_ONLN) + 1 \) / 2)
 BOTH := --image_height 64 --image_width 128 --generator_architecture resnet_3blocks --generator_filters 16 \
     --discriminator_filters 16 --upsample resize --l1_loss_weight 60 --feature_matching_loss_weight 10 \
-    --learning_rate 0.001 --spatial_scaling 0.5 1 --log_every 10 --overwrite
-PIX2PIX := --model_type pix2pix --num_epochs 21
-TIMECYCLE := --model_type timecycle --num_epochs 9 --temporal_scaling 0.2 1 --no-grow_batch \
-    --timecycle_motion_model_filters 8 --timecycle_loss_weight 5 --no-timecycle_motion_model_residual
+    --learning_rate 0.001 --log_every 10 --overwrite
+PIX2PIX := --model_type pix2pix --num_epochs 21 --spatial_scaling 0.5 1
+TIMECYCLE := --model_type timecycle --num_epochs 14 --spatial_scaling 0.5 --temporal_scaling 0.2 1 --no-grow_batch \
+    --timecycle_motion_model_filters 8 --timecycle_loss_weight 10 --no-timecycle_motion_model_residual
 
 test: install
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto

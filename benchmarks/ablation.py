@@ -55,7 +55,7 @@ class Variant(NamedTuple):
     flags: str = ""
 
 
-_TC = "-tclw 20 --no-timecycle_motion_model_residual"
+_TC = "-tclw 10 --no-timecycle_motion_model_residual"
 VARIANTS = {
     PAIRED: [
         Variant("untrained", "flat class colours, or the source"),
@@ -64,7 +64,7 @@ VARIANTS = {
         Variant("seqpix2pix", "seqpix2pix: recurrence", "-m seqpix2pix"),
         Variant("sequence-d", "+ sequence D", "-m timecycle -tclw 0"),
         Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
-        Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 20 -tct pingpong"),
+        Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 10 -tct pingpong"),
         Variant("p++", "P + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
         Variant("vid2vid", "vid2vid", "-m vid2vid -flw 1 -mlw 1 -wlw 5"),
         Variant("timecyclevid2vid", "vid2vid + TimeCycle", f"-m timecyclevid2vid -flw 1 -mlw 1 -wlw 5 {_TC}"),
