@@ -303,10 +303,13 @@ def test_other_unpaired_data_are_no_resumption(script, refused, data, folder, sw
 def test_a_preset_gives_way_to_flags(script, refused, data, folder):
     small = [text for key, value in helpers.given("tricyclegan").items() if not key.endswith("_weight")
              for text in (f"--{key}", value)]
+    plain = ["-ss", "1", "-ts", "1"]  # a run that grows is not given other epochs
+    small += plain
     assert script("train", "run", *data["unpaired"][:2], "--preset", "up", *small, "-clw", "3") == 0
     options = Options.load("checkpoints/run/options.json")
     assert (options.model_type, options.cycle_loss_weight, options.timecycle_loss_weight) == ("tricyclegan", 3.0, 5.0)
-    again = ["train", "run", *data["unpaired"][:2], "--resume", "-ne", "3"]
+    assert (options.spatial_scaling, options.temporal_scaling, options.grow_batch) == ((1.0,), (1.0,), False)
+    again = ["train", "run", *data["unpaired"][:2], "--resume", "-ne", "3", *plain]
     assert script(*again, "--preset", "up", "-clw", "3") == 0
     assert "--cycle_loss_weight 10.0 contradicts" in refused(*again, "--preset", "up")
     assert "did you mean" in refused("train", "other", *data["unpaired"][:2], "--preset", "pp")
