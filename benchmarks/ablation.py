@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.ablation_report import EXCESS, METRICS, report, strip
+from benchmarks.ablation_report import EXCESS, METRICS, UNTRAINED, report, strip
 from timecyclegan.data.generate_synthetic import generate
 from timecyclegan.data.prepare_video import main as prepare_video
 from timecyclegan.evaluation.compute_metrics import evaluate
@@ -59,6 +59,7 @@ _TC = "-tclw 10 --no-timecycle_motion_model_residual"
 VARIANTS = {
     PAIRED: [
         Variant("untrained", "flat class colours, or the source"),
+        Variant("frozen", "the real first frame, held"),
         Variant("pix2pix", "pix2pix, per frame", "-m pix2pix"),
         Variant("averaged", "the same, averaged over time"),
         Variant("seqpix2pix", "seqpix2pix: recurrence", "-m seqpix2pix"),
@@ -298,7 +299,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         clock, begun = folder / "seconds.txt", time.monotonic()
         spent = float(clock.read_text()) if clock.exists() else 0.0
-        going_on = ["--resume"] if (folder / "checkpoints" / name).exists() else []
+        going_on = ["--resume" if (folder / "checkpoints" / name / "latest.pth").exists() else "--overwrite"]
         try:
             if not (folder / "trained").exists():
                 self.process(folder, ["train.py", name, *train, *flags, *going_on])
@@ -341,7 +342,7 @@ class Bench:
             raise Stopped(f"waits for {averaged.name}")
         colours = mean_colours(data) if run.data == "street" and not averaged else None
         for test, place in tests.items():
-            origin = place / "source"
+            origin = place / ("target" if run.variant.name == "frozen" else "source")
             if averaged:
                 origin = self.work / "runs" / averaged.name / test / averaged.name
                 origin = origin / "source_to_target" if (origin / "source_to_target").exists() else origin
@@ -350,7 +351,9 @@ class Bench:
                 last = None
                 for path in frames:
                     picture = read_image(path)
-                    if averaged:
+                    if run.variant.name == "frozen":
+                        picture = last = picture if last is None else last
+                    elif averaged:
                         last = picture if last is None else SETTLED * last + (1 - SETTLED) * picture
                         picture = np.rint(last).astype(np.uint8)
                     elif colours is not None:
@@ -474,8 +477,8 @@ def table(args: argparse.Namespace) -> Iterator[Run]:
                     if data not in WITH[family]:
                         continue
                     for variant in VARIANTS[family]:
-                        untrained = variant.name == "untrained" and (budget == "time" or seed != args.seeds[0])
-                        if not untrained and (not args.variants or variant.name in args.variants):
+                        again = variant.name in UNTRAINED and (budget, seed) != ("steps", 0)  # there is one of them
+                        if not again and (not args.variants or variant.name in args.variants):
                             yield Run(data, family, variant, budget, seed)
 
 

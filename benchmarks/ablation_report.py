@@ -8,6 +8,7 @@ import numpy as np
 from timecyclegan.video.frames import resize_image
 
 METRICS = ("e_warp", "tof", "motion", "sharpness", "grid", "ssim", "l1", "flicker")
+UNTRAINED = ("untrained", "frozen")  # the data's own
 EXCESS = ("e_warp", "flicker")  # of these the real clip's own value is taken off
 # Title, factor, format, and which way is better: of sharpness and grid the real clip's own value is 1.
 SHOWN = {
@@ -85,7 +86,7 @@ def with_equal_time(rows: Rows) -> Rows:
     timed = {key(row) for row in rows if row["budget"] == "time"}
     families = {known[:2] for known in timed}
     return rows + [row | {"budget": "time"} for row in rows if row["budget"] == "steps" and key(row) not in timed and
-                   key(row)[:2] in families and row["variant"] != "untrained"]  # fmt: skip
+                   key(row)[:2] in families and row["variant"] not in UNTRAINED]  # fmt: skip
 
 
 def means_table(rows: Rows, titles: dict[str, str], family: str) -> str:
@@ -187,7 +188,7 @@ def summary_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) ->
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
         for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
             mine = [row for row in rows if row["variant"] == name]
-            if not mine or name == "untrained":
+            if not mine or name in UNTRAINED:
                 continue
             (x, x0, x1), (y, y0, y1) = (interval(grid_of(mine, each)[0] * SHOWN[each][1]) for each in (metric, down))
             axis.errorbar(x, y, [[max(0, y - y0)], [max(0, y1 - y)]], [[max(0, x - x0)], [max(0, x1 - x)]], fmt="o",
