@@ -340,7 +340,8 @@ class Bench:
         averaged = run.of(AVERAGED[run.family]) if run.variant.name == "averaged" else None
         if averaged and not self.results.facts(averaged):
             raise Stopped(f"waits for {averaged.name}")
-        colours = mean_colours(data) if run.data == "street" and not averaged else None
+        flat = (run.data, run.variant.name) == ("street", "untrained")
+        colours = mean_colours(data) if flat else None
         for test, place in tests.items():
             origin = place / ("target" if run.variant.name == "frozen" else "source")
             if averaged:
