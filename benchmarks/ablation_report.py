@@ -1,5 +1,6 @@
 """The document of ``ablation.py``: means with bootstrap intervals, comparisons paired by clip, plots and pictures."""
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -251,4 +252,4 @@ def section(scale: str, key: Key, rows: Rows, long: Rows, titles: dict[str, str]
 
 
 def link(path: Path, beside: Path) -> str:
-    return path.resolve().relative_to(beside.resolve()).as_posix()
+    return Path(os.path.relpath(path.resolve(), beside.resolve())).as_posix()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.helpers import P, latest, message, train, trainer, weights, write_data
+from tests.training.helpers import P, given, latest, message, train, trainer, weights, write_data
 from timecyclegan.models.base_model import BaseModel
 from timecyclegan.training.checkpoint import transfer
 from timecyclegan.training.schedule import growth_stages
@@ -120,6 +120,17 @@ def test_losses_of_later_stages_join_the_table(data):
     assert values[0] == "" and float(values[-1]) > 0
     assert [int(row["epoch"]) for row in rows] == sorted(int(row["epoch"]) for row in rows)
     assert rows[-1]["epoch"] == "2"
+
+
+@pytest.mark.parametrize("model_type", ["timecyclep2", "vid2vid", "timecyclevid2vid"])
+@pytest.mark.parametrize("first", [0.2, 0.4])
+def test_the_first_clips_may_be_too_short_for_flow(data, model_type, first):
+    """Of one frame there is no pair, of two only with the one that is made of noise."""
+    growing = GROWING | {"temporal_scaling": (first, 1.0), "spatial_scaling": (1.0,)}
+    train(data, **given(model_type, flow_backend="farneback", flow_cache="flow", **growing))
+    with open("runs/run/losses.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["Loss/Generator/warp"] == "" and rows[-1]["Loss/Generator/warp"] != ""
 
 
 def nothing_written():

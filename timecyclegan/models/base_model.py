@@ -365,8 +365,10 @@ class PairedModel(BaseModel):
 
     @classmethod
     def flow_strides(cls, options: Options) -> list[int]:
-        """Between which frames of the real clip training asks for flow: those so many frames apart."""
-        return [1] if FLOW in cls.parts and options.warp_loss_weight else []
+        """Between which frames of the real clip training asks for flow: those so many frames apart; of those that are
+        judged, of which a run that grows in time has none or one in its first clips."""
+        judged = (options.block_size or cls.default_block_size) - cls.n_frames_ignored()
+        return [1] if FLOW in cls.parts and options.warp_loss_weight and judged > 1 else []
 
     def forward(self, source: Tensor, target: Tensor | None = None, **flows: Tensor) -> Tensor:
         """Generate the video for ``source``; both (N, T, 3, H, W).
