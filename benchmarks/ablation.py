@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ablation_report import EXCESS, METRICS, UNTRAINED, report, strip
@@ -400,15 +401,14 @@ class Bench:
 
     def picture(self, run: Run, data: Path, made: Path) -> None:
         """Some frames of the first clip beside a row of pixels over time, for the document."""
-        first = next(iter(find_sequences(made, VIDEOS).values()))
-        write_image(self.results.folder / f"{self.args.scale}-{run.data}" / run.family /
-                    f"{run.variant.name}-{run.budget}.png", strip([read_image(path) for path in first]))  # fmt: skip
-        if run.family == UNCONDITIONAL:
-            return
-        for side in ("source", "target"):
-            frames = next(iter(find_sequences(data / "val" / side).values()))
-            write_image(self.results.folder / f"{self.args.scale}-{run.data}" / f"{side}.png",
-                        strip([read_image(path) for path in frames]))
+        folder = self.results.folder / f"{self.args.scale}-{run.data}"
+        shown = {folder / run.family / f"{run.variant.name}-{run.budget}.webp": made}
+        if run.family != UNCONDITIONAL:
+            shown |= {folder / f"{side}.webp": data / "val" / side for side in ("source", "target")}
+        for path, clips in shown.items():
+            first = next(iter(find_sequences(clips, VIDEOS).values()))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(strip([read_image(frame) for frame in first])).save(path, quality=88)
 
 
 class Stopped(Exception):

@@ -163,7 +163,7 @@ def rollout_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) ->
     figure, axes = pyplot.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.2), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
         for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
-            mine = [row for row in rows if row["variant"] == name and row[metric]]
+            mine = [row for row in rows if row["variant"] == name and row[metric] and name not in UNTRAINED]
             frames = sorted({int(row["frame"]) for row in mine})
             line = [np.mean([float(row[metric]) for row in mine if int(row["frame"]) == frame]) for frame in frames]
             if line:
@@ -239,8 +239,8 @@ def section(scale: str, key: Key, rows: Rows, long: Rows, titles: dict[str, str]
         frames = max(int(row["frame"]) for row in mine)
         parts.append(f"A clip of over {frames} frames, in stretches:\n")
         parts.append(f"![Along a long clip]({link(folder / f'{name}-long.png', beside)})\n")
-    pictures = [(side, folder / f"{side}.png") for side in ("source", "target")] if budget == "steps" else []
-    pictures += [(titles[f"{family}/{v}"], folder / family / f"{v}-{budget}.png")
+    pictures = [(side, folder / f"{side}.webp") for side in ("source", "target")] if budget == "steps" else []
+    pictures += [(titles[f"{family}/{v}"], folder / family / f"{v}-{budget}.webp")
                  for v in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]]  # fmt: skip
     there = [(title, path) for title, path in pictures if path.exists()]
     if there:
