@@ -9,6 +9,7 @@ from PIL import Image
 
 from timecyclegan.data import generate_synthetic
 from timecyclegan.data.generate_synthetic import generate, main
+from timecyclegan.data.synthetic.film import worn_film
 from timecyclegan.data.synthetic.labels import CITYSCAPES_COLOURS, PALETTE, noisy_classes
 from timecyclegan.data.synthetic.street import ROAD, draw_street
 from timecyclegan.data.synthetic.view import Viewer
@@ -246,6 +247,32 @@ def test_label_noise_changes_sources_only_and_grows(data, tmp_path):
     assert (one & two).sum() < 0.5 * min(one.sum(), two.sum())
 
 
+def test_film_changes_sources_only(data, tmp_path):
+    generate(tmp_path, sequences=2, val_sequences=1, frames=FRAMES, film=True)
+    for part in ("val/target/000", "val/flow/000", "train/target/001"):
+        assert contents(tmp_path / part) == contents(data / part)
+    film, street = pictures(tmp_path / "val/source/000"), pictures(tmp_path / "val/target/000")
+    assert film.shape == street.shape
+    changes = [np.abs(np.diff(clip.astype(float), axis=0)).mean() for clip in (film, street)]
+    assert changes[0] > 3 * changes[1]  # it flickers
+
+
+def test_film_fades_flickers_and_hides():
+    """Of a flat picture: by the median of a frame, which damage does not move, exposure and fading; and the damage."""
+    colour = np.array([200.0, 60, 60])
+    gray = colour @ (0.299, 0.587, 0.114)
+    frames = np.array([worn_film(np.tile(colour.astype(np.uint8), (64, 128, 1)), np.random.default_rng(seed))
+                       for seed in range(400)]).astype(float)  # fmt: skip
+    levels = np.median(frames, axis=(1, 2))
+    np.testing.assert_allclose(np.exp(np.log(levels).mean(axis=0)), (gray + 0.4 * (colour - gray)) * (1, 0.85, 0.65),
+                               rtol=0.04)  # fmt: skip
+    # The exposure is drawn for each frame; what is uneven in it has 12 values, whose smooth mean moves it little more.
+    assert 0.13 < np.log(levels[:, 0]).std() < 0.18
+    hidden = (np.isin(frames, (0, 255)).all(axis=3)).mean(axis=(1, 2))
+    assert 0.01 < hidden.mean() < 0.06 and hidden.max() < 0.3
+    assert np.corrcoef(frames[0, ..., 0].ravel(), frames[1, ..., 0].ravel())[0, 1] < 0.3  # nothing of it stays
+
+
 def test_label_noise_loses_thin_objects_but_no_large_ones():
     number = np.array([list(CITYSCAPES_COLOURS).index(name) for name in ("building", "pole", "car")])
     behind = np.zeros((40, 80), int)
@@ -284,7 +311,8 @@ def test_bad_values_are_one_line_and_exit_code_2(tmp_path, capsys):
         ("--frames 0", "--frames must be 1 to 10000"), ("--width 15", "--width must"), ("--height 8", "--height must"),
         ("--sequences -1", "--sequences must"), ("--val_sequences -2", "--val_sequences must"),
         ("--seed -1", "--seed must"), ("--label_noise -0.5", "--label_noise must"),
-        ("--label_noise nan", "--label_noise must"), ("--sequences 0 --val_sequences 0", "nothing to make"),
+        ("--label_noise nan", "--label_noise must"), ("--film --label_noise 1", "--film and --label_noise 1:"),
+        ("--sequences 0 --val_sequences 0", "nothing to make"),
     ]:
         assert main([str(tmp_path / "out"), *flags.split()]) == 2
         message = capsys.readouterr().err
