@@ -35,6 +35,7 @@ from benchmarks.ablation_report import EXCESS, METRICS, UNTRAINED, report, strip
 from timecyclegan.data.generate_synthetic import generate
 from timecyclegan.data.prepare_video import main as prepare_video
 from timecyclegan.evaluation.compute_metrics import evaluate
+from timecyclegan.util.errors import UserError
 from timecyclegan.video.frames import find_sequences, read_image, write_image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -266,34 +267,40 @@ class Bench:
 
     def __call__(self, run: Run) -> str:
         """Do a run that is not done; how it ended."""
-        if self.results.facts(run):
-            return "was done"
-        with self.data_lock:
-            data = make_data(self.work, run.data, self.scale, self.args.clip)
+        if row := self.results.facts(run):
+            same = row["flags"] == " ".join(self.flags(run, row["epochs"])) or not run.variant.flags
+            return "was done" if same else f"was done with other flags: its rows are in {self.results.runs}"
         try:
-            made, epochs, seconds, flags = self.make(run, data)
-        except Stopped as stopped:
+            with self.data_lock:
+                data = make_data(self.work, run.data, self.scale, self.args.clip)
+            made, epochs, seconds = self.make(run, data)
+            clips, stretches = self.measure(run, data, made)
+        except (Stopped, UserError) as stopped:
             return str(stopped)
-        clips, stretches = self.measure(run, data, made)
         facts = {"epochs": epochs, "train_seconds": round(seconds, 1), "threads": self.threads,
                  "machine": machine(self.args.device), "torch": torch.__version__.split("+")[0], "commit": commit(),
-                 "flags": flags}  # fmt: skip
+                 "flags": " ".join(self.flags(run, epochs))}  # fmt: skip
         self.results.add(run, clips, stretches, facts)
         if run.seed == 0:
             self.picture(run, data, made["val"])
         return "done"
 
-    def make(self, run: Run, data: Path) -> tuple[dict[str, Path], int, float, str]:
-        """The generated clips of a run, by the name of the test, with its epochs, seconds and flags."""
+    def flags(self, run: Run, epochs: int | str) -> list[str]:
+        """What makes a run what it is; nothing of one that is not trained."""
+        if not run.variant.flags:
+            return []
+        return [*shlex.split(self.scale.flags[run.family]), *shlex.split(run.variant.flags), "-ne", str(epochs),
+                "--seed", str(run.seed)]  # fmt: skip
+
+    def make(self, run: Run, data: Path) -> tuple[dict[str, Path], int, float]:
+        """The generated clips of a run, by the name of the test, with its epochs and seconds."""
         if not run.variant.flags:
             return self.derive(run, data)
         name, train, tests = run.name, *folders(data, run.family)
-        epochs = self.epochs(run)
-        flags = [*shlex.split(self.scale.flags[run.family]), *shlex.split(run.variant.flags), "-ne", str(epochs),
-                 "--seed", str(run.seed), "-t", "0", "--save_every", "1000000", "--save_minutes", "2"]  # fmt: skip
-        side = self.scale.side
+        epochs, side, gpu = self.epochs(run), self.scale.side, "0" if self.args.device == "cuda" else "-1"
         size = (side, side) if run.family == UNCONDITIONAL else (self.scale.height, self.scale.width)
-        flags += ["-ih", str(size[0]), "-iw", str(size[1]), "-gpu", "0" if self.args.device == "cuda" else "-1"]
+        flags = [*self.flags(run, epochs), "-ih", str(size[0]), "-iw", str(size[1]), "-gpu", gpu, "-t", "0",
+                 "--save_every", "1000000", "--save_minutes", "2"]  # fmt: skip
         if run.variant.name in FROM_FLOW:
             flags += ["--flow_backend", "farneback", "--flow_cache", str(self.work / "flow" / run.data)]
         folder = self.work / "runs" / name
@@ -316,10 +323,10 @@ class Bench:
                 count, length = (1, self.scale.long_frames) if test == "long" else (
                     2 * self.scale.val_sequences, self.scale.frames)  # fmt: skip
                 given = ["-", "--n_sequences", str(count), "--n_frames", str(length)]
-            self.process(folder, ["test.py", name, *given, "-to", str(out), "-gpu", flags[flags.index("-gpu") + 1]])
+            self.process(folder, ["test.py", name, *given, "-to", str(out), "-gpu", gpu])
             found = out / name
             made[test] = found / "source_to_target" if (found / "source_to_target").exists() else found
-        return made, epochs, spent, " ".join(flags[: flags.index("-t")])
+        return made, epochs, spent
 
     def epochs(self, run: Run) -> int:
         """Those of the scale; for equal time, as many as take as long as those of the reference did."""
@@ -334,8 +341,8 @@ class Bench:
             raise Stopped("takes as long as the reference: its run of equal steps is that of equal time")
         return max(1, round(epochs * reference / own))
 
-    def derive(self, run: Run, data: Path) -> tuple[dict[str, Path], int, float, str]:
-        """What needs no training: an average over time, or the data's own flat picture of a frame."""
+    def derive(self, run: Run, data: Path) -> tuple[dict[str, Path], int, float]:
+        """What needs no training: an average over time, flat pictures of labels, a clip that stands still."""
         made = {}
         _, tests = folders(data, run.family)
         averaged = run.of(AVERAGED[run.family]) if run.variant.name == "averaged" else None
@@ -362,7 +369,7 @@ class Bench:
                         picture = colours[label_number(picture)]
                     write_image(made[test] / sequence / Path(path).name, picture)
         facts = self.results.facts(averaged) if averaged else None
-        return made, int(facts["epochs"]) if facts else 0, float(facts["train_seconds"]) if facts else 0.0, ""
+        return made, int(facts["epochs"]) if facts else 0, float(facts["train_seconds"]) if facts else 0.0
 
     def process(self, folder: Path, command: list[str]) -> None:
         """Run one of the programs, and let it save and stop when the time is over."""
@@ -514,14 +521,16 @@ def main() -> None:
         args.results, document = Path(args.work) / "results", Path(args.work) / "RESULTS.md"
     if not args.report:
         bench = Bench(args, Results(args.results, args.scale))
-        runs, ended = list(table(args)), 0
+        runs = list(table(args))
         with ThreadPoolExecutor(args.jobs) as pool:
-            for waiting in (False, True):  # what waited for others has them the second time
+            for last in (False, True):  # what waits for others has them the second time
+                waiting = []
                 for run, end in zip(runs, pool.map(bench, runs), strict=True):
-                    if waiting or not end.startswith("waits"):
+                    if end.startswith("waits") and not last:
+                        waiting.append(run)
+                    else:
                         print(f"{run.name}: {end}", flush=True)
-                        ended += end in ("done", "was done")
-                runs = [run for run in runs if not bench.results.facts(run)] if not waiting else runs
+                runs = waiting
     report(args.results, document, {f"{family}/{v.name}": v.title for family in FAMILIES for v in VARIANTS[family]})
 
 

@@ -86,13 +86,16 @@ def test_an_average_over_time_settles_by_half(tmp_path):
     with pytest.raises(Stopped, match="waits for street-paired-pix2pix-steps-0"):
         bench.make(run, tmp_path / "data")
     of = run.of("pix2pix")
-    bench.results.add(of, [{"clip": "000", "frames": 4}], [], {"epochs": 1, "train_seconds": 2})
+    bench.results.add(of, [{"clip": "000", "frames": 4}], [],
+                      {"epochs": 1, "train_seconds": 2, "flags": " ".join(bench.flags(of, 1))})  # fmt: skip
+    assert bench(of) == "was done"
+    assert "other flags" in bench(of._replace(variant=of.variant._replace(flags="-m dcgan")))
     for test in ("val", "long"):
         (tmp_path / "data" / test / "val").mkdir(parents=True)
         for t, gray in enumerate((0, 0, 200, 200)):
             write_image(bench.work / "runs" / of.name / test / of.name / "000" / f"{t}.png",
                         np.full((8, 8, 3), gray, np.uint8))  # fmt: skip
-    made, epochs, seconds, _ = bench.make(run, tmp_path / "data")
+    made, epochs, seconds = bench.make(run, tmp_path / "data")
     frames = [read_image(path) for path in find_sequences(made["val"])["000"]]
     assert [frame[0, 0, 0] for frame in frames] == [0, 0, 100, 150] and (epochs, seconds) == (1, 2.0)
 
