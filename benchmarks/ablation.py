@@ -15,6 +15,7 @@ import csv
 import os
 import platform
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,19 +32,18 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.ablation_report import EXCESS, METRICS, UNTRAINED, report, strip
+from benchmarks.ablation_report import EXCESS, FASTER, METRICS, REFERENCE, UNTRAINED, report, strip
 from timecyclegan.data.generate_synthetic import generate
 from timecyclegan.data.prepare_video import main as prepare_video
 from timecyclegan.evaluation.compute_metrics import evaluate
 from timecyclegan.util.errors import UserError
+from timecyclegan.util.files import replacing
 from timecyclegan.video.frames import find_sequences, read_image, write_image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results"
 PAIRED, UNPAIRED, UNCONDITIONAL = FAMILIES = "paired", "unpaired", "unconditional"
 STRETCH = 20  # frames of a rollout in one row
-REFERENCE = {PAIRED: "p", UNPAIRED: "up", UNCONDITIONAL: "u"}  # whose time the others are given
-FASTER = 1.15  # by less than this factor, equal steps are equal time
 VIDEOS = ("videos",)  # beside the frames that test.py writes
 SETTLED = 0.5  # the share of the last output in an average over time
 
@@ -177,31 +177,32 @@ class Results:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.runs, self.rollouts = (self.folder / f"{kind}-{self.scale}.csv" for kind in ("runs", "rollouts"))
 
-    def rows(self) -> list[dict[str, str]]:
-        if not self.runs.exists():
-            return []
-        with self.runs.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
     def facts(self, run: Run) -> dict[str, str] | None:
         """A row of a run; None if it has none."""
         with self.lock:
-            return next((row for row in self.rows() if tuple(row[name] for name in KEY) == run.key), None)
+            return next((row for row in _rows(self.runs) if tuple(row[name] for name in KEY) == run.key), None)
 
     def add(self, run: Run, clips: list[dict], stretches: list[dict], facts: dict[str, Any]) -> None:
         key = dict(zip(KEY, run.key, strict=True))
         with self.lock:  # the rollouts first: a run counts as done by its rows in the other file
-            _append(self.rollouts, [*KEY, "clip", "frame", *METRICS], [key | row for row in stretches])
-            _append(self.runs, [*KEY, "clip", "frames", *METRICS, *FACTS], [key | row | facts for row in clips])
+            _put(self.rollouts, [*KEY, "clip", "frame", *METRICS], key, stretches)
+            _put(self.runs, [*KEY, "clip", "frames", *METRICS, *FACTS], key, [row | facts for row in clips])
 
 
-def _append(path: Path, columns: list[str], rows: list[dict]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _put(path: Path, columns: list[str], key: dict[str, str], rows: list[dict]) -> None:
+    """Let the rows of a run be these; the file is always whole."""
+    others = [row for row in _rows(path) if {name: row[name] for name in key} != key]
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+        writer.writeheader()
+        writer.writerows([*others, *(key | row for row in rows)])
 
 
 # ---- data
@@ -213,10 +214,11 @@ def make_data(work: Path, name: str, scale: Scale, clip: str) -> Path:
     root = work / "data" / name
     if (root / "done").exists():
         return root
+    shutil.rmtree(root, ignore_errors=True)  # what was begun
     kind = DATA[name]
     if isinstance(kind, str):
         if not clip:
-            raise SystemExit(f"ablation.py: {name} is made of a real clip; give one with --clip")
+            raise UserError(f"--data {name} is made of a real clip: give one with --clip")
         size = ["--height", str(scale.height), "--width", str(scale.width)]
         prepare_video([clip, str(root), "--source", kind, "--split", "0.8", *size, "--overwrite"])
         for side in ("source", "target"):  # the rest of the clip, in pieces of the length of the other data's
@@ -246,7 +248,7 @@ def make_data(work: Path, name: str, scale: Scale, clip: str) -> Path:
 def folders(data: Path, family: str) -> tuple[list[str], dict[str, Path]]:
     """What train.py is given, and by name the folders that hold clips to test on."""
     if family == UNCONDITIONAL:
-        return ["-", str(data / "square/train/target")], {"val": data / "square/val", "long": data / "long/val"}
+        return ["-", str(data / "square/train/target")], {"val": data / "square/val", "long": data / "square/val"}
     train = data / ("unpaired" if family == UNPAIRED else "train")
     tests = {"val": data / "val", "long": data / "long/val"}
     return [str(train / "source"), str(train / "target")], {n: path for n, path in tests.items() if path.exists()}
@@ -280,9 +282,9 @@ class Bench:
         facts = {"epochs": epochs, "train_seconds": round(seconds, 1), "threads": self.threads,
                  "machine": machine(self.args.device), "torch": torch.__version__.split("+")[0], "commit": commit(),
                  "flags": " ".join(self.flags(run, epochs))}  # fmt: skip
-        self.results.add(run, clips, stretches, facts)
         if run.seed == 0:
             self.picture(run, data, made["val"])
+        self.results.add(run, clips, stretches, facts)
         return "done"
 
     def flags(self, run: Run, epochs: int | str) -> list[str]:
@@ -324,8 +326,7 @@ class Bench:
                     2 * self.scale.val_sequences, self.scale.frames)  # fmt: skip
                 given = ["-", "--n_sequences", str(count), "--n_frames", str(length)]
             self.process(folder, ["test.py", name, *given, "-to", str(out), "-gpu", gpu])
-            found = out / name
-            made[test] = found / "source_to_target" if (found / "source_to_target").exists() else found
+            made[test] = towards_target(out / name)
         return made, epochs, spent
 
     def epochs(self, run: Run) -> int:
@@ -336,9 +337,11 @@ class Bench:
         rows = [self.results.facts(run.of(name, "steps")) for name in (REFERENCE[run.family], run.variant.name)]
         if None in rows:
             raise Stopped("waits for the runs of equal steps")
+        if len({(row["machine"], row["threads"]) for row in rows}) > 1:
+            raise Stopped("has no equal time: its run of equal steps was timed on another machine than the reference's")
         reference, own = (float(row["train_seconds"]) for row in rows)
         if reference < FASTER * own:
-            raise Stopped("takes as long as the reference: its run of equal steps is that of equal time")
+            raise Stopped("takes as long as the reference, or longer: no run but that of equal steps")
         return max(1, round(epochs * reference / own))
 
     def derive(self, run: Run, data: Path) -> tuple[dict[str, Path], int, float]:
@@ -353,8 +356,7 @@ class Bench:
         for test, place in tests.items():
             origin = place / ("target" if run.variant.name == "frozen" else "source")
             if averaged:
-                origin = self.work / "runs" / averaged.name / test / averaged.name
-                origin = origin / "source_to_target" if (origin / "source_to_target").exists() else origin
+                origin = towards_target(self.work / "runs" / averaged.name / test / averaged.name)
             made[test] = self.work / "runs" / run.name / test
             for sequence, frames in find_sequences(origin, VIDEOS).items():
                 last = None
@@ -383,7 +385,10 @@ class Bench:
                 code = child.wait(timeout=None if self.end == float("inf") else max(0, self.end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGTERM)
-                child.wait()
+                try:
+                    child.wait(timeout=60)
+                except subprocess.TimeoutExpired:
+                    child.kill()
                 raise Stopped("cut off, and goes on next time") from None
         if code:
             raise Stopped(f"failed with exit code {code}: see {folder / 'log.txt'}")
@@ -397,6 +402,9 @@ class Bench:
             kind = UNCONDITIONAL if run.family == UNCONDITIONAL else PAIRED  # the street knows what it looks like
             real, fake = find_sequences(place / "target"), find_sequences(made[test], VIDEOS)
             found = evaluate(real, fake, flow, kind, only=METRICS)["metrics"]
+            for entry in found.values() if kind == UNCONDITIONAL else ():  # no real clip belongs to a generated one
+                entry["real_per_sequence"] = dict.fromkeys(fake, entry.get("real"))
+                entry["real_per_frame"] = {clip: [entry.get("real")] * len(frames) for clip, frames in fake.items()}
             for clip, frames in fake.items():
                 if test == "val":
                     clips.append({"clip": clip, "frames": len(frames), **values(found, "per_sequence", clip)})
@@ -416,6 +424,11 @@ class Bench:
             first = next(iter(find_sequences(clips, VIDEOS).values()))
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(strip([read_image(frame) for frame in first])).save(path, quality=88)
+
+
+def towards_target(results: Path) -> Path:
+    """Of a model that translates both ways, what it made of the source."""
+    return results / "source_to_target" if (results / "source_to_target").exists() else results
 
 
 class Stopped(Exception):
@@ -514,24 +527,27 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     document = REPOSITORY / "docs" / "RESULTS.md"
-    if not args.work and not args.report:
+    if not args.work and (args.quick or not args.report):
         parser().error("give a folder to work in")
+    if args.results != RESULTS:
+        document = args.results.parent / "RESULTS.md"
     if args.quick:
         args.scale, args.data, args.families, args.seeds = "quick", ["street"], [PAIRED], [0]
         args.results, document = Path(args.work) / "results", Path(args.work) / "RESULTS.md"
     if not args.report:
         bench = Bench(args, Results(args.results, args.scale))
-        runs = list(table(args))
+        runs, before, failed = list(table(args)), 0, False
         with ThreadPoolExecutor(args.jobs) as pool:
-            for last in (False, True):  # what waits for others has them the second time
-                waiting = []
+            while runs and len(runs) != before:  # what waits for others has them the next time
+                before, waiting = len(runs), []
                 for run, end in zip(runs, pool.map(bench, runs), strict=True):
-                    if end.startswith("waits") and not last:
-                        waiting.append(run)
-                    else:
-                        print(f"{run.name}: {end}", flush=True)
+                    print(f"{run.name}: {end}", flush=True)
+                    failed |= end.startswith("failed")
+                    waiting += [run] * end.startswith("waits")
                 runs = waiting
-    report(args.results, document, {f"{family}/{v.name}": v.title for family in FAMILIES for v in VARIANTS[family]})
+    report(args.results, document, {family: {v.name: v.title for v in VARIANTS[family]} for family in FAMILIES})
+    if not args.report and failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ import numpy as np
 from timecyclegan.video.frames import resize_image
 
 METRICS = ("e_warp", "tof", "motion", "sharpness", "grid", "ssim", "l1", "flicker")
+REFERENCE = {"paired": "p", "unpaired": "up", "unconditional": "u"}  # whose time the others are given
+FASTER = 1.15  # within this factor, equal steps are equal time
 UNTRAINED = ("untrained", "frozen")  # the data's own
 EXCESS = ("e_warp", "flicker")  # of these the real clip's own value is taken off
-# Title, factor, format, and which way is better: of sharpness and grid the real clip's own value is 1.
+# Title, factor and format.
 SHOWN = {
-    "e_warp": ("excess E_warp x 10⁴", 1e4, "{:.1f}", "lower"), "tof": ("tOF, px", 1, "{:.3f}", "lower"),
-    "motion": ("motion-following", 1, "{:.2f}", "higher"), "sharpness": ("sharpness", 1, "{:.2f}", "higher"),
-    "grid": ("grid", 1, "{:.2f}", "1"), "ssim": ("SSIM", 1, "{:.3f}", "higher"), "l1": ("L1", 1, "{:.1f}", "lower"),
-    "flicker": ("flicker - real", 1, "{:+.4f}", "0"),
+    "e_warp": ("excess E_warp x 10⁴", 1e4, "{:.1f}"), "tof": ("tOF, px", 1, "{:.3f}"),
+    "motion": ("motion-following", 1, "{:.2f}"), "sharpness": ("sharpness", 1, "{:.2f}"),
+    "grid": ("grid", 1, "{:.2f}"), "ssim": ("SSIM", 1, "{:.3f}"), "l1": ("L1", 1, "{:.1f}"),
+    "flicker": ("flicker - real", 1, "{:+.4f}"),
 }  # fmt: skip
 FALL, STAY = ("e_warp", "tof"), ("sharpness", "motion", "ssim")  # what a win is made of
 AGAINST = {"p": ("pix2pix", "averaged", "sequence-d"), "up": ("cyclegan", "averaged", "sequence-d"),
@@ -67,8 +69,8 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     return float(np.nanmean(values)), *(float(np.nanpercentile(drawn, p)) for p in (tail, 100 - tail))
 
 
-def paired(rows: Rows, one: str, other: str, metric: str) -> np.ndarray | None:
-    """(seeds, clips) of ``one`` minus ``other``, where both have a value; None where they share nothing."""
+def paired(rows: Rows, one: str, other: str, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both variants' values of the seeds and clips that both have, (seeds, clips); None where they share nothing."""
     sides = [grid_of([row for row in rows if row["variant"] == name], metric) for name in (one, other)]
     (a, seeds, clips), (b, other_seeds, other_clips) = sides
     shared = [s for s in seeds if s in other_seeds], [c for c in clips if c in other_clips]
@@ -76,41 +78,48 @@ def paired(rows: Rows, one: str, other: str, metric: str) -> np.ndarray | None:
         return None
     a = a[np.ix_(*([own.index(x) for x in both] for own, both in zip((seeds, clips), shared, strict=True)))]
     b = b[np.ix_(*([own.index(x) for x in both] for own, both in zip((other_seeds, other_clips), shared, strict=True)))]
-    return None if np.isnan(a - b).all() else a - b
+    return None if np.isnan(a - b).all() else (a, b)
 
 
-def with_equal_time(rows: Rows) -> Rows:
-    """Adds to the rows of equal time those of equal steps, of variants that took as long as the reference."""
+def with_equal_time(rows: Rows, runs: Rows) -> Rows:
+    """Adds to the rows of equal time those of equal steps of what took as long as the reference, by ``runs``."""
     def key(row: dict[str, str]) -> tuple[str, ...]:
         return row["data"], row["family"], row["variant"], row["seed"]
 
-    timed = {key(row) for row in rows if row["budget"] == "time"}
+    timed = {key(row) for row in runs if row["budget"] == "time"}
+    seconds = {key(row): float(row["train_seconds"]) for row in runs if row["budget"] == "steps"}
+
+    def as_long(row: dict[str, str]) -> bool:
+        data, family, _, seed = key(row)
+        reference = seconds.get((data, family, REFERENCE[family], seed), 0)
+        return reference / FASTER < seconds.get(key(row), 0) < reference * FASTER and key(row) not in timed
+
     families = {known[:2] for known in timed}
-    return rows + [row | {"budget": "time"} for row in rows if row["budget"] == "steps" and key(row) not in timed and
-                   key(row)[:2] in families and row["variant"] not in UNTRAINED]  # fmt: skip
+    return rows + [row | {"budget": "time"} for row in rows
+                   if row["budget"] == "steps" and key(row)[:2] in families and as_long(row)]  # fmt: skip
 
 
-def means_table(rows: Rows, titles: dict[str, str], family: str) -> str:
+def means_table(rows: Rows, titles: dict[str, str]) -> str:
     """A line per variant, a column per metric, mean and interval."""
     shown = [metric for metric in METRICS if any(row[metric] for row in rows)]
     lines = ["| model | " + " | ".join(SHOWN[metric][0] for metric in shown) + " | seeds | training, s |",
              "|---|" + "---|" * (len(shown) + 2)]  # fmt: skip
-    for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
+    for name in titles:
         mine = [row for row in rows if row["variant"] == name]
         if not mine:
             continue
         cells = []
         for metric in shown:
             values, seeds, _ = grid_of(mine, metric)
-            _, factor, form, _ = SHOWN[metric]
+            _, factor, form = SHOWN[metric]
             mean, low, high = interval(values * factor)
             cells.append("-" if np.isnan(mean) else f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]")
         seconds = np.mean([float(row["train_seconds"]) for row in mine])
-        lines.append(f"| {titles[f'{family}/{name}']} | " + " | ".join(cells) + f" | {len(seeds)} | {seconds:.0f} |")
+        lines.append(f"| {titles[name]} | " + " | ".join(cells) + f" | {len(seeds)} | {seconds:.0f} |")
     return "\n".join(lines)
 
 
-def comparisons(rows: Rows, titles: dict[str, str], family: str) -> str:
+def comparisons(rows: Rows, titles: dict[str, str]) -> str:
     """A line per comparison: the differences with their intervals, of what is to fall also in percent, and a verdict.
     """
     lines = []
@@ -121,30 +130,32 @@ def comparisons(rows: Rows, titles: dict[str, str], family: str) -> str:
             if not found or any(value is None for value in found.values()):
                 continue
             cells, bounds = [], {}
-            for metric, difference in found.items():
-                _, factor, form, _ = SHOWN[metric]
-                mean, low, high = bounds[metric] = interval(difference * factor)
+            for metric, (own, theirs) in found.items():
+                _, factor, form = SHOWN[metric]
+                mean, low, high = bounds[metric] = interval((own - theirs) * factor)
                 form = form.replace("{:", "{:+")
                 cell = f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
-                if metric in FALL:
-                    base = np.nanmean(grid_of([row for row in rows if row["variant"] == other], metric)[0]) * factor
+                base = np.nanmean(np.where(np.isnan(own), np.nan, theirs)) * factor
+                if metric in FALL and base > 0:
                     cell += f" ({100 * mean / base:+.0f} %)"
                 cells.append(cell)
-            lines.append(f"| {titles[f'{family}/{one}']} - {titles[f'{family}/{other}']} | " + " | ".join(cells)
-                         + f" | {verdict(bounds)} |")
+            lines.append(f"| {titles[one]} - {titles[other]} | " + " | ".join(cells)
+                         + f" | {len(own)} | {verdict(bounds)} |")
     if not lines:
         return ""
-    head = "| difference | " + " | ".join(SHOWN[metric][0] for metric in shown) + " | verdict |"
-    return "\n".join([head, "|---|" + "---|" * (len(shown) + 1), *lines])
+    head = "| difference | " + " | ".join(SHOWN[metric][0] for metric in shown) + " | seeds | verdict |"
+    return "\n".join([head, "|---|" + "---|" * (len(shown) + 2), *lines])
 
 
 def verdict(bounds: dict[str, tuple[float, float, float]]) -> str:
     """A win: what should fall does, and nothing else does; what the intervals leave open is said."""
-    fallen = [metric for metric in FALL if metric in bounds and bounds[metric][0] < 0]
-    lost = [metric for metric in STAY if metric in bounds and bounds[metric][0] < 0]
+    if absent := [SHOWN[metric][0] for metric in (*FALL, *STAY) if metric not in bounds]:
+        return f"none, without {', '.join(absent)}"
+    fallen = [metric for metric in FALL if bounds[metric][0] < 0]
+    lost = [metric for metric in STAY if bounds[metric][0] < 0]
     if not fallen:
         return "no"
-    if len(fallen) < sum(metric in bounds for metric in FALL):
+    if len(fallen) < len(FALL):
         return f"only {SHOWN[fallen[0]][0].split(',')[0]} falls"
     if lost:
         return "steadier, but less " + ", ".join(SHOWN[metric][0] for metric in lost)
@@ -152,7 +163,7 @@ def verdict(bounds: dict[str, tuple[float, float, float]]) -> str:
     return "**win**" if sure else "win, within the intervals"
 
 
-def rollout_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) -> None:
+def rollout_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
     """How metrics go along a long clip, a line per variant, mean over seeds."""
     import matplotlib
 
@@ -162,12 +173,12 @@ def rollout_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) ->
     shown = [m for m in ("e_warp", "motion", "sharpness", "ssim", "grid", "flicker") if any(row[m] for row in rows)]
     figure, axes = pyplot.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.2), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
+        for name in titles:
             mine = [row for row in rows if row["variant"] == name and row[metric] and name not in UNTRAINED]
             frames = sorted({int(row["frame"]) for row in mine})
             line = [np.mean([float(row[metric]) for row in mine if int(row["frame"]) == frame]) for frame in frames]
             if line:
-                axis.plot(frames, np.multiply(line, SHOWN[metric][1]), label=titles[f"{family}/{name}"], linewidth=1.3)
+                axis.plot(frames, np.multiply(line, SHOWN[metric][1]), label=titles[name], linewidth=1.3)
         axis.set(title=SHOWN[metric][0], xlabel="frame")
         axis.set_yscale("log" if metric in ("grid",) else "linear")
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
@@ -176,7 +187,7 @@ def rollout_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) ->
     pyplot.close(figure)
 
 
-def summary_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) -> None:
+def summary_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
     """Steadiness against sharpness and against motion-following, a point per variant with its intervals."""
     import matplotlib
 
@@ -187,13 +198,13 @@ def summary_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) ->
     down = "e_warp" if any(row["e_warp"] for row in rows) else "tof"
     figure, axes = pyplot.subplots(1, len(shown), figsize=(4.2 * len(shown), 3.6), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for name in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]:
+        for name in titles:
             mine = [row for row in rows if row["variant"] == name]
             if not mine or name in UNTRAINED:
                 continue
             (x, x0, x1), (y, y0, y1) = (interval(grid_of(mine, each)[0] * SHOWN[each][1]) for each in (metric, down))
             axis.errorbar(x, y, [[max(0, y - y0)], [max(0, y1 - y)]], [[max(0, x - x0)], [max(0, x1 - x)]], fmt="o",
-                          label=titles[f"{family}/{name}"], markersize=4, linewidth=0.8)  # fmt: skip
+                          label=titles[name], markersize=4, linewidth=0.8)  # fmt: skip
         axis.set(xlabel=SHOWN[metric][0], ylabel=SHOWN[down][0])
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,22 +212,22 @@ def summary_plot(rows: Rows, titles: dict[str, str], family: str, path: Path) ->
     pyplot.close(figure)
 
 
-def report(results: Path, document: Path, titles: dict[str, str]) -> None:
+def report(results: Path, document: Path, titles: dict[str, dict[str, str]]) -> None:
     """Write what the CSV files in ``results`` say between the marks of ``document``; the rest of it stays.
 
     Args:
-        titles: what variants are called, by family/name, in the order of the tables.
+        titles: what variants are called, by family and name, in the order of the tables.
     """
     parts = []
     for path in sorted(results.glob("runs-*.csv")):
-        scale, rows = path.stem.removeprefix("runs-"), with_equal_time(read(path))
-        rollouts = results / f"rollouts-{scale}.csv"
-        long = with_equal_time(read(rollouts)) if rollouts.exists() else []
+        scale, runs = path.stem.removeprefix("runs-"), read(path)
+        rows, rollouts = with_equal_time(runs, runs), results / f"rollouts-{scale}.csv"
+        long = with_equal_time(read(rollouts), runs) if rollouts.exists() else []
         machines = ", ".join(dict.fromkeys(row["machine"] for row in rows))
         parts.append(f"## Scale `{scale}` ({machines})\n")
         for data, family, budget in dict.fromkeys((row["data"], row["family"], row["budget"]) for row in rows):
             mine = [row for row in rows if (row["data"], row["family"], row["budget"]) == (data, family, budget)]
-            parts.append(section(scale, (data, family, budget), mine, long, titles, results, document.parent))
+            parts.append(section(scale, (data, family, budget), mine, long, titles[family], results, document.parent))
     text = document.read_text("utf-8") if document.exists() else "# Results\n\n" + BEGIN + END + "\n"
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -229,19 +240,19 @@ def section(scale: str, key: Key, rows: Rows, long: Rows, titles: dict[str, str]
     data, family, budget = key
     folder = results / f"{scale}-{data}"
     name = f"{family}-{budget}"
-    parts = [f"### {data}, {family}, equal {budget}\n", means_table(rows, titles, family), "",
-             comparisons(rows, titles, family), ""]  # fmt: skip
-    summary_plot(rows, titles, family, folder / f"{name}.png")
+    parts = [f"### {data}, {family}, equal {budget}\n", means_table(rows, titles), "",
+             comparisons(rows, titles), ""]  # fmt: skip
+    summary_plot(rows, titles, folder / f"{name}.png")
     parts.append(f"![Steadiness against the rest]({link(folder / f'{name}.png', beside)})\n")
     mine = [row for row in long if (row["data"], row["family"], row["budget"]) == key]
     if mine:
-        rollout_plot(mine, titles, family, folder / f"{name}-long.png")
-        frames = max(int(row["frame"]) for row in mine)
-        parts.append(f"A clip of over {frames} frames, in stretches:\n")
+        rollout_plot(mine, titles, folder / f"{name}-long.png")
+        stretches = sorted({int(row["frame"]) for row in mine})
+        parts.append(f"Along one clip, stretch by stretch of {stretches[-1] // max(1, len(stretches) - 1)} frames:\n")
         parts.append(f"![Along a long clip]({link(folder / f'{name}-long.png', beside)})\n")
     pictures = [(side, folder / f"{side}.webp") for side in ("source", "target")] if budget == "steps" else []
-    pictures += [(titles[f"{family}/{v}"], folder / family / f"{v}-{budget}.webp")
-                 for v in [key.split("/")[1] for key in titles if key.startswith(f"{family}/")]]  # fmt: skip
+    pictures += [(titles[v], folder / family / f"{v}-{budget}.webp")
+                 for v in titles]  # fmt: skip
     there = [(title, path) for title, path in pictures if path.exists()]
     if there:
         parts += ["Frames 2, 3, 4, the middle and the last of the first clip, then a row of pixels over time "

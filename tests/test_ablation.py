@@ -13,7 +13,7 @@ from benchmarks.ablation_report import METRICS, interval, paired, report, verdic
 from timecyclegan.video.frames import find_sequences, read_image, write_image
 
 ROOT = Path(__file__).resolve().parent.parent
-TITLES = {"paired/pix2pix": "pix2pix", "paired/sequence-d": "+ sequence D", "paired/p": "P"}
+TITLES = {"paired": {"pix2pix": "pix2pix", "sequence-d": "+ sequence D", "p": "P"}}
 
 
 def rows(variant, values, budget="steps", **changes):
@@ -40,10 +40,12 @@ def test_interval_spans_seeds_as_well_as_clips():
 def test_what_differs_from_clip_to_clip_cancels_in_a_paired_difference():
     hard = np.array([[1.0, 5.0, 9.0], [2.0, 4.0, 8.0]])
     both = rows("p", hard - 0.5) + rows("sequence-d", hard)
-    np.testing.assert_allclose(interval(paired(both, "p", "sequence-d", "tof")), -0.5)
+    own, theirs = paired(both, "p", "sequence-d", "tof")
+    np.testing.assert_allclose(interval(own - theirs), -0.5)
     assert paired(both, "p", "pix2pix", "tof") is None
     fewer = [row for row in both if (row["variant"], row["clip"]) != ("p", "001")]
-    assert paired(fewer, "p", "sequence-d", "tof").shape == (2, 2)
+    own, theirs = paired(fewer, "p", "sequence-d", "tof")
+    assert own.shape == (2, 2) and (theirs == hard[:, [0, 2]]).all()
 
 
 @pytest.mark.parametrize(("changes", "said"), [
@@ -57,11 +59,18 @@ def test_verdicts(changes, said):
     assert verdict(found | changes).startswith(said)
 
 
+def test_there_is_no_verdict_without_a_metric_that_it_is_made_of():
+    assert verdict({"tof": (-1, -2, -0.5), "sharpness": (0.1, 0, 0.2)}) == "none, without excess E_warp x 10⁴, " \
+        "motion-following, SSIM"
+
+
 def test_the_document_is_made_of_the_rows(tmp_path):
     """What stands around the marks stays, and equal steps stand for equal time where they took as long."""
     results, document = tmp_path / "results", tmp_path / "RESULTS.md"
     document.write_text(f"before\n{ablation_report.BEGIN}old\n{ablation_report.END}\nafter\n")
-    own = rows("pix2pix", [[0.004, 0.006]]) + rows("p", [[0.002, 0.002]]) + rows("pix2pix", [[0.003, 0.003]], "time")
+    own = rows("pix2pix", [[0.004, 0.006]], train_seconds=4) + rows("p", [[0.002, 0.002]])
+    own += rows("sequence-d", [[0.001, 0.001]], train_seconds=5)  # faster, and has no run of equal time yet
+    own += rows("pix2pix", [[0.003, 0.003]], "time")
     results.mkdir()
     with (results / "runs-cpu.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(own[0]))
@@ -74,6 +83,7 @@ def test_the_document_is_made_of_the_rows(tmp_path):
     assert "| pix2pix | 50.0 [40.0, 60.0]" in steps and "| P | 20.0 [20.0, 20.0]" in steps
     assert "| pix2pix | 30.0 [30.0, 30.0]" in time and "| P | 20.0 [20.0, 20.0]" in time
     assert "| P - pix2pix | -30.0 [-40.0, -20.0] (-60 %)" in steps
+    assert "| + sequence D | 10.0" in steps and "+ sequence D" not in time
     for place in text.split("](")[1:]:
         assert (tmp_path / place.split(")")[0]).is_file()
 
