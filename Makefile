@@ -20,7 +20,10 @@ demo: install
 	@echo "Training TimeCycleGAN-P, and for as long, at the same time, pix2pix (it reports to demo/pix2pix.txt)"
 	cd demo && export OMP_NUM_THREADS=$(HALF) && { \
 	    $(RUN) ../train.py pix2pix street/train/source street/train/target $(BOTH) $(PIX2PIX) > pix2pix.txt 2>&1 & \
-	    $(RUN) ../train.py timecycle street/train/source street/train/target $(BOTH) $(TIMECYCLE); } && wait $$!
+	    beside=$$!; \
+	    $(RUN) ../train.py timecycle street/train/source street/train/target $(BOTH) $(TIMECYCLE) || \
+	        { kill $$beside; exit 1; }; \
+	    wait $$beside || { tail -n 3 pix2pix.txt; exit 1; }; }
 	cd demo && $(RUN) ../val.py pix2pix street/val/source street/val/target
 	cd demo && $(RUN) ../val.py timecycle street/val/source street/val/target --beside pix2pix
 	cd demo && $(RUN) -m timecyclegan.evaluation.report \

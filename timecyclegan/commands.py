@@ -304,7 +304,7 @@ def _beside(test: TestOptions, arguments: Arguments, direction: Direction) -> "t
                   for name, inputs in direction.inputs.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--beside {test.beside}: {file} holds no results; {again}") from error
-    if folders != _folders(arguments):
+    if any(Path(folders[side]).resolve() != Path(given).resolve() for side, given in _folders(arguments).items()):
         raise UserError(f"--beside {test.beside}: {file} is of the folders {' and '.join(folders.values())}, not of "
                         f"{' and '.join(_folders(arguments).values())}; {again}")  # fmt: skip
     if missing := [path for paths in frames.values() for path in paths if not path.is_file()]:
