@@ -156,7 +156,8 @@ class TimeCycleOptions:
     timecycle_loss: str = option("l1", "-tcl", "distance of the TimeCycle loss", choices=DISTANCES)
     timecycle_loss_weight: float = _weight("-tclw", "the TimeCycle loss")
     timecycle_gan_loss_weight: float = option(1.0, "-tcglw", "weight of the generator's adversarial losses on the "
-                                              "walk's images; 0 shows them to no discriminator", NON_NEGATIVE)  # fmt: skip
+                                              "walk's images; 0 shows them to no discriminator",
+                                              NON_NEGATIVE)  # fmt: skip
     timecycle_motion_model_architecture: str = option("resnet_1blocks", "-tcmm", "of the motion model, named as for -g")
     timecycle_motion_model_filters: int = option(64, "-tcmmf", "channels of the motion model's first layer", POSITIVE)
     timecycle_motion_model_residual: bool = option(True, None, "the motion model predicts the change since the nearest "
