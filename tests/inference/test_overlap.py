@@ -284,7 +284,7 @@ def test_ctrl_c_ends_all_threads_and_no_picture_is_half_written(script, folder, 
     def pressed(path, image):
         if path.name == "3.png":
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)
+            time.sleep(0.5)  # the main thread, which gets the signal, may have to wait for a processor
         write_image(path, image)
 
     monkeypatch.setattr(folders, "write_image", pressed)

@@ -39,9 +39,10 @@ def test_every_model_type(data, capsys, model_type):
         assert re.search(rf"{name} +{sum(p.numel() for p in network.parameters()):,}\n", lines["Networks"] + "\n")
     for term, (weight, reached) in reach(run).items():
         side, name = term.split("/")
-        flag = weight_flag(name, weight, run.options)
+        flag = weight_flag(term, weight, run.options)
         assert re.search(rf"\n  {name} +\S+ +{weight:g}  {re.escape(flag or '-')} +{', '.join(reached)}", lines[side])
-        own = {flag: value for flag, value in vars(run.options).items() if flag.endswith("_weight") and value}
+        own = {flag: value for flag, value in vars(run.options).items()
+               if flag.endswith("_weight") and flag in model_class(model_type).uses and value}  # fmt: skip
         # The weights differ from each other and from what terms without a flag have.
         expected = [f"--{flag}" for flag, value in own.items() if weight == value]
         expected += [f"--{flag} x 0.5" for flag, value in own.items() if 2 * weight == value and "identity" in name]

@@ -102,7 +102,8 @@ def missing_losses(options: Options, given: Collection[str]) -> list[str]:
     off = {name for name in weights if not getattr(options, name)}
     if options.recycle_loss_weight and "recycle_loss_weight" in kind.uses:  # another name of the same
         off.discard("cycle_loss_weight")
-    alone = not any(getattr(options, name) for name in kind.uses if name.endswith("_loss_weight"))
+    alone = not any(getattr(options, name) for name in kind.uses
+                    if name.endswith("_loss_weight") and not name.endswith("gan_loss_weight"))  # fmt: skip
     if not alone:
         essential = {"timecycle_loss_weight": WALK in kind.parts and not walks(options),
                      "warp_loss_weight": FLOW in kind.parts and not kind.flow_strides(options)}  # fmt: skip

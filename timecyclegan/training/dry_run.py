@@ -21,6 +21,7 @@ from timecyclegan.util.options import Options
 # Terms that do not have the name of the flag that weighs them; the first that is not 0 does.
 WEIGHED_BY = {
     "identity": ("cycle",), "recycle": ("recycle", "cycle"), "predictor": ("recycle", "cycle"), "flow_warp": ("flow",),
+    "gan_sequence": ("sequence_gan",), "gan_predictor": ("gan",), "feature_matching_sequence": ("feature_matching",),
 }  # fmt: skip
 
 
@@ -96,8 +97,11 @@ def reach(run: Run) -> dict[str, tuple[float, dict[str, int]]]:
 
 
 def weight_flag(term: str, weight: float, options: Options) -> str:
-    """The flag that sets the ``weight`` of a term, empty where there is none."""
-    name = re.sub(r"(_sequence_\d+)?(_target|_source)?$", "", term)
+    """The flag that sets the ``weight`` of a term (``Generator/l1``), empty where there is none."""
+    side, name = term.split("/")
+    if side == "Discriminator":
+        return ""
+    name = re.sub(r"(_\d+)?(_target|_source)?$", "", name)
     for stem in WEIGHED_BY.get(name, (name,)):
         if value := getattr(options, f"{stem}_loss_weight", 0.0):
             return f"--{stem}_loss_weight" + (f" x {weight / value:g}" if weight != value else "")
@@ -137,7 +141,7 @@ def print_dry_run(run: Run, threads: int, cache: str = "off") -> None:
                 name = term.removeprefix(f"{side}/")
                 trained = [network if count == sizes[network] else f"{network} ({count:,} of its parameters)"
                            for network, count in reached.items()]  # fmt: skip
-                flag = weight_flag(name, weight, stage) or "-"
+                flag = weight_flag(term, weight, stage) or "-"
                 value = f"{cost.losses[term]:.4g}"
                 rows.append((f"  {name}", value, f"{weight:g}", flag, ", ".join(trained) or "NOTHING"))
         if f"{side}/total" in cost.losses:
