@@ -17,7 +17,8 @@ OTHER = {  # a value that is not the default
     "pool_size": 1, "timecycle_loss": "l2", "timecycle_motion_model_architecture": "resnet_2blocks",
     "timecycle_motion_model_filters": 3, "timecycle_motion_model_residual": False,
     "timecycle_separate_motion_models": True, "timecycle_type": "unconditional", "max_return": 2, "bptt": 2,
-    **{field.name: 0.5 if field.default else 1.0 for concern in (LossOptions, TimeCycleOptions) for field in dataclasses.fields(concern)
+    **{field.name: 0.5 if field.default else 1.0
+       for concern in (LossOptions, TimeCycleOptions) for field in dataclasses.fields(concern)
        if field.name.endswith("_weight") and field.name != "perceptual_loss_weight"},
 }  # fmt: skip
 NEED_FILES = {"flow_weights", "flow_cache", "perceptual_loss_weight"}
