@@ -250,9 +250,9 @@ def section(scale: str, key: Key, rows: Rows, long: Rows, titles: dict[str, str]
         stretches = sorted({int(row["frame"]) for row in mine})
         parts.append(f"Along one clip, stretch by stretch of {stretches[-1] // max(1, len(stretches) - 1)} frames:\n")
         parts.append(f"![Along a long clip]({link(folder / f'{name}-long.png', beside)})\n")
-    pictures = [(side, folder / f"{side}.webp") for side in ("source", "target")] if budget == "steps" else []
-    pictures += [(titles[v], folder / family / f"{v}-{budget}.webp")
-                 for v in titles]  # fmt: skip
+    sides = ("source", "target") if family != "unconditional" else ()
+    pictures = [(side, folder / f"{side}.webp") for side in sides]
+    pictures += [(title, folder / family / f"{variant}-{budget}.webp") for variant, title in titles.items()]
     there = [(title, path) for title, path in pictures if path.exists()]
     if there:
         parts += ["Frames 2, 3, 4, the middle and the last of the first clip, then a row of pixels over time "
