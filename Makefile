@@ -1,5 +1,5 @@
-# make demo: install, make small street videos and worn film of them, train TimeCycleGAN-P to restore it, and pix2pix
-# beside it, measure, write a report
+# make demo: install, make small street videos and worn film of them, train vid2vid with TimeCycle to restore it, and
+# pix2pix beside it, measure, write a report
 # make test: the fast tests;  make test-slow: the others;  make lint: ruff
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,7 +17,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 
 demo: install
 	$(RUN) -m timecyclegan.data.generate_synthetic demo/street --film --sequences 12 --frames 20 --overwrite
-	@echo "Training TimeCycleGAN-P, and for as long, at the same time, pix2pix (it reports to demo/pix2pix.txt)"
+	@echo "Training TimeCycle on vid2vid, and for as long, at the same time, pix2pix (it reports to demo/pix2pix.txt)"
 	cd demo && export OMP_NUM_THREADS=$(HALF) && { \
 	    $(RUN) ../train.py pix2pix street/train/source street/train/target $(BOTH) $(PIX2PIX) > pix2pix.txt 2>&1 & \
 	    beside=$$!; \
@@ -27,7 +27,7 @@ demo: install
 	cd demo && $(RUN) ../val.py pix2pix street/val/source street/val/target
 	cd demo && $(RUN) ../val.py timecycle street/val/source street/val/target --beside pix2pix
 	cd demo && $(RUN) -m timecyclegan.evaluation.report \
-	    "pix2pix, per frame"=results/pix2pix/metrics.json "TimeCycleGAN-P"=results/timecycle/metrics.json
+	    "pix2pix, per frame"=results/pix2pix/metrics.json "vid2vid + TimeCycle"=results/timecycle/metrics.json
 	@echo "Open demo/results/timecycle/report.html"
 
 # Small and short enough for two CPU cores, one for each; a GPU and an evening deserve the defaults.
@@ -36,8 +36,9 @@ BOTH := --image_height 64 --image_width 128 --generator_architecture resnet_3blo
     --discriminator_filters 16 --upsample resize --l1_loss_weight 60 --feature_matching_loss_weight 10 \
     --learning_rate 0.001 --log_every 10 --overwrite
 PIX2PIX := --model_type pix2pix --num_epochs 21 --spatial_scaling 0.5 1
-TIMECYCLE := --model_type timecycle --num_epochs 14 --spatial_scaling 0.5 --temporal_scaling 0.2 1 --no-grow_batch \
-    --timecycle_motion_model_filters 8 --timecycle_loss_weight 10 --no-timecycle_motion_model_residual
+TIMECYCLE := --model_type timecyclevid2vid --num_epochs 12 --spatial_scaling 0.5 --temporal_scaling 0.2 1 --no-grow_batch \
+    --timecycle_motion_model_filters 8 --timecycle_loss_weight 10 --no-timecycle_motion_model_residual \
+    --flow_loss_weight 1 --mask_loss_weight 1 --warp_loss_weight 5 --flow_backend farneback --flow_cache flow
 
 test: install
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
