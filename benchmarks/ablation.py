@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.ablation_report import EXCESS, FASTER, METRICS, REFERENCE, UNTRAINED, report, strip
+from benchmarks.ablation_report import EXCESS, FASTER, METRICS, REFERENCE, UNTRAINED, read, report, strip
 from timecyclegan.data.generate_synthetic import generate
 from timecyclegan.data.prepare_video import main as prepare_video
 from timecyclegan.evaluation.compute_metrics import evaluate
@@ -180,7 +180,7 @@ class Results:
     def facts(self, run: Run) -> dict[str, str] | None:
         """A row of a run; None if it has none."""
         with self.lock:
-            return next((row for row in _rows(self.runs) if tuple(row[name] for name in KEY) == run.key), None)
+            return next((row for row in read(self.runs) if tuple(row[name] for name in KEY) == run.key), None)
 
     def add(self, run: Run, clips: list[dict], stretches: list[dict], facts: dict[str, Any]) -> None:
         key = dict(zip(KEY, run.key, strict=True))
@@ -189,16 +189,9 @@ class Results:
             _put(self.runs, [*KEY, "clip", "frames", *METRICS, *FACTS], key, [row | facts for row in clips])
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def _put(path: Path, columns: list[str], key: dict[str, str], rows: list[dict]) -> None:
     """Let the rows of a run be these; the file is always whole."""
-    others = [row for row in _rows(path) if {name: row[name] for name in key} != key]
+    others = [row for row in read(path) if {name: row[name] for name in key} != key]
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

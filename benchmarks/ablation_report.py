@@ -46,6 +46,9 @@ def strip(frames: Sequence[np.ndarray], count: int = 5) -> np.ndarray:
 
 
 def read(path: Path) -> Rows:
+    """The rows of a CSV file, none where there is no file."""
+    if not path.exists():
+        return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -221,8 +224,7 @@ def report(results: Path, document: Path, titles: dict[str, dict[str, str]]) -> 
     parts = []
     for path in sorted(results.glob("runs-*.csv")):
         scale, runs = path.stem.removeprefix("runs-"), read(path)
-        rows, rollouts = with_equal_time(runs, runs), results / f"rollouts-{scale}.csv"
-        long = with_equal_time(read(rollouts), runs) if rollouts.exists() else []
+        rows, long = (with_equal_time(own, runs) for own in (runs, read(results / f"rollouts-{scale}.csv")))
         machines = ", ".join(dict.fromkeys(row["machine"] for row in rows))
         parts.append(f"## Scale `{scale}` ({machines})\n")
         for data, family, budget in dict.fromkeys((row["data"], row["family"], row["budget"]) for row in rows):

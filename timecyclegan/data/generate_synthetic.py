@@ -1,6 +1,6 @@
 """Make toy street videos with semantic maps, and exact flow for the validation set.
 
-``OUT/{train,val}/source/<sequence>/<frame>.png`` are semantic maps in Cityscapes colours,
+``OUT/{train,val}/source/<sequence>/<frame>.png`` are semantic maps in Cityscapes colours (with --film: worn film),
 ``OUT/{train,val}/target/...`` the matching pictures, ``OUT/val/flow/<sequence>/<frame>.npz`` the motion into
 each frame but the first: ``flow`` (H, W, 2) float32, dx and dy in pixels, and ``visible`` (H, W) bool, with
 target_t+1(p) ~ target_t(p + flow(p)) where visible; <frame> is the later one, t+1. ``visible`` also leaves out
@@ -46,8 +46,8 @@ class SyntheticOptions(CommandOptions):
     seed: int = option(0, None, "the same arguments and seed give the same bytes", between(0, 2**32 - 1))
     label_noise: float = option(0.0, None, "errors of the source maps, new in every frame: 0 (none) to 2; 1 is about "
                                 "as bad as a real segmentation network", between(0, 2))
-    film: bool = option(False, None, "let the sources be worn black-and-white film of the street in place of label "
-                              "maps: flickering, grainy, scratched")
+    film: bool = option(False, None, "let the sources be worn film of the street in place of label maps: faded, "
+                              "flickering, grainy, scratched")
     overwrite: bool = option(False, None, "replace train and val in OUT")
 
     def __post_init__(self) -> None:
