@@ -257,8 +257,12 @@ class Bench:
         self.args, self.results, self.scale = args, results, SCALES[args.scale]
         self.work = Path(args.work).resolve() / args.scale
         self.end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
-        self.threads = max(1, (os.cpu_count() or 1) // args.jobs)
+        self.threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
         self.data_lock = threading.Lock()
+
+    def stop(self, *_: Any) -> None:
+        """Let the time be over: whoever waits for a process lets it save."""
+        self.end = 0.0
 
     def __call__(self, run: Run) -> str:
         """Do a run that is not done; how it ended."""
@@ -367,24 +371,26 @@ class Bench:
         return made, int(facts["epochs"]) if facts else 0, float(facts["train_seconds"]) if facts else 0.0
 
     def process(self, folder: Path, command: list[str]) -> None:
-        """Run one of the programs, and let it save and stop when the time is over."""
+        """Run one of the programs to its end, or until the time is over."""
         env = os.environ | {"OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": str(REPOSITORY)}
         if time.monotonic() >= self.end:
             raise Stopped("not begun: the time is over")
         with (folder / "log.txt").open("a") as log:
             child = subprocess.Popen([sys.executable, str(REPOSITORY / command[0]), *command[1:]], cwd=folder, env=env,
                                      stdout=log, stderr=log)  # fmt: skip
+        while child.poll() is None and time.monotonic() < self.end:
+            time.sleep(0.2)
+        if child.poll() is None:
+            child.terminate()  # train.py saves
             try:
-                code = child.wait(timeout=None if self.end == float("inf") else max(0, self.end - time.monotonic()))
+                child.wait(timeout=60)
             except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGTERM)
-                try:
-                    child.wait(timeout=60)
-                except subprocess.TimeoutExpired:
-                    child.kill()
-                raise Stopped("cut off, and goes on next time") from None
-        if code:
-            raise Stopped(f"failed with exit code {code}: see {folder / 'log.txt'}")
+                child.kill()
+                child.wait()
+        if time.monotonic() >= self.end and child.returncode:
+            raise Stopped("cut off, and goes on next time")
+        if child.returncode:
+            raise Stopped(f"failed with exit code {child.returncode}: see {folder / 'log.txt'}")
 
     def measure(self, run: Run, data: Path, made: dict[str, Path]) -> tuple[list[dict], list[dict]]:
         """Rows by clip, and by stretch of the long one."""
@@ -510,6 +516,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="INT")
     made.add_argument("--budgets", nargs="+", choices=("steps", "time"), default=["steps"], metavar="BUDGET")
     made.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    made.add_argument("--threads", type=int, default=0, help="of each run (default: processors / jobs)")
     made.add_argument("--minutes", type=float, default=0, help="stop after so long; what is unfinished is resumed")
     made.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files and pictures")
@@ -529,6 +536,8 @@ def main() -> None:
         args.results, document = Path(args.work) / "results", Path(args.work) / "RESULTS.md"
     if not args.report:
         bench = Bench(args, Results(args.results, args.scale))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, bench.stop)
         runs, before, failed = list(table(args)), 0, False
         with ThreadPoolExecutor(args.jobs) as pool:
             while runs and len(runs) != before:  # what waits for others has them the next time
