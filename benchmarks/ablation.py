@@ -15,26 +15,36 @@ import csv
 import os
 import platform
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.ablation_report import EXCESS, FASTER, METRICS, REFERENCE, UNTRAINED, read, report, strip
-from timecyclegan.data.generate_synthetic import generate
-from timecyclegan.data.prepare_video import main as prepare_video
+from benchmarks.ablation_data import folders, label_number, make_data, mean_colours
+from benchmarks.ablation_report import EXCESS, FASTER, METRICS, REFERENCE, read, report, strip
+from benchmarks.ablation_table import (
+    AVERAGED,
+    DATA,
+    FAMILIES,
+    FROM_FLOW,
+    KEY,
+    PAIRED,
+    SCALES,
+    UNCONDITIONAL,
+    VARIANTS,
+    Run,
+    table,
+)  # fmt: skip
 from timecyclegan.evaluation.compute_metrics import evaluate
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
@@ -42,126 +52,9 @@ from timecyclegan.video.frames import find_sequences, read_image, write_image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results"
-PAIRED, UNPAIRED, UNCONDITIONAL = FAMILIES = "paired", "unpaired", "unconditional"
 STRETCH = 20  # frames of a rollout in one row
 VIDEOS = ("videos",)  # beside the frames that test.py writes
 SETTLED = 0.5  # the share of the last output in an average over time
-
-
-class Variant(NamedTuple):
-    """A row of the table: its name, what tables call it, and the flags that make it; without flags it is not trained,
-    but derived of the frames of another one, or of the data."""
-
-    name: str
-    title: str
-    flags: str = ""
-
-
-_TC = "-tclw 10 --no-timecycle_motion_model_residual"
-VARIANTS = {
-    PAIRED: [
-        Variant("untrained", "flat class colours, or the source"),
-        Variant("frozen", "the real first frame, held"),
-        Variant("pix2pix", "pix2pix, per frame", "-m pix2pix"),
-        Variant("averaged", "the same, averaged over time"),
-        Variant("seqpix2pix", "seqpix2pix: recurrence", "-m seqpix2pix"),
-        Variant("sequence-d", "+ sequence D", "-m timecycle -tclw 0"),
-        Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
-        Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 10 -tct pingpong"),
-        Variant("p++", "P + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
-        Variant("vid2vid", "vid2vid", "-m vid2vid -flw 1 -mlw 1 -wlw 5"),
-        Variant("timecyclevid2vid", "vid2vid + TimeCycle", f"-m timecyclevid2vid -flw 1 -mlw 1 -wlw 5 {_TC}"),
-    ],
-    UNPAIRED: [
-        Variant("cyclegan", "CycleGAN, per frame", "-m cyclegan"),
-        Variant("averaged", "the same, averaged over time"),
-        Variant("seqcyclegan", "seqcyclegan: recurrence", "-m seqcyclegan"),
-        Variant("sequence-d", "+ sequence D", "-m tricyclegan -tclw 0"),
-        Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5"),
-    ],
-    UNCONDITIONAL: [
-        Variant("dcgan", "DCGAN, per frame", "-m dcgan"),
-        Variant("seqdcgan", "seqdcgan: recurrence", "-m seqdcgan"),
-        Variant("sequence-d", "+ sequence D", "-m timecycledcgan -tclw 0"),
-        Variant("u", "+ TimeCycle (U)", "-m timecycledcgan -tclw 5"),
-    ],
-}
-AVERAGED = {PAIRED: "pix2pix", UNPAIRED: "cyclegan"}  # of whose frames the average is
-FROM_FLOW = {"p++", "vid2vid", "timecyclevid2vid"}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large the data and the networks are; flags and epochs by family."""
-
-    sequences: int
-    frames: int
-    val_sequences: int
-    val_frames: int
-    long_frames: int
-    height: int
-    width: int
-    flags: dict[str, str]
-    epochs: dict[str, int]
-    side: int = 64  # of the squares that unconditional models make
-
-
-_GROW = "-ss 0.5 -ts 0.2 1 --no-grow_batch"  # frame by frame at half the size, then clips
-_RECIPE = f"-lr 1e-3 -llw 60 -fmlw 10 --upsample resize {_GROW}"
-_SMALL = "-g resnet_3blocks -gf 16 -df 16"
-SCALES = {
-    "quick": Scale(
-        2, 10, 2, 8, 24, 32, 64, {PAIRED: "-g resnet_1blocks -gf 4 -df 4 -tcmmf 4 -llw 60 -fmlw 10 --upsample resize",
-                                  UNPAIRED: "-g resnet_1blocks -gf 4 -df 4 -tcmmf 4 -clw 10",
-                                  UNCONDITIONAL: "-gf 4 -df 4 -tcmmf 4 -d basic -bs 2"},
-        dict.fromkeys(FAMILIES, 1),
-    ),
-    "cpu": Scale(
-        12, 20, 6, 20, 300, 64, 128, {PAIRED: f"{_SMALL} -tcmmf 8 {_RECIPE}",
-                                      UNPAIRED: f"{_SMALL} -tcmmf 8 -lr 5e-4 -clw 10 --upsample resize {_GROW}",
-                                      UNCONDITIONAL: "-gf 16 -df 16 -tcmmf 8 -d basic -bs 4 -lr 5e-4"},
-        {PAIRED: 10, UNPAIRED: 10, UNCONDITIONAL: 30},
-    ),
-    "gpu": Scale(
-        48, 60, 8, 60, 300, 64, 128, {PAIRED: f"-gf 32 -df 32 -tcmmf 32 -bs 4 {_RECIPE}",
-                                      UNPAIRED: f"-gf 32 -df 32 -tcmmf 32 -bs 4 -clw 10 --upsample resize {_GROW}",
-                                      UNCONDITIONAL: "-gf 32 -df 32 -tcmmf 32 -d basic -bs 8"},
-        {PAIRED: 4, UNPAIRED: 4, UNCONDITIONAL: 20},
-    ),
-}  # fmt: skip
-# By name, the arguments of generate_synthetic, or the source that prepare_video makes of a clip.
-DATA: dict[str, dict[str, Any] | str] = {
-    "street": {"label_noise": 1.0}, "film": {"film": True}, "clip-gray": "gray", "clip-edges": "edges"}
-# What is trained on which: a clip has one scene, and what is made of nothing is made of no source.
-WITH = {PAIRED: tuple(DATA), UNPAIRED: ("street", "film"), UNCONDITIONAL: ("street",)}
-# The streets of the table; other seeds are for finding out how to train.
-SEED, LONG_SEED = 1600, 1601
-
-
-class Run(NamedTuple):
-    """One entry of the results: data set, family, variant, budget ("steps" or "time"), seed."""
-
-    data: str
-    family: str
-    variant: Variant
-    budget: str
-    seed: int
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        return self.data, self.family, self.variant.name, self.budget, str(self.seed)
-
-    @property
-    def name(self) -> str:
-        return "-".join(self.key)
-
-    def of(self, name: str, budget: str | None = None) -> "Run":
-        """The run of another variant, else the same."""
-        variant = next(each for each in VARIANTS[self.family] if each.name == name)
-        return self._replace(variant=variant, budget=budget or self.budget)
-
-
-KEY = ("data", "family", "variant", "budget", "seed")
 FACTS = ("epochs", "train_seconds", "threads", "machine", "torch", "commit", "flags")
 
 
@@ -198,58 +91,6 @@ def _put(path: Path, columns: list[str], key: dict[str, str], rows: list[dict]) 
         writer.writerows([*others, *(key | row for row in rows)])
 
 
-# ---- data
-
-
-def make_data(work: Path, name: str, scale: Scale, clip: str) -> Path:
-    """The folder of a data set, made if it is not there: ``train`` and ``val`` of paired frames, ``long`` of one long
-    clip; ``unpaired`` of training clips that show different streets; ``square`` for unconditional models."""
-    root = work / "data" / name
-    if (root / "done").exists():
-        return root
-    shutil.rmtree(root, ignore_errors=True)  # what was begun
-    kind = DATA[name]
-    if isinstance(kind, str):
-        if not clip:
-            raise UserError(f"--data {name} is made of a real clip: give one with --clip")
-        size = ["--height", str(scale.height), "--width", str(scale.width)]
-        prepare_video([clip, str(root), "--source", kind, "--split", "0.8", *size, "--overwrite"])
-        for side in ("source", "target"):  # the rest of the clip, in pieces of the length of the other data's
-            for whole in list((root / "val" / side).iterdir()):
-                for number, frame in enumerate(sorted(whole.iterdir())):
-                    piece = whole.with_name(f"{whole.name}_{number // scale.val_frames:02}")
-                    piece.mkdir(exist_ok=True)
-                    frame.rename(piece / frame.name)
-                whole.rmdir()
-    else:
-        made = {"height": scale.height, "width": scale.width, "overwrite": True, **kind}
-        generate(root, sequences=scale.sequences, val_sequences=scale.val_sequences, frames=scale.frames, seed=SEED,
-                 **made)
-        generate(root / "long", sequences=0, val_sequences=1, frames=scale.long_frames, seed=LONG_SEED, **made)
-        square = made | {"height": scale.side, "width": scale.side}
-        generate(root / "square", sequences=scale.sequences, val_sequences=scale.val_sequences, frames=scale.frames,
-                 seed=SEED, **square)
-        names = sorted(path.name for path in (root / "train/source").iterdir())
-        for side, own in (("source", names[::2]), ("target", names[1::2])):
-            (root / "unpaired" / side).mkdir(parents=True, exist_ok=True)
-            for each in own:
-                (root / "unpaired" / side / each).symlink_to(root.resolve() / "train" / side / each)
-    (root / "done").touch()
-    return root
-
-
-def folders(data: Path, family: str) -> tuple[list[str], dict[str, Path]]:
-    """What train.py is given, and by name the folders that hold clips to test on."""
-    if family == UNCONDITIONAL:
-        return ["-", str(data / "square/train/target")], {"val": data / "square/val", "long": data / "square/val"}
-    train = data / ("unpaired" if family == UNPAIRED else "train")
-    tests = {"val": data / "val", "long": data / "long/val"}
-    return [str(train / "source"), str(train / "target")], {n: path for n, path in tests.items() if path.exists()}
-
-
-# ---- a run
-
-
 class Bench:
     """Runs entries of the table, each a process of its own, until the time is over."""
 
@@ -258,6 +99,7 @@ class Bench:
         self.work = Path(args.work).resolve() / args.scale
         self.end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
         self.threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
+        self.gpu = "0" if args.device == "cuda" else "-1"
         self.data_lock = threading.Lock()
 
     def stop(self, *_: Any) -> None:
@@ -295,10 +137,16 @@ class Bench:
         """The generated clips of a run, by the name of the test, with its epochs and seconds."""
         if not run.variant.flags:
             return self.derive(run, data)
-        name, train, tests = run.name, *folders(data, run.family)
-        epochs, side, gpu = self.epochs(run), self.scale.side, "0" if self.args.device == "cuda" else "-1"
+        train, tests = folders(data, run.family)
+        epochs = self.epochs(run)
+        seconds = self.train(run, train, epochs)
+        return {test: self.test(run, test, place) for test, place in tests.items()}, epochs, seconds
+
+    def train(self, run: Run, train: list[str], epochs: int) -> float:
+        """Train a run to its end; how many seconds it took, all visits together."""
+        name, side = run.name, self.scale.side
         size = (side, side) if run.family == UNCONDITIONAL else (self.scale.height, self.scale.width)
-        flags = [*self.flags(run, epochs), "-ih", str(size[0]), "-iw", str(size[1]), "-gpu", gpu, "-t", "0",
+        flags = [*self.flags(run, epochs), "-ih", str(size[0]), "-iw", str(size[1]), "-gpu", self.gpu, "-t", "0",
                  "--save_every", "1000000", "--save_minutes", "2"]  # fmt: skip
         if run.variant.name in FROM_FLOW:
             flags += ["--flow_backend", "farneback", "--flow_cache", str(self.work / "flow" / run.data)]
@@ -314,17 +162,17 @@ class Bench:
         finally:
             spent += time.monotonic() - begun
             clock.write_text(f"{spent}\n")
-        made = {}
-        for test, source in tests.items():
-            out = folder / test
-            given = [str(source / "source")]
-            if run.family == UNCONDITIONAL:
-                count, length = (1, self.scale.long_frames) if test == "long" else (
-                    2 * self.scale.val_sequences, self.scale.frames)  # fmt: skip
-                given = ["-", "--n_sequences", str(count), "--n_frames", str(length)]
-            self.process(folder, ["test.py", name, *given, "-to", str(out), "-gpu", gpu])
-            made[test] = towards_target(out / name)
-        return made, epochs, spent
+        return spent
+
+    def test(self, run: Run, test: str, place: Path) -> Path:
+        """The folder of what a trained run made of the clips of a test."""
+        folder, given = self.work / "runs" / run.name, [str(place / "source")]
+        if run.family == UNCONDITIONAL:
+            count, length = (1, self.scale.long_frames) if test == "long" else (
+                2 * self.scale.val_sequences, self.scale.frames)  # fmt: skip
+            given = ["-", "--n_sequences", str(count), "--n_frames", str(length)]
+        self.process(folder, ["test.py", run.name, *given, "-to", str(folder / test), "-gpu", self.gpu])
+        return towards_target(folder / test / run.name)
 
     def epochs(self, run: Run) -> int:
         """Those of the scale; for equal time, as many as take as long as those of the reference did."""
@@ -449,33 +297,6 @@ def values(found: dict[str, Any], where: str, clip: str, part: slice | None = No
     return row
 
 
-def label_number(picture: np.ndarray) -> np.ndarray:
-    """(H, W), a number for each colour of (H, W, 3)."""
-    return picture.astype(np.int64) @ (65536, 256, 1)
-
-
-def mean_colours(data: Path) -> "Colours":
-    """The mean colour of each class in the training pictures."""
-    sums: dict[int, np.ndarray] = {}
-    for name, sources in find_sequences(data / "train/source").items():
-        targets = find_sequences(data / "train/target")[name]
-        for source, target in zip(sources, targets, strict=True):
-            numbers, picture = label_number(read_image(source)), read_image(target)
-            for number in np.unique(numbers):
-                mine = picture[numbers == number]
-                sums[number] = sums.get(number, 0) + np.array([*mine.sum(axis=0, dtype=np.int64), len(mine)])
-    return Colours({number: np.rint(total[:3] / total[3]).astype(np.uint8) for number, total in sums.items()})
-
-
-class Colours(dict):
-    """Colours by number, also of whole arrays of them."""
-
-    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
-        known, places = np.unique(numbers, return_inverse=True)
-        gray = np.full(3, 128, np.uint8)  # of a class that the training clips do not have
-        return np.array([self.get(number, gray) for number in known])[places.reshape(numbers.shape)]
-
-
 def machine(device: str) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {os.cpu_count()} cores, {platform.machine()}"
 
@@ -485,21 +306,7 @@ def commit() -> str:
     return asked.stdout.strip()
 
 
-# ---- the table
-
-
-def table(args: argparse.Namespace) -> Iterator[Run]:
-    """The runs in their order: first one seed of everything, then the others; derived ones after what they are of."""
-    for seed in args.seeds:
-        for budget in args.budgets:
-            for data in args.data:
-                for family in args.families:
-                    if data not in WITH[family]:
-                        continue
-                    for variant in VARIANTS[family]:
-                        again = variant.name in UNTRAINED and (budget, seed) != ("steps", 0)  # there is one of them
-                        if not again and (not args.variants or variant.name in args.variants):
-                            yield Run(data, family, variant, budget, seed)
+# ---- the program
 
 
 def parser() -> argparse.ArgumentParser:
