@@ -22,7 +22,8 @@ SHOWN = {
 }  # fmt: skip
 FALL, STAY = ("e_warp", "tof"), ("sharpness", "motion", "ssim")  # what a win is made of
 AGAINST = {"p": ("pix2pix", "averaged", "sequence-d"), "up": ("cyclegan", "averaged", "sequence-d"),
-           "u": ("dcgan", "sequence-d"), "p-pingpong": ("sequence-d",), "p++": ("sequence-d", "p"),
+           "u": ("dcgan", "sequence-d"), "p-thesis": ("sequence-d",), "p-pingpong": ("sequence-d",),
+           "p++": ("sequence-d", "p"),
            "timecyclevid2vid": ("vid2vid",)}  # fmt: skip
 DRAWS, LEVEL = 2000, 95
 BEGIN, END = "<!-- measured: made by benchmarks/ablation.py --report -->\n", "<!-- end of what was measured -->"

@@ -18,7 +18,8 @@ class Variant(NamedTuple):
     flags: str = ""
 
 
-_TC = "-tclw 10 --no-timecycle_motion_model_residual"
+_THESIS = "-tclw 10 --no-timecycle_motion_model_residual"
+_TC = f"{_THESIS} -tcs 1"
 VARIANTS = {
     PAIRED: [
         Variant("untrained", "flat class colours, or the source"),
@@ -27,6 +28,7 @@ VARIANTS = {
         Variant("averaged", "the same, averaged over time"),
         Variant("seqpix2pix", "seqpix2pix: recurrence", "-m seqpix2pix"),
         Variant("sequence-d", "+ sequence D", "-m timecycle -tclw 0"),
+        Variant("p-thesis", "+ TimeCycle, blur not held back", f"-m timecycle {_THESIS}"),
         Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
         Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 10 -tct pingpong"),
         Variant("p++", "P + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
@@ -38,7 +40,7 @@ VARIANTS = {
         Variant("averaged", "the same, averaged over time"),
         Variant("seqcyclegan", "seqcyclegan: recurrence", "-m seqcyclegan"),
         Variant("sequence-d", "+ sequence D", "-m tricyclegan -tclw 0"),
-        Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5"),
+        Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5 -tcs 1"),
     ],
     UNCONDITIONAL: [
         Variant("dcgan", "DCGAN, per frame", "-m dcgan"),

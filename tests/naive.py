@@ -12,6 +12,19 @@ def mean(values):
     return sum(values) / len(values)
 
 
+def detail(x):
+    """Mean absolute difference of pixels side by side, plus that of pixels one above the other."""
+    beside = mean((frame[..., 1:] - frame[..., :-1]).abs().mean() for frame in x)
+    below = mean((frame[..., 1:, :] - frame[..., :-1, :]).abs().mean() for frame in x)
+    return beside + below
+
+
+def kept_sharp(x, n, kind, power):
+    """What the TimeCycle loss of sample n counts: 1, and less with more detail."""
+    own = 0.001 + detail([frame[n] for frame in x])
+    return (own.item() / own) ** (power if kind == "l1" else 2 * power)
+
+
 def conditional_cycle(x, c, B, F):
     """x, c: lists of (N, C, H, W), frames 0 .. K. Returns the four kinds of images as lists over t = 0 .. K-1."""
     K = len(x) - 1

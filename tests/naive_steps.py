@@ -208,7 +208,10 @@ class Step:
         x = self.judged(self.clip(domain)[0])
         losses = {}
         if options.timecycle_loss_weight:
-            losses[f"timecycle_{domain}"] = mean(distance(image, x[t], options.timecycle_loss) for t, image in images)
+            kind, power = options.timecycle_loss, options.timecycle_sharpness
+            losses[f"timecycle_{domain}"] = mean(
+                mean(distance(image[n], x[t][n], kind) for t, image in images) * naive.kept_sharp(x, n, kind, power)
+                for n in range(len(x[0])))  # fmt: skip
         if options.timecycle_warp_loss_weight:
             losses[f"timecycle_warp_{domain}"] = self.motion_warp(domain)
         shown = [self.seen(domain, t, image) for t, image in images]

@@ -70,6 +70,43 @@ def test_conditional_equals_oracle(models, length, distance):
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
+@pytest.mark.parametrize("sharpness", [0.5, 1.0])
+def test_sharpness_equals_oracle(models, sharpness, distance):
+    """Each sample by itself: the plain loss, over its own detail to the power."""
+    B, F = models(C + C_C)
+    x, c = video(4, C), video(4, C_C, seed=1)
+    oracle = 0
+    for n in range(N):
+        mine, condition = ([frame[n : n + 1] for frame in clip.unbind(1)] for clip in (x, c))
+        scale = naive.kept_sharp(x.unbind(1), n, distance, sharpness)
+        oracle = oracle + naive.conditional_loss(mine, condition, B, F, distance) * scale / N
+    cycle = walk(x, B, F, condition=c)
+    assert_same(timecycle_loss(cycle, distance, sharpness), oracle, [x, c, *parameters(B, F)])
+    assert timecycle_loss(cycle, distance, sharpness).item() == timecycle_loss(cycle, distance).item()
+
+
+@pytest.mark.parametrize(("distance", "degree"), [("l1", 1), ("l2", 2)])
+def test_less_contrast_gains_nothing_at_sharpness_1(distance, degree):
+    """Where the motion model is linear, the loss is homogeneous in the sequence, and by Euler's theorem its derivative
+    along the contrast of the sequence is its degree times its value; with sharpness k it is (1 - k) of that."""
+    torch.manual_seed(1)
+    linear = nn.Conv2d(C, C, 3, padding=1, bias=False).double()
+    x = video(5, C)
+    for sharpness in (0.0, 0.5, 1.0, 2.0):
+        loss = timecycle_loss(walk(x, linear, linear), distance, sharpness)
+        (gradient,) = torch.autograd.grad(loss, x)
+        along = (gradient * x).sum().item()
+        assert along == pytest.approx(degree * (1 - sharpness) * loss.item(), abs=0.01 * loss.item())  # _FLAT's share
+
+
+def test_sharpness_of_a_flat_clip_is_no_matter():
+    x = torch.zeros(1, 4, C, H, W, dtype=torch.double, requires_grad=True)
+    loss = timecycle_loss(walk(x, lambda last: last + 0.5, lambda last: last + 0.5), "l1", 1.0)
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert loss.item() > 0 and gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
 @pytest.mark.parametrize("history", [1, 2])
 @pytest.mark.parametrize("length", range(1, 8))
 def test_unconditional_equals_oracle(models, length, history, distance):

@@ -11,7 +11,7 @@ WEIGHTS = {
     "l1_loss_weight": 10.0, "feature_matching_loss_weight": 5.0, "perceptual_loss_weight": 2.5,
     "cycle_loss_weight": 4.0, "timecycle_loss_weight": 7.0, "timecycle_warp_loss_weight": 3.0, "warp_loss_weight": 1.5,
     "flow_loss_weight": 0.5, "mask_loss_weight": 0.75, "gan_loss_weight": 1.25, "sequence_gan_loss_weight": 0.8,
-    "timecycle_gan_loss_weight": 0.6,
+    "timecycle_gan_loss_weight": 0.6, "timecycle_sharpness": 0.7,
 }  # fmt: skip
 # docs/MODELS.md; the first is the default
 TYPES = {

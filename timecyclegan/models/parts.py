@@ -200,7 +200,7 @@ def add_walk(model: Model, domain: str, judges: list[Judge]) -> None:
 def _idle_walk(model: Kind, options: Options) -> dict[str, str]:
     idle, kind = {}, options.timecycle_type
     if not options.timecycle_loss_weight:
-        idle["timecycle_loss"] = "--timecycle_loss_weight 0"
+        idle |= dict.fromkeys(("timecycle_loss", "timecycle_sharpness"), "--timecycle_loss_weight 0")
     if kind not in ("conditional", "unconditional"):
         residual = {"timecycle_motion_model_residual"} if kind == "timerecycle" else set()  # the predictor may be
         idle |= {name: f"--timecycle_type {kind}, which has no motion model" for name in _WALK - residual

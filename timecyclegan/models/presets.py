@@ -8,12 +8,13 @@ from typing import Any
 _GROWN = {"upsample": "resize", "spatial_scaling": (0.5,), "temporal_scaling": (0.2, 1.0), "grow_batch": False}
 _P = {
     "l1_loss_weight": 60.0, "feature_matching_loss_weight": 10.0, "timecycle_loss_weight": 10.0,
-    "timecycle_motion_model_residual": False, **_GROWN,
+    "timecycle_sharpness": 1.0, "timecycle_motion_model_residual": False, **_GROWN,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "p": {"model_type": "timecycle", **_P},
     "p++": {"model_type": "timecyclep2", "warp_loss_weight": 5.0, **_P},
-    "up": {"model_type": "tricyclegan", "cycle_loss_weight": 10.0, "timecycle_loss_weight": 5.0, **_GROWN},
+    "up": {"model_type": "tricyclegan", "cycle_loss_weight": 10.0, "timecycle_loss_weight": 5.0,
+           "timecycle_sharpness": 1.0, **_GROWN},
     "u": {
         "model_type": "timecycledcgan", "discriminator_architecture": "basic", "timecycle_loss_weight": 5.0,
         "batch_size": 4, "image_height": 64, "image_width": 64,

@@ -55,6 +55,8 @@ class TimeCycle(nn.Module):
             gradients of far fewer bytes, for one more call of every motion model (``models.recompute``).
         max_return: the walk returns from at most this many frames, others in every step; 0: from all. Its losses are
             then unbiased estimates of those of the whole walk, see ``losses.timecycle.draw_returns``.
+        sharpness: how far the cycle loss is kept from gaining by blur, see ``losses.timecycle.timecycle_loss``; 0 is
+            the thesis's loss, with 1 less contrast gains nothing.
         gan_weight: of the discriminators' opinion in :meth:`generator_loss`; 0 shows them nothing.
     """
 
@@ -62,7 +64,7 @@ class TimeCycle(nn.Module):
         self, motion_model: nn.Module | tuple[nn.Module, nn.Module], cycle_type: str = "conditional", loss: str = "l1",
         weight: float = 1.0, warp_weight: float = 0.0, criterion_GAN: Any = "lsgan",
         penalised: bool | None = None, checkpointing: bool = False, max_return: int = 0,
-        gan_weight: float = 1.0,
+        gan_weight: float = 1.0, sharpness: float = 0.0,
     ):  # fmt: skip
         super().__init__()
         if cycle_type not in CYCLE_TYPES:
@@ -84,7 +86,8 @@ class TimeCycle(nn.Module):
         not_negative("weight", weight)
         not_negative("warp_weight", warp_weight)
         not_negative("gan_weight", gan_weight)
-        self.gan_weight = gan_weight
+        not_negative("sharpness", sharpness)
+        self.gan_weight, self.sharpness = gan_weight, sharpness
         not_negative("max_return", max_return)
         self.checkpointing, self.max_return = checkpointing, max_return
         if not isinstance(criterion_GAN, Place):
@@ -201,7 +204,7 @@ class TimeCycle(nn.Module):
         if self._walked() is None:
             return losses
         if self.weight:
-            losses["cycle"] = Term(timecycle_loss(self.cycle, self.loss), self.weight)
+            losses["cycle"] = Term(timecycle_loss(self.cycle, self.loss, self.sharpness), self.weight)
         if self.warp_weight:
             backward, forward = self._walkers
             warp = motion_warp_loss(self.step.sequence, backward, forward, self.step.condition, self.type.history)

@@ -61,6 +61,7 @@ class TimeCycleMixin:
         timecycle_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
         timecycle_checkpointing: compute what the gradients of a walk need again, and keep its images alone.
         timecycle_gan_loss_weight: weight of what discriminators say of the images of the walk; 0 shows them nothing.
+        timecycle_sharpness: how far the cycle loss is kept from gaining by blur, see :class:`TimeCycle`; 0: not at all.
         timecycle_max_return: the walk returns from at most this many frames, see :class:`TimeCycle`; 0: from all.
     """
 
@@ -80,6 +81,7 @@ class TimeCycleMixin:
         timecycle_checkpointing: bool = False,
         timecycle_max_return: int = 0,
         timecycle_gan_loss_weight: float = 1.0,
+        timecycle_sharpness: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
@@ -97,7 +99,7 @@ class TimeCycleMixin:
         self._timecycle_loss = {"loss": timecycle_loss, "weight": timecycle_loss_weight,
                                 "warp_weight": timecycle_warp_loss_weight, "checkpointing": timecycle_checkpointing,
                                 "max_return": timecycle_max_return,
-                                "gan_weight": timecycle_gan_loss_weight}  # fmt: skip
+                                "gan_weight": timecycle_gan_loss_weight, "sharpness": timecycle_sharpness}  # fmt: skip
         self._timecycle_model = {"name": timecycle_motion_model_architecture, "filters": timecycle_motion_model_filters,
                                  "residual": timecycle_motion_model_residual}  # fmt: skip
         self._timecycle_models = 2 if timecycle_separate_motion_models else 1
