@@ -19,6 +19,7 @@ class Variant(NamedTuple):
 
 
 _THESIS = "-tclw 10 --no-timecycle_motion_model_residual"
+_FLOWLESS = "-flw 0 -mlw 0 -wlw 0 -dts 0"  # a generator that warps its last frame, and no other knows of any flow
 _TC = f"{_THESIS} -tcs 1"
 VARIANTS = {
     PAIRED: [
@@ -32,6 +33,8 @@ VARIANTS = {
         Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
         Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 10 -tct pingpong"),
         Variant("p++", "P + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
+        Variant("warping", "vid2vid's generator alone, no flow", f"-m timecyclevid2vid {_FLOWLESS} -tclw 0"),
+        Variant("p-warping", "the same + TimeCycle", f"-m timecyclevid2vid {_FLOWLESS} {_TC}"),
         Variant("vid2vid", "vid2vid", "-m vid2vid -flw 1 -mlw 1 -wlw 5"),
         Variant("timecyclevid2vid", "vid2vid + TimeCycle", f"-m timecyclevid2vid -flw 1 -mlw 1 -wlw 5 {_TC}"),
     ],
