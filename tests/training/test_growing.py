@@ -108,7 +108,7 @@ def test_a_run_whose_discriminator_changes_shape(data, monkeypatch, capsys):
         assert kept and all(torch.equal(before["sequence_discriminator_0"][k],
                                         after["sequence_discriminator_0"][k]) for k in kept)
     assert {name.rsplit("_", 1)[1] for name in weights("run")} == {"1.pth", "2.pth", "3.pth"}
-    assert latest("run")["position"] == {"stage": 2, "epoch": 1, "batch": 0, "step": 6}
+    assert latest("run")["position"] == {"stage": 2, "epoch": 1, "batch": 0, "step": 6, "earlier": 2}
 
 
 def test_losses_of_later_stages_join_the_table(data):

@@ -28,7 +28,8 @@ def train(run: Run) -> bool:
             written.
     """
     if run.finished():
-        print(f"{run.name} is finished after {run.position.epoch} epochs; a higher --num_epochs goes on")
+        epochs = run.position.earlier + run.position.epoch
+        print(f"{run.name} is finished after {epochs} epochs; a higher --num_epochs goes on")
         return True
     mute()  # a daemon, or a program with windows, has no output
     why = trouble(run.options.gpu) if run.options.gpu >= 0 and run.device.type == "cpu" else ""
@@ -88,7 +89,7 @@ def _train(run: Run, stop: list[int]) -> bool:
                 rate = learning_rate(stage, at.epoch)
                 model.set_learning_rate(rate)
                 # Counted over all stages, so that no stage draws the clips of an earlier one again.
-                epoch = at.stage * stage.num_epochs + at.epoch
+                epoch = at.earlier + at.epoch
                 loader.batch_sampler.set_position(epoch, at.batch)
 
                 for batch in run.batches():

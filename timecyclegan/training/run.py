@@ -95,7 +95,7 @@ class Run:
         saved = self._find()
         if saved is None:
             check_growth(options)
-        self.position = Position(**saved["position"]) if saved else Position()
+        self.position = self._position(saved) if saved else Position()
         self.means = Means(saved.get("means") if saved else None, OVERFLOWS if options.amp == "float16" else 0)
         self.log: TrainingLog | None = None  # while it is open
         # The data of every stage are listed before anything is written.
@@ -144,15 +144,18 @@ class Run:
             raise UserError(f"checkpoint {path} is not one of this program's")
         before = Options.from_dict(saved["options"]).to_dict()
         self._settle(**{key: before[key] for key in PIXEL_OPTIONS if getattr(self.options, key) == "auto"})
-        free = RESUMABLE - {"num_epochs"} if len(self.stages) > 1 else RESUMABLE  # growing, all stages have as many
         for key, value in self.options.to_dict().items():
             moved = key in MOVABLE and value and before[key]
-            if value != before[key] and key not in free and not moved:
+            if value != before[key] and key not in RESUMABLE and not moved:
                 raise UserError(f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the "
                                 "flag out, or train under another name")
-        if changed := rate_note(before["num_epochs"], self.options, Position(**saved["position"])):
+        if changed := rate_note(before["num_epochs"], self.options, self._position(saved)):
             note(changed)
         return saved
+
+    @staticmethod
+    def _position(saved: dict[str, Any]) -> Position:
+        return Position.saved(saved["position"], saved["options"]["num_epochs"])
 
     def _settle(self, **options: Any) -> None:
         """Say what "auto" was for an option that no loss and no network depends on."""
@@ -211,7 +214,8 @@ class Run:
         """Go on to the next stage with what the networks have learnt."""
         states = {name: network.state_dict() for name, network in self.model.networks().items()}
         averages = AdversarialTraining.training_state(self.model)
-        self.position = Position(stage=self.position.stage + 1, step=self.position.step)
+        at = self.position
+        self.position = Position(stage=at.stage + 1, step=at.step, earlier=at.earlier + at.epoch)
         self.begin_stage()
         checkpoint.transfer(self.model.networks(), states)
         self.model.average()
@@ -315,8 +319,8 @@ class Run:
         """What a run that ends here leaves, and how to go on."""
         if not is_there(self.folder / checkpoint.LATEST):
             return "there is no checkpoint yet: begin again"
-        position = Position(**load(self.folder / checkpoint.LATEST)["position"])
-        return f"the last checkpoint has {position.step} steps: go on with --resume, by as many processes as you like"
+        steps = load(self.folder / checkpoint.LATEST)["position"]["step"]
+        return f"the last checkpoint has {steps} steps: go on with --resume, by as many processes as you like"
 
     # ---- while it trains
 

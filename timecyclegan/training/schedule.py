@@ -9,12 +9,19 @@ from timecyclegan.util.options import Options
 
 @dataclasses.dataclass
 class Position:
-    """What comes next: this batch of this epoch of this stage. ``step`` counts the steps that are done."""
+    """What comes next: this batch of this epoch of this stage. ``step`` counts the steps that are done, ``earlier`` the
+    epochs of the stages that are done."""
 
     stage: int = 0
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    earlier: int = 0
+
+    @classmethod
+    def saved(cls, position: dict[str, int], num_epochs: int) -> "Position":
+        """That of a checkpoint of a run of so many epochs a stage; older ones did not write ``earlier``."""
+        return cls(**{"earlier": position["stage"] * num_epochs, **position})
 
 
 def learning_rate(options: Options, epoch: int) -> float:
