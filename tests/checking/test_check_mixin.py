@@ -229,6 +229,7 @@ def test_optimizer_of_all_parameters_with_a_scheduler():
 
 @pytest.mark.parametrize("options", [
     {"timecycle_separate_motion_models": True}, {"timecycle_warp_loss_weight": 1.0}, {"timecycle_loss": "l2"},
+    {"timecycle_sharpness": 1.0},
     {"timecycle_warp_loss_weight": 1.0, "timecycle_loss_weight": 0.0},
 ])  # fmt: skip
 def test_options_of_the_cycle(options):

@@ -99,11 +99,22 @@ def test_less_contrast_gains_nothing_at_sharpness_1(distance, degree):
         assert along == pytest.approx(degree * (1 - sharpness) * loss.item(), abs=0.01 * loss.item())  # _FLAT's share
 
 
-def test_sharpness_of_a_flat_clip_is_no_matter():
-    x = torch.zeros(1, 4, C, H, W, dtype=torch.double, requires_grad=True)
+@pytest.mark.parametrize("size", [(H, W), (H, 1), (1, 1)])
+def test_sharpness_of_a_flat_clip_is_no_matter(size):
+    x = torch.zeros(1, 4, C, *size, dtype=torch.double, requires_grad=True)
     loss = timecycle_loss(walk(x, lambda last: last + 0.5, lambda last: last + 0.5), "l1", 1.0)
     (gradient,) = torch.autograd.grad(loss, x)
     assert loss.item() > 0 and gradient.isfinite().all()
+
+
+def test_sharpness_does_not_overflow_in_half_precision():
+    """At the scale that float16 training begins with, and with little detail, as a clip has it."""
+    gradients = []
+    for kind in (torch.float64, torch.float16):
+        x = (video(4, C).detach() * 0.02).to(kind).requires_grad_(True)
+        loss = timecycle_loss(walk(x, lambda last: last * 0.5 + 0.1, lambda last: last * 0.5 + 0.1), "l1", 1.0)
+        gradients += torch.autograd.grad(loss * 65536, x)
+    torch.testing.assert_close(gradients[1].double(), gradients[0], rtol=0.02, atol=0.02 * gradients[0].abs().max())
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])

@@ -14,7 +14,8 @@ OTHER = {  # a value that is not the default
     "n_frames_generator": 2, "upsample": "resize", "discriminator_architecture": "1_layers", "discriminator_filters": 3,
     "n_frames_discriminator": 3, "discriminator_temporal_scales": 2, "gan_mode": "vanilla", "flow_backend": "dis",
     "recycle_predictor_architecture": "resnet_2blocks", "recycle_predictor_filters": 3, "recycle_predictor_gan": True,
-    "pool_size": 1, "timecycle_loss": "l2", "timecycle_motion_model_architecture": "resnet_2blocks",
+    "pool_size": 1, "timecycle_loss": "l2", "timecycle_sharpness": 1.0,
+    "timecycle_motion_model_architecture": "resnet_2blocks",
     "timecycle_motion_model_filters": 3, "timecycle_motion_model_residual": False,
     "timecycle_separate_motion_models": True, "timecycle_type": "unconditional", "max_return": 2, "bptt": 2,
     **{field.name: 0.5 if field.default else 1.0

@@ -22,8 +22,8 @@ Network = Callable[[Tensor], Tensor]
 
 
 # The distance, and how it grows with the contrast of what it compares.
-_FLAT = 1e-3  # an eighth of a gray level: what is flat has nothing to keep
 _MEASURES = {"l1": (F.l1_loss, 1), "l2": (F.mse_loss, 2)}
+_LEAST_DETAIL = 1e-3  # an eighth of a gray level: a flat clip is not divided by 0
 
 
 @dataclass
@@ -185,9 +185,11 @@ def timecycle_loss(cycle: Cycle, distance: str = "l1", sharpness: float = 0.0) -
     """Mean over t of (d(p_t, x_t) + d(s_t, x_t) + d(rl_t, x_last) + d(rs_t, x_last)) / 4, or of those that there are.
 
     A blurred sequence is easier to predict, and its distances are smaller: blur is a way to lower this loss. With
-    ``sharpness`` k each sample counts (g' / g)^k, for ``"l2"`` (g' / g)^2k, where g is the mean absolute difference of
-    neighbouring pixels of its sequence, and g' the same number, held constant: the value stays what it was, but with
-    k = 1 less contrast gains nothing, and with k > 1 more contrast does.
+    ``sharpness`` k each sample's loss is multiplied by (g' / g)^k, for ``"l2"`` (g' / g)^2k, with its detail g = 0.001
+    + mean |horizontal difference| + mean |vertical difference| of neighbouring pixels of x_0 .. x_last, and g' the same
+    number held constant. The value does not change, the gradient does: it also asks for more detail. With k = 1 this
+    balances what less contrast gains, exactly for a motion model that is linear, about so for others, and k > 1 does
+    more. Which detail it is, is left to the other losses: noise counts as well.
 
     Args:
         cycle: what :func:`walk` returned.
@@ -205,7 +207,10 @@ def timecycle_loss(cycle: Cycle, distance: str = "l1", sharpness: float = 0.0) -
     apart = [measure(*pair, reduction="none").flatten(1).mean(1) for pair in pairs]  # of (N,)
     loss = sum(apart) / len(apart)
     if sharpness:
-        detail = _FLAT + sum(cycle.sequence.diff(dim=axis).abs().flatten(1).mean(1) for axis in (-1, -2))
+        # In float16, what is divided by detail overflows.
+        sequence = cycle.sequence.to(torch.promote_types(cycle.sequence.dtype, torch.float32))
+        steps = (sequence.diff(dim=axis).abs().flatten(1) for axis in (-1, -2))
+        detail = _LEAST_DETAIL + sum(step.sum(1) / max(1, step.shape[1]) for step in steps)
         loss = loss * (detail.detach() / detail) ** (degree * sharpness)
     return loss.mean()
 

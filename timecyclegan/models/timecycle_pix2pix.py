@@ -75,7 +75,7 @@ class TimeCyclePix2Pix(TimeCycleMixin, SeqDMixin, SequentialPix2Pix):
             # feature_matching_sequence_i: S_i's features of x shall be those of y: --feature_matching_loss_weight.
             **self.seq_D_terms(),
             # timecycle: p_t and s_t shall be x_t, rl_t and rs_t shall be x_L, each a quarter of it, nothing detached:
-            #   --timecycle_loss_weight; the distance is --timecycle_loss.
+            #   --timecycle_loss_weight; the distance is --timecycle_loss, --timecycle_sharpness asks for detail.
             # timecycle_warp: x_t shall be what M makes of x_(t+1), plus what M makes of x_(t-1), which is detached, so
             #   it trains G alone: --timecycle_warp_loss_weight.
             # timecycle_gan: D shall take [c_t, p_t], [c_t, s_t], [c_L, rl_t], [c_L, rs_t] for real, all in one mean;

@@ -155,8 +155,9 @@ class TimeCycleOptions:
 
     timecycle_loss: str = option("l1", "-tcl", "distance of the TimeCycle loss", choices=DISTANCES)
     timecycle_loss_weight: float = _weight("-tclw", "the TimeCycle loss")
-    timecycle_sharpness: float = option(0.0, "-tcs", "how far the TimeCycle loss is kept from gaining by blur; 1: less "
-                                        "contrast gains nothing", NON_NEGATIVE)  # fmt: skip
+    timecycle_sharpness: float = option(0.0, "-tcs", "how strongly the TimeCycle loss asks for detail, because blur "
+                                        "would lower it; 0: as in the thesis, 1: balances the blur",
+                                        NON_NEGATIVE)  # fmt: skip
     timecycle_gan_loss_weight: float = option(1.0, "-tcglw", "weight of the generator's adversarial losses on the "
                                               "walk's images; 0 shows them to no discriminator",
                                               NON_NEGATIVE)  # fmt: skip

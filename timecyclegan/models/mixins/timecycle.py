@@ -55,8 +55,8 @@ class TimeCycle(nn.Module):
             gradients of far fewer bytes, for one more call of every motion model (``models.recompute``).
         max_return: the walk returns from at most this many frames, others in every step; 0: from all. Its losses are
             then unbiased estimates of those of the whole walk, see ``losses.timecycle.draw_returns``.
-        sharpness: how far the cycle loss is kept from gaining by blur, see ``losses.timecycle.timecycle_loss``; 0 is
-            the thesis's loss, with 1 less contrast gains nothing.
+        sharpness: how strongly the cycle loss asks for detail, because blur would lower it, see
+            ``losses.timecycle.timecycle_loss``; 0: not at all, as the thesis has it; 1 balances the blur.
         gan_weight: of the discriminators' opinion in :meth:`generator_loss`; 0 shows them nothing.
     """
 

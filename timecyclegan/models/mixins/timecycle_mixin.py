@@ -61,8 +61,8 @@ class TimeCycleMixin:
         timecycle_criterion_GAN: a criterion that counts more than either, see ``losses.gan.objective``.
         timecycle_checkpointing: compute what the gradients of a walk need again, and keep its images alone.
         timecycle_gan_loss_weight: weight of what discriminators say of the images of the walk; 0 shows them nothing.
-        timecycle_sharpness: how far the cycle loss is kept from gaining by blur, see :class:`TimeCycle`; 0: not at all.
         timecycle_max_return: the walk returns from at most this many frames, see :class:`TimeCycle`; 0: from all.
+        timecycle_sharpness: how strongly the cycle loss asks for detail, because blur would lower it; 1 balances that.
     """
 
     def __init__(
