@@ -15,7 +15,7 @@ import csv
 import os
 import platform
 import shlex
-import signal
+import shutil
 import subprocess
 import sys
 import threading
@@ -48,12 +48,14 @@ from benchmarks.ablation_table import (
 from timecyclegan.evaluation.compute_metrics import evaluate
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
+from timecyclegan.util.signals import signals
 from timecyclegan.video.frames import find_sequences, read_image, write_image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results"
 STRETCH = 20  # frames of a rollout in one row
 VIDEOS = ("videos",)  # beside the frames that test.py writes
+LATE = "not begun: the time is over"
 SETTLED = 0.5  # the share of the last output in an average over time
 FACTS = ("epochs", "train_seconds", "threads", "machine", "torch", "commit", "flags")
 
@@ -102,7 +104,7 @@ class Bench:
         self.gpu = "0" if args.device == "cuda" else "-1"
         self.data_lock = threading.Lock()
 
-    def stop(self, *_: Any) -> None:
+    def stop(self, _number: int) -> None:
         """Let the time be over: whoever waits for a process lets it save."""
         self.end = 0.0
 
@@ -112,6 +114,8 @@ class Bench:
             same = row["flags"] == " ".join(self.flags(run, row["epochs"])) or not run.variant.flags
             return "was done" if same else f"was done with other flags: its rows are in {self.results.runs}"
         try:
+            if time.monotonic() >= self.end:
+                raise Stopped(LATE)
             with self.data_lock:
                 data = make_data(self.work, run.data, self.scale, self.args.clip)
             made, epochs, seconds = self.make(run, data)
@@ -151,7 +155,11 @@ class Bench:
         if run.variant.name in FROM_FLOW:
             flags += ["--flow_backend", "farneback", "--flow_cache", str(self.work / "flow" / run.data)]
         folder = self.work / "runs" / name
+        begun_with, own = folder / "flags.txt", " ".join(self.flags(run, epochs))
+        if begun_with.exists() and begun_with.read_text() != own:
+            shutil.rmtree(folder)  # the table has changed: this is another run of its name
         folder.mkdir(parents=True, exist_ok=True)
+        begun_with.write_text(own)
         clock, begun = folder / "seconds.txt", time.monotonic()
         spent = float(clock.read_text()) if clock.exists() else 0.0
         going_on = ["--resume" if (folder / "checkpoints" / name / "latest.pth").exists() else "--overwrite"]
@@ -222,7 +230,7 @@ class Bench:
         """Run one of the programs to its end, or until the time is over."""
         env = os.environ | {"OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": str(REPOSITORY)}
         if time.monotonic() >= self.end:
-            raise Stopped("not begun: the time is over")
+            raise Stopped(LATE)
         with (folder / "log.txt").open("a") as log:
             child = subprocess.Popen([sys.executable, str(REPOSITORY / command[0]), *command[1:]], cwd=folder, env=env,
                                      stdout=log, stderr=log)  # fmt: skip
@@ -343,10 +351,8 @@ def main() -> None:
         args.results, document = Path(args.work) / "results", Path(args.work) / "RESULTS.md"
     if not args.report:
         bench = Bench(args, Results(args.results, args.scale))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, bench.stop)
         runs, before, failed = list(table(args)), 0, False
-        with ThreadPoolExecutor(args.jobs) as pool:
+        with signals(bench.stop), ThreadPoolExecutor(args.jobs) as pool:
             while runs and len(runs) != before:  # what waits for others has them the next time
                 before, waiting = len(runs), []
                 for run, end in zip(runs, pool.map(bench, runs), strict=True):

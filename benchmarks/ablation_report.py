@@ -21,9 +21,9 @@ SHOWN = {
     "flicker": ("flicker - real", 1, "{:+.4f}"),
 }  # fmt: skip
 FALL, STAY = ("e_warp", "tof"), ("sharpness", "motion", "ssim")  # what a win is made of
-AGAINST = {"p": ("pix2pix", "averaged", "sequence-d"), "up": ("cyclegan", "averaged", "sequence-d"),
+AGAINST = {"p": ("pix2pix", "averaged", "sequence-d", "p-thesis"), "up": ("cyclegan", "averaged", "sequence-d"),
            "u": ("dcgan", "sequence-d"), "p-thesis": ("sequence-d",), "p-pingpong": ("sequence-d",),
-           "p++": ("sequence-d", "p"), "p-warping": ("warping", "pix2pix", "averaged", "sequence-d"),
+           "p++": ("sequence-d", "p"), "p-warping": ("pix2pix", "averaged", "sequence-d", "warping"),
            "timecyclevid2vid": ("vid2vid", "pix2pix", "averaged")}  # fmt: skip
 DRAWS, LEVEL = 2000, 95
 BEGIN, END = "<!-- measured: made by benchmarks/ablation.py --report -->\n", "<!-- end of what was measured -->"

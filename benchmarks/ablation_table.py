@@ -19,28 +19,29 @@ class Variant(NamedTuple):
 
 
 _THESIS = "-tclw 10 --no-timecycle_motion_model_residual"
-_FLOWLESS = "-flw 0 -mlw 0 -wlw 0 -dts 0"  # a generator that warps its last frame, and no other knows of any flow
+_FLOWLESS = "-flw 0 -mlw 0 -wlw 0 -dts 0"  # vid2vid's generator, without what vid2vid tells it of optical flow
 _TC = f"{_THESIS} -tcs 1"
 VARIANTS = {
     PAIRED: [
         Variant("untrained", "flat class colours, or the source"),
         Variant("frozen", "the real first frame, held"),
         Variant("pix2pix", "pix2pix, per frame", "-m pix2pix"),
-        Variant("averaged", "the same, averaged over time"),
+        Variant("averaged", "pix2pix, averaged over time"),
         Variant("seqpix2pix", "seqpix2pix: recurrence", "-m seqpix2pix"),
         Variant("sequence-d", "+ sequence D", "-m timecycle -tclw 0"),
-        Variant("p-thesis", "+ TimeCycle, blur not held back", f"-m timecycle {_THESIS}"),
+        Variant("p-thesis", "+ TimeCycle, the thesis's loss", f"-m timecycle {_THESIS}"),
         Variant("p", "+ TimeCycle (P)", f"-m timecycle {_TC}"),
         Variant("p-pingpong", "+ TimeCycle, ping-pong", "-m timecycle -tclw 10 -tct pingpong"),
         Variant("p++", "P + warp (P++)", f"-m timecyclep2 {_TC} -wlw 5"),
-        Variant("warping", "vid2vid's generator alone, no flow", f"-m timecyclevid2vid {_FLOWLESS} -tclw 0"),
-        Variant("p-warping", "the same + TimeCycle", f"-m timecyclevid2vid {_FLOWLESS} {_TC}"),
+        Variant("warping", "vid2vid's generator, no flow given", f"-m timecyclevid2vid {_FLOWLESS} -tclw 0"),
+        Variant("p-warping", "vid2vid's generator + TimeCycle, no flow given",
+                f"-m timecyclevid2vid {_FLOWLESS} {_TC}"),
         Variant("vid2vid", "vid2vid", "-m vid2vid -flw 1 -mlw 1 -wlw 5"),
         Variant("timecyclevid2vid", "vid2vid + TimeCycle", f"-m timecyclevid2vid -flw 1 -mlw 1 -wlw 5 {_TC}"),
     ],
     UNPAIRED: [
         Variant("cyclegan", "CycleGAN, per frame", "-m cyclegan"),
-        Variant("averaged", "the same, averaged over time"),
+        Variant("averaged", "CycleGAN, averaged over time"),
         Variant("seqcyclegan", "seqcyclegan: recurrence", "-m seqcyclegan"),
         Variant("sequence-d", "+ sequence D", "-m tricyclegan -tclw 0"),
         Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5 -tcs 1"),

@@ -1,7 +1,9 @@
 """The table of measurements: its statistics, its document, and (slow) that every paired variant runs through it."""
 import csv
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,34 @@ def test_an_average_over_time_settles_by_half(tmp_path):
     made, epochs, seconds = bench.make(run, tmp_path / "data")
     frames = [read_image(path) for path in find_sequences(made["val"])["000"]]
     assert [frame[0, 0, 0] for frame in frames] == [0, 0, 100, 150] and (epochs, seconds) == (1, 2.0)
+
+
+def test_a_run_that_was_begun_with_other_flags_begins_anew(tmp_path, monkeypatch):
+    """Its checkpoint must not end as rows of the flags that the table has now."""
+    bench = ablation.Bench(ablation.parser().parse_args([str(tmp_path), "--scale", "quick"]),
+                           Results(tmp_path / "results", "quick"))  # fmt: skip
+    run = Run("street", "paired", next(v for v in ablation.VARIANTS["paired"] if v.name == "p"), "steps", 0)
+    trained = []
+    monkeypatch.setattr(bench, "process", lambda folder, command: trained.append(command))
+    bench.train(run, ["a", "b"], 1)
+    bench.train(run, ["a", "b"], 1)
+    assert len(trained) == 1
+    bench.train(run._replace(variant=run.variant._replace(flags="-m pix2pix")), ["a", "b"], 1)
+    assert len(trained) == 2 and "--overwrite" in trained[1] and "pix2pix" in trained[1]
+
+
+@pytest.mark.slow
+def test_a_table_that_is_stopped_leaves_no_training_behind(tmp_path):
+    command = [sys.executable, "benchmarks/ablation.py", str(tmp_path), "--quick", "--variants", "pix2pix"]
+    bench = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "quick/runs/street-paired-pix2pix-steps-0/log.txt"
+    for _ in range(600):
+        if log.exists() and "trains on" in log.read_text():
+            break
+        time.sleep(0.1)
+    bench.send_signal(signal.SIGTERM)
+    said, _ = bench.communicate(timeout=90)
+    assert "cut off, and goes on next time" in said and "stopped by SIGTERM" in log.read_text()
 
 
 @pytest.mark.slow
