@@ -1,5 +1,6 @@
 """The table of measurements: its statistics, its document, and (slow) that every paired variant runs through it."""
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,20 @@ def test_a_run_that_was_begun_with_other_flags_begins_anew(tmp_path, monkeypatch
     assert len(trained) == 1
     bench.train(run._replace(variant=run.variant._replace(flags="-m pix2pix")), ["a", "b"], 1)
     assert len(trained) == 2 and "--overwrite" in trained[1] and "pix2pix" in trained[1]
+
+
+def test_the_rows_that_are_kept_are_of_the_table_as_it_is(tmp_path):
+    """Rows of flags that a variant had once would stand under its name; and the document shows pictures that exist."""
+    for path in sorted(ablation.RESULTS.glob("runs-*.csv")):
+        scale = path.stem.removeprefix("runs-")
+        bench = ablation.Bench(ablation.parser().parse_args([str(tmp_path), "--scale", scale]), None)
+        for row in ablation_report.read(path):
+            first = ablation.VARIANTS[row["family"]][0]
+            run = Run(row["data"], row["family"], first, row["budget"], int(row["seed"])).of(row["variant"])
+            assert row["flags"] == " ".join(bench.flags(run, row["epochs"])), f"{path.name}: {run.name}"
+    document = ROOT / "docs/RESULTS.md"
+    for place in re.findall(r"\]\((results/[^)#]+)\)", document.read_text()):
+        assert (document.parent / place).exists(), place
 
 
 @pytest.mark.slow

@@ -12,8 +12,7 @@ import numpy as np
 
 from timecyclegan.evaluation.base import CLOSER_TO_REAL, Metric, Sample, Step, Value
 from timecyclegan.evaluation.command import compare_frames
-
-LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+from timecyclegan.video.frames import LUMA
 
 
 def luma(image: np.ndarray) -> np.ndarray:

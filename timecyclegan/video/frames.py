@@ -31,6 +31,7 @@ from timecyclegan.video.listing import (
 from timecyclegan.video.random_access import VideoFrame, video_frames
 from timecyclegan.video.reader import NO_FILE, VIDEO_SUFFIXES, survey
 
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: Rec. 601
 Frame = Path | VideoFrame  # a frame on disk: an image file, or a place in a video file
 
 

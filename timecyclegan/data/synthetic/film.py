@@ -4,8 +4,8 @@ import math
 import numpy as np
 
 from timecyclegan.data.synthetic.textures import upsampling
+from timecyclegan.video.frames import LUMA
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 TINT = np.array([1.0, 0.85, 0.65], np.float32)  # what the dyes that faded least leave
 _SATURATION = 0.4
 # Standard deviations: of the logarithm of the exposure, of the whole frame and of parts of it; of the grain, in [0, 1].
@@ -20,7 +20,7 @@ def worn_film(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     scratches and specks of dust, black or white, hide parts of it: what they hide, only other frames know.
     """
     height, width = picture.shape[:2]
-    gray = (picture @ LUMA)[..., None]
+    gray = (picture @ np.array(LUMA, np.float32))[..., None]
     film = (gray + _SATURATION * (picture - gray)) / 255 * TINT
     uneven = upsampling(3, height, False) @ rng.standard_normal((3, 4), np.float32) @ upsampling(4, width, False).T
     film *= np.exp(_EXPOSURE * rng.standard_normal() + _UNEVEN * uneven)[..., None]
