@@ -74,8 +74,9 @@ def _run(arguments: Arguments, options: Options, resume: bool = False, overwrite
          peers: Peers | None = None) -> Run:  # fmt: skip
     """The run that is asked for; what ``trainval.py`` tests with is looked at as well, not only after hours."""
     check_arguments(arguments, options.model_type, metrics=True)
-    if "flow_backend" in model_class(options.model_type).uses:  # what "auto" means is settled, and saved with the run
-        backend = choose_backend(options.flow_backend, options.flow_weights)
+    kind = model_class(options.model_type)
+    if "flow_backend" in kind.uses:  # what "auto" means is settled, and saved with the run
+        backend = choose_backend(options.flow_backend, options.flow_weights, tell=bool(kind.flow_strides(options)))
         options = dataclasses.replace(options, flow_backend=backend)
     begins = not (resume and (CHECKPOINTS / arguments.name / OPTIONS).exists())
     for line in training_notes(options, arguments.given, begins):

@@ -99,12 +99,14 @@ def test_a_model_without_its_losses_says_so():
     """The default model type is trained without TimeCycle and L1 unless their weights are given."""
     line = lacks()
     assert "--model_type timecycle is trained without these losses: TimeCycle, L1 (" in line
-    assert "--timecycle_loss_weight, --l1_loss_weight: 0" in line and "--preset p switches them on" in line
+    assert "--timecycle_loss_weight, --l1_loss_weight: 0" in line and "--preset p has weights that work" in line
     assert "TimeCycle (--timecycle" in lacks(l1_loss_weight=20.0)
     assert lacks(timecycle_loss_weight=1.0) == lacks(timecycle_warp_loss_weight=1.0) == ""
     assert lacks(l1_loss_weight=20.0, timecycle_loss_weight=0.0) == ""  # as it was asked
     line = lacks(model_type="timecyclep2", timecycle_loss_weight=1.0)
     assert "losses: warp (" in line and "--preset p++" in line
+    assert "warp (--warp" in lacks(model_type="vid2vid", l1_loss_weight=1.0, discriminator_temporal_scales=0)
+    assert lacks(model_type="timecyclevid2vid", timecycle_loss_weight=1.0) == ""  # it may learn to warp from TimeCycle
     assert "cycle (--cycle_loss_weight: 0); there is no preset" in lacks(model_type="cyclegan")
     assert lacks(model_type="recyclegan", recycle_loss_weight=1.0) == lacks(model_type="dcgan") == ""
 

@@ -44,8 +44,8 @@ def check_backend(name: str, weights: str = "", option: str = "flow") -> None:
         raise UserError(f"--{option}_weights {weights}: --{option}_backend {name} has no weights; leave the flag out")
 
 
-def choose_backend(name: str, weights: str = "") -> str:
-    """The name of a back end; for "auto" FlowNet2, where its file is found, else Farneback, and says which.
+def choose_backend(name: str, weights: str = "", tell: bool = True) -> str:
+    """The name of a back end; for "auto" FlowNet2, where its file is found, else Farneback, and says which if ``tell``.
 
     Raises:
         UserError: see :func:`check_backend`.
@@ -56,9 +56,11 @@ def choose_backend(name: str, weights: str = "") -> str:
     from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME
 
     if weights or hub_file(NAME).exists():
-        note("optical flow by flownet2")
+        if tell:
+            note("optical flow by flownet2")
         return "flownet2"
-    note(f"optical flow by farneback; FlowNet2 would be taken if there were {hub_file(NAME)}")
+    if tell:
+        note(f"optical flow by farneback; FlowNet2 would be taken if there were {hub_file(NAME)}")
     return "farneback"
 
 

@@ -92,10 +92,11 @@ def idle_in_testing(options: Options, given: Collection[str], metrics: bool, vid
 
 
 def missing_losses(options: Options, given: Collection[str]) -> list[str]:
-    """A line on the losses that a model lacks although it is made for them, and what switches them on.
+    """A line on the losses that a model lacks although it is made for them, and what has weights for them.
 
-    A model with TimeCycle has it, one with a warp loss has that, and no model but those that start from noise learns
-    from its discriminators alone. Losses of which the weight 0 was ``given`` are not meant.
+    A model with TimeCycle has it, one with a warp loss has that, unless it is vid2vid's, which can learn to warp from
+    TimeCycle, and no model but those that start from noise learns from its discriminators alone. Losses of which the
+    weight 0 was ``given`` are not meant.
     """
     kind = model_class(options.model_type)
     weights = [name for name in _LOSSES if name in kind.uses]
@@ -105,13 +106,15 @@ def missing_losses(options: Options, given: Collection[str]) -> list[str]:
     alone = not any(getattr(options, name) for name in kind.uses
                     if name.endswith("_loss_weight") and not name.endswith("gan_loss_weight"))  # fmt: skip
     if not alone:
-        essential = {"timecycle_loss_weight": WALK in kind.parts and not walks(options),
-                     "warp_loss_weight": FLOW in kind.parts and not kind.flow_strides(options)}  # fmt: skip
+        walking = WALK in kind.parts and walks(options)
+        learns_to_warp = walking and "flow_loss_weight" in kind.uses
+        essential = {"timecycle_loss_weight": WALK in kind.parts and not walking,
+                     "warp_loss_weight": FLOW in kind.parts and not kind.flow_strides(options) and not learns_to_warp}
         off = {name for name in off if essential.get(name)}
     off = [name for name in weights if name in off and name not in given]
     if not off:
         return []
     preset = next((name for name, flags in PRESETS.items() if flags["model_type"] == options.model_type), None)
-    remedy = f"--preset {preset} switches them on" if preset else "there is no preset for it: give the weights"
+    remedy = f"--preset {preset} has weights that work" if preset else "there is no preset for it: give the weights"
     return [f"--model_type {options.model_type} is trained without these losses: {', '.join(map(_LOSSES.get, off))} "
             f"({', '.join(f'--{name}' for name in off)}: 0); {remedy}"]

@@ -302,7 +302,7 @@ class VideoOptions(UserPaths):
 class ControlOptions:
     """How a training run begins; not a property of the run, so not saved with it."""
 
-    preset: str = option("", None, "flags that worked on the synthetic street: p, p++, up or u, after the "
+    preset: str = option("", None, "flags that worked on the synthetic street: p, p-warping, p++, up or u, after the "
                          "TimeCycleGANs of these names; flags that are given count more")  # fmt: skip
     resume: bool = option(False, None, "go on where the run of this name was interrupted")
     overwrite: bool = option(False, None, "begin anew although there are checkpoints of this name; they are lost")
