@@ -26,6 +26,7 @@ AGAINST = {"p": ("pix2pix", "averaged", "sequence-d", "p-thesis"), "up": ("cycle
            "p++": ("sequence-d", "p"), "p-warping": ("pix2pix", "averaged", "sequence-d", "warping"),
            "timecyclevid2vid": ("vid2vid", "pix2pix", "averaged")}  # fmt: skip
 DRAWS, LEVEL = 2000, 95
+NOTHING = "nothing to steady"  # what is compared with has no more E_warp than the real clip
 BEGIN, END = "<!-- measured: made by benchmarks/ablation.py --report -->\n", "<!-- end of what was measured -->"
 
 Rows = list[dict[str, str]]
@@ -133,18 +134,19 @@ def comparisons(rows: Rows, titles: dict[str, str]) -> str:
             found = {metric: paired(rows, one, other, metric) for metric in shown} if one != other else {}
             if not found or any(value is None for value in found.values()):
                 continue
-            cells, bounds = [], {}
+            cells, bounds, steady = [], {}, False
             for metric, (own, theirs) in found.items():
                 _, factor, form = SHOWN[metric]
                 mean, low, high = bounds[metric] = interval((own - theirs) * factor)
                 form = form.replace("{:", "{:+")
                 cell = f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
-                base = np.nanmean(np.where(np.isnan(own), np.nan, theirs)) * factor
-                if metric in FALL and base > 0:
+                base, least, _ = interval(np.where(np.isnan(own), np.nan, theirs) * factor)
+                if metric in FALL and least > 0:
                     cell += f" ({100 * mean / base:+.0f} %)"
+                steady |= metric in EXCESS and least <= 0
                 cells.append(cell)
             lines.append(f"| {titles[one]} - {titles[other]} | " + " | ".join(cells)
-                         + f" | {len(own)} | {verdict(bounds)} |")
+                         + f" | {len(own)} | {NOTHING if steady else verdict(bounds)} |")
     if not lines:
         return ""
     head = "| difference | " + " | ".join(SHOWN[metric][0] for metric in shown) + " | seeds | verdict |"

@@ -62,6 +62,15 @@ def test_verdicts(changes, said):
     assert verdict(found | changes).startswith(said)
 
 
+def test_what_does_not_flicker_cannot_be_made_steadier():
+    """Its excess E_warp is 0 or below, which is blur: then less is no win, and percents of it mean nothing."""
+    for excess, said in ((5.0, "(-20 %)"), (0.0, "nothing to steady"), (-5.0, "nothing to steady")):
+        both = rows("sequence-d", np.full((1, 3), 0.5), e_warp=f"{1e-4 * excess}") + rows(
+            "p", np.full((1, 3), 0.5), e_warp=f"{1e-4 * (excess - 1)}")
+        line = ablation_report.comparisons(both, TITLES["paired"]).splitlines()[-1]
+        assert said in line and (excess > 0) == ("%)" in line.split("|")[2])
+
+
 def test_there_is_no_verdict_without_a_metric_that_it_is_made_of():
     assert verdict({"tof": (-1, -2, -0.5), "sharpness": (0.1, 0, 0.2)}) == "none, without excess E_warp x 10⁴, " \
         "motion-following, SSIM"
