@@ -44,7 +44,7 @@ VARIANTS = {
         Variant("averaged", "CycleGAN, averaged over time"),
         Variant("seqcyclegan", "seqcyclegan: recurrence", "-m seqcyclegan"),
         Variant("sequence-d", "+ sequence D", "-m tricyclegan -tclw 0"),
-        Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5 -tcs 1"),
+        Variant("up", "+ TimeCycle (UP)", "-m tricyclegan -tclw 5"),
     ],
     UNCONDITIONAL: [
         Variant("dcgan", "DCGAN, per frame", "-m dcgan"),

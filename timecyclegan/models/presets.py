@@ -15,8 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # P, and its generator moves its last frame, as vid2vid's does; nobody tells it how.
     "p-warping": {"model_type": "timecyclevid2vid", "discriminator_temporal_scales": 0, **_P},
     "p++": {"model_type": "timecyclep2", "warp_loss_weight": 5.0, **_P},
-    "up": {"model_type": "tricyclegan", "cycle_loss_weight": 10.0, "timecycle_loss_weight": 5.0,
-           "timecycle_sharpness": 1.0, **_GROWN},
+    "up": {"model_type": "tricyclegan", "cycle_loss_weight": 10.0, "timecycle_loss_weight": 5.0, **_GROWN},
     "u": {
         "model_type": "timecycledcgan", "discriminator_architecture": "basic", "timecycle_loss_weight": 5.0,
         "batch_size": 4, "image_height": 64, "image_width": 64,
