@@ -145,7 +145,7 @@ def comparisons(rows: Rows, titles: dict[str, str]) -> str:
                     cell += f" ({100 * mean / base:+.0f} %)"
                 steady |= metric in EXCESS and least <= 0
                 cells.append(cell)
-            lines.append(f"| {titles[one]} - {titles[other]} | " + " | ".join(cells)
+            lines.append(f"| {titles[one]}, *against* {titles[other]} | " + " | ".join(cells)
                          + f" | {len(own)} | {NOTHING if steady else verdict(bounds)} |")
     if not lines:
         return ""

@@ -94,7 +94,7 @@ def test_the_document_is_made_of_the_rows(tmp_path):
     steps, time = text.split("equal steps")[1].split("equal time")
     assert "| pix2pix | 50.0 [40.0, 60.0]" in steps and "| P | 20.0 [20.0, 20.0]" in steps
     assert "| pix2pix | 30.0 [30.0, 30.0]" in time and "| P | 20.0 [20.0, 20.0]" in time
-    assert "| P - pix2pix | -30.0 [-40.0, -20.0] (-60 %)" in steps
+    assert "| P, *against* pix2pix | -30.0 [-40.0, -20.0] (-60 %)" in steps
     assert "| + sequence D | 10.0" in steps and "+ sequence D" not in time
     for place in text.split("](")[1:]:
         assert (tmp_path / place.split(")")[0]).is_file()
