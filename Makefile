@@ -38,7 +38,8 @@ BOTH := --image_height 64 --image_width 128 --generator_architecture resnet_3blo
 PIX2PIX := --model_type pix2pix --num_epochs 21 --spatial_scaling 0.5 1
 TIMECYCLE := --model_type timecyclevid2vid --num_epochs 12 --spatial_scaling 0.5 --temporal_scaling 0.2 1 --no-grow_batch \
     --timecycle_motion_model_filters 8 --timecycle_loss_weight 10 --timecycle_sharpness 1 \
-    --no-timecycle_motion_model_residual --flow_loss_weight 1 --mask_loss_weight 1 --warp_loss_weight 5 --flow_backend farneback --flow_cache flow
+    --no-timecycle_motion_model_residual --flow_loss_weight 1 --mask_loss_weight 1 --warp_loss_weight 5 \
+    --flow_backend farneback --flow_cache flow
 
 test: install
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto

@@ -44,7 +44,7 @@ from benchmarks.ablation_table import (
     VARIANTS,
     Run,
     table,
-)  # fmt: skip
+)
 from timecyclegan.evaluation.compute_metrics import evaluate
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.files import replacing
@@ -150,16 +150,17 @@ class Bench:
         """Train a run to its end; how many seconds it took, all visits together."""
         name, side = run.name, self.scale.side
         size = (side, side) if run.family == UNCONDITIONAL else (self.scale.height, self.scale.width)
-        flags = [*self.flags(run, epochs), "-ih", str(size[0]), "-iw", str(size[1]), "-gpu", self.gpu, "-t", "0",
+        own = self.flags(run, epochs)
+        flags = [*own, "-ih", str(size[0]), "-iw", str(size[1]), "-gpu", self.gpu, "-t", "0",
                  "--save_every", "1000000", "--save_minutes", "2"]  # fmt: skip
         if run.variant.name in FROM_FLOW:
             flags += ["--flow_backend", "farneback", "--flow_cache", str(self.work / "flow" / run.data)]
         folder = self.work / "runs" / name
-        begun_with, own = folder / "flags.txt", " ".join(self.flags(run, epochs))
-        if begun_with.exists() and begun_with.read_text() != own:
+        begun_with = folder / "flags.txt"
+        if begun_with.exists() and begun_with.read_text() != " ".join(own):
             shutil.rmtree(folder)  # the table has changed: this is another run of its name
         folder.mkdir(parents=True, exist_ok=True)
-        begun_with.write_text(own)
+        begun_with.write_text(" ".join(own))
         clock, begun = folder / "seconds.txt", time.monotonic()
         spent = float(clock.read_text()) if clock.exists() else 0.0
         going_on = ["--resume" if (folder / "checkpoints" / name / "latest.pth").exists() else "--overwrite"]

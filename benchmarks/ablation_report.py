@@ -140,10 +140,10 @@ def comparisons(rows: Rows, titles: dict[str, str]) -> str:
                 mean, low, high = bounds[metric] = interval((own - theirs) * factor)
                 form = form.replace("{:", "{:+")
                 cell = f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
-                base, least, _ = interval(np.where(np.isnan(own), np.nan, theirs) * factor)
-                if metric in FALL and least > 0:
-                    cell += f" ({100 * mean / base:+.0f} %)"
-                steady |= metric in EXCESS and least <= 0
+                if metric in FALL:
+                    base, least, _ = interval(np.where(np.isnan(own), np.nan, theirs) * factor)
+                    cell += f" ({100 * mean / base:+.0f} %)" if least > 0 else ""
+                    steady |= metric in EXCESS and least <= 0
                 cells.append(cell)
             lines.append(f"| {titles[one]}, *against* {titles[other]} | " + " | ".join(cells)
                          + f" | {len(own)} | {NOTHING if steady else verdict(bounds)} |")

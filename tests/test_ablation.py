@@ -27,6 +27,14 @@ def rows(variant, values, budget="steps", **changes):
             for seed, clips in enumerate(values) for clip, value in enumerate(clips)]  # fmt: skip
 
 
+def quick(folder, variant):
+    """A bench of the scale quick, and a run of its table."""
+    bench = ablation.Bench(ablation.parser().parse_args([str(folder), "--scale", "quick"]),
+                           Results(folder / "results", "quick"))  # fmt: skip
+    first = ablation.VARIANTS["paired"][0]
+    return bench, Run("street", "paired", first, "steps", 0).of(variant)
+
+
 def test_interval_of_many_clips_is_that_of_the_normal_distribution():
     values = np.random.default_rng(0).normal(3, 2, (1, 400))
     mean, low, high = interval(values)
@@ -102,9 +110,7 @@ def test_the_document_is_made_of_the_rows(tmp_path):
 
 def test_an_average_over_time_settles_by_half(tmp_path):
     """Of frames 0, 0, 200, 200 it is 0, 0, 100, 150, and it waits for what it is of."""
-    bench = ablation.Bench(ablation.parser().parse_args([str(tmp_path), "--scale", "quick"]),
-                           Results(tmp_path / "results", "quick"))  # fmt: skip
-    run = Run("street", "paired", next(v for v in ablation.VARIANTS["paired"] if v.name == "averaged"), "steps", 0)
+    bench, run = quick(tmp_path, "averaged")
     with pytest.raises(Stopped, match="waits for street-paired-pix2pix-steps-0"):
         bench.make(run, tmp_path / "data")
     of = run.of("pix2pix")
@@ -124,9 +130,7 @@ def test_an_average_over_time_settles_by_half(tmp_path):
 
 def test_a_run_that_was_begun_with_other_flags_begins_anew(tmp_path, monkeypatch):
     """Its checkpoint must not end as rows of the flags that the table has now."""
-    bench = ablation.Bench(ablation.parser().parse_args([str(tmp_path), "--scale", "quick"]),
-                           Results(tmp_path / "results", "quick"))  # fmt: skip
-    run = Run("street", "paired", next(v for v in ablation.VARIANTS["paired"] if v.name == "p"), "steps", 0)
+    bench, run = quick(tmp_path, "p")
     trained = []
     monkeypatch.setattr(bench, "process", lambda folder, command: trained.append(command))
     bench.train(run, ["a", "b"], 1)

@@ -55,13 +55,12 @@ def choose_backend(name: str, weights: str = "", tell: bool = True) -> str:
         return name
     from timecyclegan.models.networks.flownet2_pytorch.checkpoint import NAME
 
-    if weights or hub_file(NAME).exists():
-        if tell:
-            note("optical flow by flownet2")
-        return "flownet2"
+    chosen, instead = "flownet2", ""
+    if not (weights or hub_file(NAME).exists()):
+        chosen, instead = "farneback", f"; FlowNet2 would be taken if there were {hub_file(NAME)}"
     if tell:
-        note(f"optical flow by farneback; FlowNet2 would be taken if there were {hub_file(NAME)}")
-    return "farneback"
+        note(f"optical flow by {chosen}{instead}")
+    return chosen
 
 
 def flow_backend(name: str, weights: str = "") -> FlowBackend:

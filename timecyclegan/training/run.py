@@ -95,7 +95,7 @@ class Run:
         saved = self._find()
         if saved is None:
             check_growth(options)
-        self.position = self._position(saved) if saved else Position()
+        self.position = Position.saved(saved) if saved else Position()
         self.means = Means(saved.get("means") if saved else None, OVERFLOWS if options.amp == "float16" else 0)
         self.log: TrainingLog | None = None  # while it is open
         # The data of every stage are listed before anything is written.
@@ -149,13 +149,9 @@ class Run:
             if value != before[key] and key not in RESUMABLE and not moved:
                 raise UserError(f"--{key} {value} contradicts the run to resume, which has {before[key]}; leave the "
                                 "flag out, or train under another name")
-        if changed := rate_note(before["num_epochs"], self.options, self._position(saved)):
+        if changed := rate_note(before["num_epochs"], self.options, Position.saved(saved)):
             note(changed)
         return saved
-
-    @staticmethod
-    def _position(saved: dict[str, Any]) -> Position:
-        return Position.saved(saved["position"], saved["options"]["num_epochs"])
 
     def _settle(self, **options: Any) -> None:
         """Say what "auto" was for an option that no loss and no network depends on."""

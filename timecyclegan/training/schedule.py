@@ -1,6 +1,7 @@
 """The course of a run: its growth stages, the position in them, and the learning rate there."""
 import dataclasses
 import math
+from typing import Any
 
 from timecyclegan.models import calculate_block_size
 from timecyclegan.util.errors import UserError
@@ -19,9 +20,10 @@ class Position:
     earlier: int = 0
 
     @classmethod
-    def saved(cls, position: dict[str, int], num_epochs: int) -> "Position":
-        """That of a checkpoint of a run of so many epochs a stage; older ones did not write ``earlier``."""
-        return cls(**{"earlier": position["stage"] * num_epochs, **position})
+    def saved(cls, checkpoint: dict[str, Any]) -> "Position":
+        """That of a checkpoint; older ones, whose stages all had as many epochs, did not write ``earlier``."""
+        position = checkpoint["position"]
+        return cls(**{"earlier": position["stage"] * checkpoint["options"]["num_epochs"], **position})
 
 
 def learning_rate(options: Options, epoch: int) -> float:
