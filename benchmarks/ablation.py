@@ -103,10 +103,11 @@ class Bench:
         self.threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
         self.gpu = "0" if args.device == "cuda" else "-1"
         self.data_lock = threading.Lock()
+        self.signal = 0  # that asked to stop
 
-    def stop(self, _number: int) -> None:
+    def stop(self, number: int) -> None:
         """Let the time be over: whoever waits for a process lets it save."""
-        self.end = 0.0
+        self.end, self.signal = 0.0, number
 
     def __call__(self, run: Run) -> str:
         """Do a run that is not done; how it ended."""
@@ -362,8 +363,8 @@ def main() -> None:
                     waiting += [run] * end.startswith("waits")
                 runs = waiting
     report(args.results, document, {family: {v.name: v.title for v in VARIANTS[family]} for family in FAMILIES})
-    if not args.report and failed:
-        sys.exit(1)
+    if not args.report:
+        sys.exit(128 + bench.signal if bench.signal else int(failed))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ AGAINST = {"p": ("pix2pix", "averaged", "sequence-d", "p-thesis"), "up": ("cycle
            "p++": ("sequence-d", "p"), "p-warping": ("pix2pix", "averaged", "sequence-d", "warping"),
            "timecyclevid2vid": ("vid2vid", "pix2pix", "averaged")}  # fmt: skip
 DRAWS, LEVEL = 2000, 95
+COLOURS = 10  # of matplotlib's cycle; what comes after these has them again, with squares and dashes
 NOTHING = "nothing to steady"  # what is compared with has no more E_warp than the real clip
 BEGIN, END = "<!-- measured: made by benchmarks/ablation.py --report -->\n", "<!-- end of what was measured -->"
 
@@ -179,12 +180,13 @@ def rollout_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
     shown = [m for m in ("e_warp", "motion", "sharpness", "ssim", "grid", "flicker") if any(row[m] for row in rows)]
     figure, axes = pyplot.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.2), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for name in titles:
+        for place, name in enumerate(titles):
             mine = [row for row in rows if row["variant"] == name and row[metric] and name not in UNTRAINED]
             frames = sorted({int(row["frame"]) for row in mine})
             line = [np.mean([float(row[metric]) for row in mine if int(row["frame"]) == frame]) for frame in frames]
             if line:
-                axis.plot(frames, np.multiply(line, SHOWN[metric][1]), label=titles[name], linewidth=1.3)
+                axis.plot(frames, np.multiply(line, SHOWN[metric][1]), ("-", "--")[place // COLOURS], linewidth=1.3,
+                          color=f"C{place % COLOURS}", label=titles[name])  # fmt: skip
         axis.set(title=SHOWN[metric][0], xlabel="frame")
         axis.set_yscale("log" if metric in ("grid",) else "linear")
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
@@ -204,13 +206,14 @@ def summary_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
     down = "e_warp" if any(row["e_warp"] for row in rows) else "tof"
     figure, axes = pyplot.subplots(1, len(shown), figsize=(4.2 * len(shown), 3.6), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for name in titles:
+        for place, name in enumerate(titles):
             mine = [row for row in rows if row["variant"] == name]
             if not mine or name in UNTRAINED:
                 continue
             (x, x0, x1), (y, y0, y1) = (interval(grid_of(mine, each)[0] * SHOWN[each][1]) for each in (metric, down))
-            axis.errorbar(x, y, [[max(0, y - y0)], [max(0, y1 - y)]], [[max(0, x - x0)], [max(0, x1 - x)]], fmt="o",
-                          label=titles[name], markersize=4, linewidth=0.8)  # fmt: skip
+            axis.errorbar(x, y, [[max(0, y - y0)], [max(0, y1 - y)]], [[max(0, x - x0)], [max(0, x1 - x)]],
+                          fmt="os"[place // COLOURS], color=f"C{place % COLOURS}", label=titles[name], markersize=4,
+                          linewidth=0.8)  # fmt: skip
         axis.set(xlabel=SHOWN[metric][0], ylabel=SHOWN[down][0])
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """What ``ablation.py`` trains: variants by family, scales, and the runs that follow of them."""
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from benchmarks.ablation_report import UNTRAINED
@@ -96,6 +96,8 @@ SCALES = {
         {PAIRED: 4, UNPAIRED: 4, UNCONDITIONAL: 20},
     ),
 }  # fmt: skip
+# Does what is seen after minutes hold where more training brings little more?
+SCALES["cpu-long"] = replace(SCALES["cpu"], epochs={family: 4 * n for family, n in SCALES["cpu"].epochs.items()})
 # By name, the arguments of generate_synthetic, or the source that prepare_video makes of a clip.
 DATA: dict[str, dict[str, Any] | str] = {
     "street": {"label_noise": 1.0}, "film": {"film": True}, "clip-gray": "gray", "clip-edges": "edges"}

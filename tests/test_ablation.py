@@ -166,6 +166,7 @@ def test_a_table_that_is_stopped_leaves_no_training_behind(tmp_path):
     bench.send_signal(signal.SIGTERM)
     said, _ = bench.communicate(timeout=90)
     assert "cut off, and goes on next time" in said and "stopped by SIGTERM" in log.read_text()
+    assert bench.returncode == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow
