@@ -228,7 +228,7 @@ def report(results: Path, document: Path, titles: dict[str, dict[str, str]]) -> 
         titles: what variants are called, by family and name, in the order of the tables.
     """
     parts = []
-    for path in sorted(results.glob("runs-*.csv")):
+    for path in sorted(results.glob("runs-*.csv"), key=lambda path: path.stem):  # a scale before its longer ones
         scale, runs = path.stem.removeprefix("runs-"), read(path)
         rows, long = (with_equal_time(own, runs) for own in (runs, read(results / f"rollouts-{scale}.csv")))
         machines = ", ".join(dict.fromkeys(row["machine"] for row in rows))
