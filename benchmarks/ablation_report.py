@@ -26,7 +26,7 @@ AGAINST = {"p": ("pix2pix", "averaged", "sequence-d", "p-thesis"), "up": ("cycle
            "p++": ("sequence-d", "p"), "p-warping": ("pix2pix", "averaged", "sequence-d", "warping"),
            "timecyclevid2vid": ("vid2vid", "pix2pix", "averaged")}  # fmt: skip
 DRAWS, LEVEL = 2000, 95
-COLOURS = 10  # of matplotlib's cycle; what comes after these has them again, with squares and dashes
+COLOURS = 10  # of matplotlib's cycle; what comes after these has them again, with diamonds and dashes
 NOTHING = "nothing to steady"  # what is compared with has no more E_warp than the real clip
 BEGIN, END = "<!-- measured: made by benchmarks/ablation.py --report -->\n", "<!-- end of what was measured -->"
 
@@ -178,20 +178,20 @@ def rollout_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
     from matplotlib import pyplot
 
     shown = [m for m in ("e_warp", "motion", "sharpness", "ssim", "grid", "flicker") if any(row[m] for row in rows)]
+    trained = [name for name in titles if name not in UNTRAINED]
     figure, axes = pyplot.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.2), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for place, name in enumerate(titles):
-            mine = [row for row in rows if row["variant"] == name and row[metric] and name not in UNTRAINED]
+        for place, name in enumerate(trained):
+            mine = [row for row in rows if row["variant"] == name and row[metric]]
             frames = sorted({int(row["frame"]) for row in mine})
             line = [np.mean([float(row[metric]) for row in mine if int(row["frame"]) == frame]) for frame in frames]
             if line:
                 axis.plot(frames, np.multiply(line, SHOWN[metric][1]), ("-", "--")[place // COLOURS], linewidth=1.3,
                           color=f"C{place % COLOURS}", label=titles[name])  # fmt: skip
         axis.set(title=SHOWN[metric][0], xlabel="frame")
-        axis.set_yscale("log" if metric in ("grid",) else "linear")
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
@@ -204,20 +204,23 @@ def summary_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
 
     shown = [metric for metric in ("sharpness", "motion", "ssim") if any(row[metric] for row in rows)]
     down = "e_warp" if any(row["e_warp"] for row in rows) else "tof"
+    trained = [name for name in titles if name not in UNTRAINED]
     figure, axes = pyplot.subplots(1, len(shown), figsize=(4.2 * len(shown), 3.6), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for place, name in enumerate(titles):
+        for place, name in enumerate(trained):
             mine = [row for row in rows if row["variant"] == name]
-            if not mine or name in UNTRAINED:
+            if not mine:
                 continue
             (x, x0, x1), (y, y0, y1) = (interval(grid_of(mine, each)[0] * SHOWN[each][1]) for each in (metric, down))
+            colour = f"C{place % COLOURS}"
             axis.errorbar(x, y, [[max(0, y - y0)], [max(0, y1 - y)]], [[max(0, x - x0)], [max(0, x1 - x)]],
-                          fmt="os"[place // COLOURS], color=f"C{place % COLOURS}", label=titles[name], markersize=4,
-                          linewidth=0.8)  # fmt: skip
-        axis.set(xlabel=SHOWN[metric][0], ylabel=SHOWN[down][0])
+                          fmt="oD"[place // COLOURS], color=colour, ecolor=(colour, 0.4), label=titles[name],
+                          markersize=6, linewidth=0.8)  # fmt: skip
+        axis.set(xlabel=f"{SHOWN[metric][0]} (1 is real)" if metric == "sharpness" else SHOWN[metric][0],
+                 ylabel=f"{SHOWN[down][0]} (lower is steadier)")  # fmt: skip
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 

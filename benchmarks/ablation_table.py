@@ -96,7 +96,7 @@ SCALES = {
         {PAIRED: 4, UNPAIRED: 4, UNCONDITIONAL: 20},
     ),
 }  # fmt: skip
-# Does what is seen after minutes hold where more training brings little more?
+# Does what is seen after minutes hold after four times the training?
 SCALES["cpu-long"] = replace(SCALES["cpu"], epochs={family: 4 * n for family, n in SCALES["cpu"].epochs.items()})
 # By name, the arguments of generate_synthetic, or the source that prepare_video makes of a clip.
 DATA: dict[str, dict[str, Any] | str] = {
