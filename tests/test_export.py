@@ -263,7 +263,8 @@ for name in ("recurrent", "window"):
 EXAMPLE = ROOT / "examples" / "run_exported.py"
 
 
-@pytest.mark.parametrize("name", ["recurrent", "window", "code"])
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name != "code")) for name in ("recurrent", "window", "code")])
 def test_the_example_makes_a_video_of_a_video(name, exported, folder):
     """Without PyTorch and this package: what our inference makes of the frames, by the noise that it draws."""
     exported(name)

@@ -62,7 +62,10 @@ def test_help_and_mistakes(module, capsys):
         assert error.count("\n") == 1 and error.startswith("error: ")
 
 
-@pytest.mark.parametrize("name", ["compute_tof", "compute_fid", "compute_fvd", "compute_psnr_ssim", "report"])
+@pytest.mark.parametrize("name", [
+    "compute_tof", "report",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("compute_fid", "compute_fvd", "compute_psnr_ssim")),
+])  # fmt: skip
 def test_modules_know_themselves(name):
     command = [sys.executable, "-m", f"timecyclegan.evaluation.{name}", "-h"]
     found = subprocess.run(command, capture_output=True, text=True)

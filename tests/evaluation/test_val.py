@@ -165,7 +165,7 @@ def test_four_at_once_keep_four_rows(inside):
 
 
 @pytest.mark.usefixtures("inception_file", "inside")
-@pytest.mark.parametrize("name", ["p", "u"])
+@pytest.mark.parametrize("name", ["p", pytest.param("u", marks=pytest.mark.slow)])
 def test_two_processes_measure_what_one_does(name, monkeypatch):
     """Each has sequences of its own; what the networks make of a frame must not depend on what they look at beside."""
     for side, seed in (("from", 1), ("to", 5)):

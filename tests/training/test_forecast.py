@@ -30,7 +30,7 @@ def counted(monkeypatch, forecasts_are_quick):
 
 @pytest.mark.parametrize(("given", "times"), [
     ({}, 3), pytest.param({"checkpointing": True, "max_return": 2}, 4, marks=pytest.mark.slow),
-    ({"block_size": 8, "bptt": 2, "image_height": 64, "image_width": 96}, 0.6),
+    pytest.param({"block_size": 8, "bptt": 2, "image_height": 64, "image_width": 96}, 0.6, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_what_is_found_fits_and_what_is_a_little_larger_does_not(given, times):
     given = options(**given)
