@@ -217,7 +217,7 @@ def summary_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
                           fmt="oD"[place // COLOURS], color=colour, ecolor=(colour, 0.4), label=titles[name],
                           markersize=6, linewidth=0.8)  # fmt: skip
         axis.set(xlabel=f"{SHOWN[metric][0]} (1 is real)" if metric == "sharpness" else SHOWN[metric][0],
-                 ylabel=f"{SHOWN[down][0]} (lower is steadier)")  # fmt: skip
+                 ylabel=f"{SHOWN[down][0]}\n(less is steadier)")  # fmt: skip
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
