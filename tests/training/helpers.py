@@ -5,13 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from timecyclegan.models import default_options, model_class
+from timecyclegan.models import MODELS, default_options, model_class
 from timecyclegan.training import checkpoint, loop
 from timecyclegan.training.run import Run
 from timecyclegan.util.errors import UserError
 from timecyclegan.util.options import Options
 from timecyclegan.util.weights import load
 from timecyclegan.video.frames import write_image
+
+# Between them these have every part of the other model types, which are slow tests.
+_EVERY_PART = {"dcgan", "pix2pix", "timecyclep2", "tricyclegan", "timecycledcgan", "timecyclevid2vid",
+               "timerecycleganv2"}  # fmt: skip
+EACH_MODEL = [pytest.param(name, marks=[pytest.mark.slow] * (name not in _EVERY_PART)) for name in MODELS]
 
 TINY = {
     "image_height": 12, "image_width": 20, "generator_architecture": "resnet_1blocks", "generator_filters": 2,

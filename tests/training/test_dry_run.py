@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.helpers import P, message, small, trainer, write_data
+from tests.training.helpers import EACH_MODEL, P, message, small, trainer, write_data
 from timecyclegan.losses import Term
-from timecyclegan.models import MODELS, get_task, model_class
+from timecyclegan.models import get_task, model_class
 from timecyclegan.training.dry_run import measure, print_dry_run, reach, weight_flag
 
 
@@ -26,7 +26,7 @@ def weighted(model_type, **changes):
     return options
 
 
-@pytest.mark.parametrize("model_type", MODELS)
+@pytest.mark.parametrize("model_type", EACH_MODEL)
 def test_every_model_type(data, capsys, model_type):
     source, target = data
     run = trainer((None if get_task(model_type) == "unconditional" else source, target), **weighted(model_type))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.training.helpers import (
+    EACH_MODEL,
     P,
     assert_same_run,
     killed,
@@ -22,7 +23,7 @@ from tests.training.helpers import (
     weights,
     write_data,
 )
-from timecyclegan.models import MODELS, calculate_block_size, get_task
+from timecyclegan.models import calculate_block_size, get_task
 from timecyclegan.training import checkpoint, loop
 from timecyclegan.training import run as run_module
 from timecyclegan.util.options import Options
@@ -70,7 +71,7 @@ def interrupted(monkeypatch, data, where, step, **options):
     assert_same_run("whole", "broken")
 
 
-@pytest.mark.parametrize("model_type", MODELS)
+@pytest.mark.parametrize("model_type", EACH_MODEL)
 def test_any_model_killed_mid_epoch(monkeypatch, data_of, model_type):
     """With an image pool of two, what a resumed CycleGAN shows its discriminators depends on what was saved of it."""
     options = small(model_type, save_minutes=0.0)
