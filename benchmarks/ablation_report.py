@@ -3,6 +3,7 @@ import csv
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -178,10 +179,9 @@ def rollout_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
     from matplotlib import pyplot
 
     shown = [m for m in ("e_warp", "motion", "sharpness", "ssim", "grid", "flicker") if any(row[m] for row in rows)]
-    trained = [name for name in titles if name not in UNTRAINED]
     figure, axes = pyplot.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.2), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for place, name in enumerate(trained):
+        for place, name in enumerate(name for name in titles if name not in UNTRAINED):
             mine = [row for row in rows if row["variant"] == name and row[metric]]
             frames = sorted({int(row["frame"]) for row in mine})
             line = [np.mean([float(row[metric]) for row in mine if int(row["frame"]) == frame]) for frame in frames]
@@ -189,10 +189,7 @@ def rollout_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
                 axis.plot(frames, np.multiply(line, SHOWN[metric][1]), ("-", "--")[place // COLOURS], linewidth=1.3,
                           color=f"C{place % COLOURS}", label=titles[name])  # fmt: skip
         axis.set(title=SHOWN[metric][0], xlabel="frame")
-    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    _save(figure, path, columns=5)
 
 
 def summary_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
@@ -204,10 +201,9 @@ def summary_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
 
     shown = [metric for metric in ("sharpness", "motion", "ssim") if any(row[metric] for row in rows)]
     down = "e_warp" if any(row["e_warp"] for row in rows) else "tof"
-    trained = [name for name in titles if name not in UNTRAINED]
     figure, axes = pyplot.subplots(1, len(shown), figsize=(4.2 * len(shown), 3.6), layout="constrained")
     for axis, metric in zip(np.atleast_1d(axes), shown, strict=True):
-        for place, name in enumerate(trained):
+        for place, name in enumerate(name for name in titles if name not in UNTRAINED):
             mine = [row for row in rows if row["variant"] == name]
             if not mine:
                 continue
@@ -218,7 +214,14 @@ def summary_plot(rows: Rows, titles: dict[str, str], path: Path) -> None:
                           markersize=6, linewidth=0.8)  # fmt: skip
         axis.set(xlabel=f"{SHOWN[metric][0]} (1 is real)" if metric == "sharpness" else SHOWN[metric][0],
                  ylabel=f"{SHOWN[down][0]}\n(less is steadier)")  # fmt: skip
-    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    _save(figure, path, columns=4)
+
+
+def _save(figure: Any, path: Path, columns: int) -> None:
+    """Write a figure with a legend below it, of so many columns, and let go of it."""
+    from matplotlib import pyplot
+
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
